@@ -1,0 +1,1 @@
+"""MongoDB: the warm and cold archive. `memories` holds what is, `versions` everything that was."""

@@ -1,0 +1,111 @@
+"""A record as a MongoDB document, and back.
+
+Times are microseconds since 1970 as 64-bit integers: a BSON date holds milliseconds only, and both stores must hold
+the same. Vectors are BSON's own float32 vectors, a third of a list's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from bson.binary import Binary, BinaryVectorDtype
+
+from memoryd.clock import from_microseconds, to_microseconds
+from memoryd.model.ids import hash_content
+from memoryd.model.memory import Memory, MemoryType, Tier
+from memoryd.model.record import Record, Tombstone, seal
+from memoryd.model.scope import from_tag
+
+Document = dict[str, Any]
+
+TIMES = ("created_at", "last_accessed", "valid_from", "recorded_at", "valid_until")
+
+
+def to_document(record: Record) -> Document:
+    """The document of a record, sealed. `embedding` is there only when the vector is."""
+    values = msgspec.structs.asdict(record.memory)
+    document: Document = {"_id": values.pop("id")}
+    document |= {name: _encode(value) for name, value in values.items()}
+    document["seal"] = seal(record.memory)
+    if record.vector is not None:
+        document["embedding"] = to_bson_vector(record.vector)
+    return document
+
+
+def to_record(document: Mapping[str, Any]) -> Record:
+    """The record of a living document. Raises KeyError, ValueError or TypeError when it is no whole memory."""
+    values = {name: document[name] for name in Memory.__struct_fields__ if name in document}
+    values |= {"id": document["_id"], "metadata": _plain(document["metadata"])}
+    for name in TIMES:
+        if (count := values.get(name)) is not None:
+            values[name] = from_microseconds(int(count))
+    values["memory_type"] = MemoryType(values["memory_type"])
+    values["tier"] = Tier(values["tier"])
+    values["importance"] = float(values["importance"])
+    for name in ("version", "access_count"):
+        values[name] = int(values[name])
+    vector = from_bson_vector(document["embedding"]) if document.get("embedding") is not None else None
+    return Record(Memory(**values), vector)
+
+
+def completed(document: Mapping[str, Any], now: datetime) -> Document:
+    """A document that someone else wrote, with what only we write filled in. Raises like `to_record`."""
+    moment = to_microseconds(now)
+    defaults: Document = {
+        "agent_id": "", "session_id": "", "tier": Tier.SHORT, "importance": 0.5, "created_at": moment,
+        "last_accessed": moment, "access_count": 0, "source_tool": "", "metadata": {}, "tags": [], "related": [],
+        "derived_from": [], "version": 0, "valid_from": moment, "valid_until": None, "embedding_model": "",
+    }  # fmt: skip
+    whole = defaults | dict(document)
+    whole["content_hash"] = hash_content(whole["content"])
+    whole["recorded_at"] = moment
+    if whole["content_hash"] != document.get("content_hash"):
+        whole.pop("embedding", None)
+        whole["embedding_model"] = ""
+    return whole
+
+
+def to_tombstone(document: Mapping[str, Any]) -> Tombstone:
+    """What remains of a forgotten memory, as the hot tier keeps it."""
+    return Tombstone(
+        document["_id"], document["tenant"], document["project"], document["agent_id"], document["session_id"],
+        MemoryType(document["memory_type"]), int(document["version"]), int(document["forgotten_at"]),
+    )  # fmt: skip
+
+
+def tombstone_document(entry: Mapping[bytes, bytes]) -> Document:
+    """The document that replaces a forgotten memory, from its journal entry."""
+    text = {name.decode(): raw.decode() for name, raw in entry.items()}
+    names = {name: from_tag(text[name]) for name in ("tenant", "project", "agent_id", "session_id")}
+    return {
+        "_id": text["id"], "tombstone": True, **names, "memory_type": text["memory_type"],
+        "version": int(text["version"]), "forgotten_at": int(text["forgotten_at"]),
+    }  # fmt: skip
+
+
+def to_bson_vector(vector: bytes) -> Binary:
+    """Little-endian float32 bytes as a BSON vector."""
+    return Binary(bytes([BinaryVectorDtype.FLOAT32.value[0], 0]) + vector, 9)
+
+
+def from_bson_vector(binary: bytes) -> bytes:
+    """The float32 bytes of a BSON vector (whose first two bytes are its type and padding)."""
+    return bytes(binary)[2:]
+
+
+def _encode(value: Any) -> Any:
+    return to_microseconds(value) if isinstance(value, datetime) else value
+
+
+def _plain(value: Any) -> Any:
+    """BSON's own number types as Python's, so that the metadata is JSON again."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    return value

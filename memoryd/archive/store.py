@@ -1,0 +1,229 @@
+"""The archive's writes and reads. Every write is conditional on a lower stored version, so repeating it is harmless."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bson.errors import BSONError
+from pymongo import AsyncMongoClient, DeleteMany, InsertOne, ReplaceOne, UpdateMany, UpdateOne
+from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from memoryd.archive.codec import Document, to_record
+from memoryd.errors import ArchiveUnavailable, MemorydError
+from memoryd.model.memory import Memory
+from memoryd.model.record import Record
+from memoryd.model.scope import Scope
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.database import AsyncDatabase
+
+DUPLICATE_KEY = 11000
+# The server is going away or is no longer primary: the same write succeeds on the next one.
+RETRYABLE = frozenset({6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
+# A write counts when a majority has it in its journal: it survives the loss of any one server.
+MAJORITY = WriteConcern(w="majority", j=True, wtimeout=10_000)
+
+Operation = InsertOne[Document] | ReplaceOne[Document] | UpdateOne | UpdateMany | DeleteMany
+
+
+def open_mongo(url: str) -> AsyncMongoClient[Document]:
+    """A client that gives up on an absent server after 2 s: its callers have a backlog or a degraded answer."""
+    return AsyncMongoClient(
+        url, serverSelectionTimeoutMS=2_000, connectTimeoutMS=2_000, socketTimeoutMS=20_000, maxPoolSize=32
+    )
+
+
+@contextmanager
+def archive_errors(doing: str) -> Iterator[None]:
+    """Turns the driver's errors into ours. Their own text may quote documents."""
+    try:
+        yield
+    except (ConnectionFailure, ExecutionTimeout) as error:
+        raise ArchiveUnavailable(f"{doing}: MongoDB does not answer ({type(error).__name__})") from error
+    except (PyMongoError, BSONError) as error:
+        code = getattr(error, "code", None)
+        raise MemorydError(f"{doing}: MongoDB refused ({type(error).__name__}, code {code})") from error
+
+
+@dataclass
+class Batch:
+    """What one bulk write is to do, collapsed so that each document is written once."""
+
+    current: dict[str, Document] = field(default_factory=dict)
+    versions: dict[str, Document] = field(default_factory=dict)
+    vectors: list[Vector] = field(default_factory=list)
+    touches: list[Touch] = field(default_factory=list)
+    forgotten: dict[str, int] = field(default_factory=dict)
+
+    def put(self, document: Document, op: str) -> None:
+        """A version of a memory."""
+        self.current[document["_id"]] = document
+        version_id = f"{document['_id']}:{document['version']}"
+        self.versions[version_id] = {**document, "_id": version_id, "memory_id": document["_id"], "op": op}
+
+    def bury(self, tombstone: Document) -> None:
+        """The end of a memory, and of all its versions so far."""
+        memory_id, version = tombstone["_id"], tombstone["version"]
+        self.current[memory_id] = tombstone
+        self.forgotten[memory_id] = version
+        self.versions = {
+            key: one for key, one in self.versions.items() if one["memory_id"] != memory_id or one["version"] > version
+        }
+
+
+@dataclass(frozen=True)
+class Vector:
+    """The vector of a content that a memory may still have."""
+
+    memory_id: str
+    content_hash: str
+    model: str
+    vector: Any
+
+
+@dataclass(frozen=True)
+class Touch:
+    """Counters of one version; they only grow."""
+
+    memory_id: str
+    version: int
+    access_count: int
+    last_accessed: int
+
+
+class Archive:
+    """The archive of one database."""
+
+    def __init__(self, database: AsyncDatabase[Document]) -> None:
+        self.memories = database.get_collection("memories", write_concern=MAJORITY, read_concern=ReadConcern("majority"))
+        self.versions = database.get_collection("versions", write_concern=MAJORITY)
+        self.database = database
+
+    async def ping(self) -> None:
+        """Raises ArchiveUnavailable unless the server answers."""
+        with archive_errors("ping"):
+            await self.database.command("ping")
+
+    async def get(self, memory_id: str) -> Document | None:
+        """The document of a memory or its tombstone."""
+        with archive_errors("get"):
+            return await self.memories.find_one({"_id": memory_id})
+
+    async def get_memory(self, scope: Scope, memory_id: str) -> Record | None:
+        """The memory, if this scope holds it and it is not forgotten."""
+        document = await self.get(memory_id)
+        if document is None or document.get("tombstone") or "seal" not in document:
+            return None
+        record = to_record(document)
+        return record if scope.holds(record.memory.scope) else None
+
+    async def count(self, scope: Scope) -> int:
+        """How many memories the scope holds in the archive."""
+        with archive_errors("stats"):
+            return await self.memories.count_documents(_living(scope), maxTimeMS=5_000)
+
+    async def export(self, scope: Scope) -> AsyncIterator[Memory]:
+        """Every memory of the scope, oldest first, without holding them all."""
+        with archive_errors("export"):
+            async for document in self.memories.find(_living(scope), {"embedding": 0}).sort("recorded_at", 1).allow_disk_use(True):
+                yield to_record(document).memory
+
+    async def write(self, batch: Batch) -> list[str]:
+        """Writes a batch; returns the ids whose current document was refused because the archive holds another.
+
+        Current documents go first: once a tombstone stands, no older version can come after it. A version that was
+        inserted beside a tombstone from another archiver is removed again, so nothing forgotten stays.
+        """
+        with archive_errors("archive"):
+            refused = await self._write_current(batch.current)
+            await _write(self.versions, [InsertOne(one) for one in batch.versions.values()])
+            await self._bury_versions(batch)
+            await self._write_vectors(batch.vectors)
+            await _write(self.memories, [_touch(one) for one in batch.touches])
+        return refused
+
+    async def _write_current(self, documents: Mapping[str, Document]) -> list[str]:
+        # A tombstone also goes over an equal version: forgetting wins.
+        operations: list[Operation] = [
+            ReplaceOne(
+                {"_id": one["_id"], "version": {"$lte" if one.get("tombstone") else "$lt": one["version"]}}, one, upsert=True
+            )
+            for one in documents.values()
+        ]
+        duplicates = await _write(self.memories, operations)
+        ids = list(documents)
+        return [ids[index] for index in duplicates]
+
+    async def _bury_versions(self, batch: Batch) -> None:
+        ids = {one["memory_id"] for one in batch.versions.values()} | set(batch.forgotten)
+        stones = self.memories.find({"_id": {"$in": list(ids)}, "tombstone": True}, {"version": 1})
+        operations: list[Operation] = [
+            DeleteMany({"memory_id": stone["_id"], "version": {"$lte": stone["version"]}}) async for stone in stones
+        ]
+        # A memory that was stored again after its forget has a tombstone no more; its old versions go all the same.
+        operations += [
+            DeleteMany({"memory_id": memory_id, "version": {"$lte": version}}) for memory_id, version in batch.forgotten.items()
+        ]
+        await _write(self.versions, operations)
+
+    async def _write_vectors(self, vectors: Sequence[Vector]) -> None:
+        await _write(self.memories, [_attach("_id", one) for one in vectors])
+        await _write(self.versions, [_attach("memory_id", one) for one in vectors])
+
+    async def holds_version(self, document: Document) -> bool:
+        """Whether exactly this version is archived already (then being refused as current is no loss)."""
+        with archive_errors("archive"):
+            found = await self.versions.find_one({"_id": f"{document['_id']}:{document['version']}"}, {"seal": 1})
+        return found is not None and found.get("seal") == document["seal"]
+
+    async def missing(self, memory_ids: Iterable[str]) -> set[str]:
+        """Those ids that the archive has never heard of."""
+        wanted = set(memory_ids)
+        with archive_errors("archive"):
+            async for document in self.memories.find({"_id": {"$in": list(wanted)}}, {"_id": 1}):
+                wanted.discard(document["_id"])
+        return wanted
+
+
+def _living(scope: Scope) -> Document:
+    query: Document = {
+        "tenant": scope.tenant, "project": scope.project, "tombstone": {"$ne": True}, "seal": {"$exists": True}
+    }  # fmt: skip
+    if scope.agent:
+        query["agent_id"] = scope.agent
+    if scope.session:
+        query["session_id"] = scope.session
+    return query
+
+
+def _attach(key: str, one: Vector) -> UpdateMany:
+    # Only where the content is the one that was embedded, whatever its version: a vector belongs to words.
+    match = {key: one.memory_id, "content_hash": one.content_hash, "embedding_model": {"$ne": one.model}}
+    return UpdateMany(match, {"$set": {"embedding": one.vector, "embedding_model": one.model}})
+
+
+def _touch(one: Touch) -> UpdateOne:
+    grown = {"access_count": one.access_count, "last_accessed": one.last_accessed}
+    return UpdateOne({"_id": one.memory_id, "version": one.version, "tombstone": {"$ne": True}}, {"$max": grown})
+
+
+async def _write(collection: Any, operations: Sequence[Operation]) -> list[int]:
+    """One unordered bulk write; returns the indexes that met an equal or higher version. Other errors are raised."""
+    if not operations:
+        return []
+    try:
+        await collection.bulk_write(operations, ordered=False)
+    except BulkWriteError as error:
+        failures = error.details.get("writeErrors", [])
+        codes = {one["code"] for one in failures} - {DUPLICATE_KEY}
+        if error.details.get("writeConcernErrors") or codes & RETRYABLE:
+            raise ArchiveUnavailable("archive: MongoDB has not confirmed the write to a majority") from error
+        if codes:
+            raise
+        return [int(one["index"]) for one in failures]
+    return []

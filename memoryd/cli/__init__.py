@@ -1,0 +1,54 @@
+"""The command `memoryd`: one file a verb, shared options in `options`, output and exit codes in `output`."""
+
+from __future__ import annotations
+
+import typer
+
+from memoryd.cli import (
+    config,
+    demo,
+    export,
+    forget,
+    get,
+    import_,
+    model,
+    recall,
+    reindex,
+    serve,
+    stats,
+    store,
+    sync,
+    up,
+    update,
+)
+
+app = typer.Typer(
+    name="memoryd",
+    help="The memory of AI agents: hot in Redis Stack, everything ever known in MongoDB, one story in both.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such memory, 4 version conflict, 5 nobody answers, "
+    "6 done in part.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("up")(up.up)
+app.command("serve")(serve.serve)
+app.command("sync")(sync.sync)
+app.command("store")(store.store)
+app.command("recall")(recall.recall)
+app.command("get")(get.get)
+app.command("update")(update.update)
+app.command("forget")(forget.forget)
+app.command("stats")(stats.stats)
+app.command("import")(import_.import_)
+app.command("export")(export.export)
+app.command("demo")(demo.demo)
+app.command("config")(config.config)
+app.command("reindex")(reindex.reindex)
+app.add_typer(model.app, name="model")
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,105 @@
+"""What the command prints: tables for people, JSON for pipes, errors on stderr with an exit code for each kind."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from memoryd.errors import (
+    ArchiveUnavailable,
+    BadRequest,
+    Conflict,
+    HotUnavailable,
+    MemorydError,
+    NoAnswer,
+    NotFound,
+    Overloaded,
+    ServersUnavailable,
+)
+
+FAILED, USAGE, NOT_FOUND, CONFLICT, NO_ANSWER, PARTIAL = 1, 2, 3, 4, 5, 6
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a verb; an error goes to stderr in our words and ends the command with its exit code."""
+    try:
+        return asyncio.run(work)
+    except MemorydError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def fail(error: MemorydError) -> Any:
+    """Ends the command."""
+    console = Console(stderr=True, highlight=False)
+    console.print(Text(f"memoryd: {error.message}"), style="red")
+    if error.hint:
+        console.print(Text(f"hint: {error.hint}"))
+    raise typer.Exit(exit_code(error))
+
+
+def exit_code(error: MemorydError) -> int:
+    """The exit code of a kind of error."""
+    match error:
+        case NotFound():
+            return NOT_FOUND
+        case Conflict():
+            return CONFLICT
+        case NoAnswer() | HotUnavailable() | ArchiveUnavailable() | Overloaded() | ServersUnavailable():
+            return NO_ANSWER
+        case BadRequest():
+            return USAGE
+    return FAILED
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+
+
+def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
+    """A table for people. Cells are printed as they are: no markup in a memory's text is obeyed."""
+    table = Table(title=title or None, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell(value)) for value in row))
+    Console(highlight=False).print(table)
+
+
+def print_fields(fields: dict[str, Any]) -> None:
+    """Names and values, one a line."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in fields.items():
+        table.add_row(name, Text(cell(value)))
+    Console(highlight=False).print(table)
+
+
+def cell(value: Any) -> str:
+    """A value as people read it."""
+    match value:
+        case None | "" | [] | {}:
+            return "-"
+        case datetime():
+            return value.strftime("%Y-%m-%d %H:%M:%S")
+        case float():
+            return f"{value:.3f}"
+        case list():
+            return ", ".join(map(str, value))
+        case dict():
+            return ", ".join(f"{key}: {cell(item)}" for key, item in value.items())
+    return str(value)

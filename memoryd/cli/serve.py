@@ -1,0 +1,42 @@
+"""memoryd serve"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+
+from memoryd.cli import output
+
+
+def serve() -> None:
+    """Run the daemon: serve agents and embed what they store. Settings come from MEMORYD_* (see `memoryd config`)."""
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        uvloop.install()
+    output.run(_serve())
+
+
+async def _serve() -> None:
+    from memoryd_telemetry.logs import setup_logs
+    from memoryd_telemetry.metrics import setup_metrics
+    from memoryd_telemetry.tracing import setup_tracing
+
+    from memoryd import daemon
+    from memoryd.config import load_settings
+
+    settings = load_settings()
+    setup_logs(settings.log_level, "memoryd")
+    endings = [setup_tracing("memoryd"), setup_metrics("memoryd")]
+    try:
+        await daemon.serve(settings, daemon.stop_on_signals(), ready=_say_ready)
+    finally:
+        for end in endings:
+            await asyncio.to_thread(end)
+
+
+def _say_ready() -> None:
+    sys.stdout.write(json.dumps({"ready": True, "service": "daemon"}) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,55 @@
+"""Vectors that were computed before, by scope, model and content: an unchanged sentence is embedded once.
+
+The cache holds no text. A forget purges the vector of its content (`embed.follower`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from redis.asyncio import Redis
+
+from memoryd import keys
+from memoryd.embed.protocol import Embedder
+from memoryd.hot.client import hot_errors
+from memoryd.limits import EMBED_CACHE_TTL_SECONDS
+from memoryd.model.ids import hash_content
+from memoryd.model.scope import Scope
+
+
+class EmbeddingCache:
+    """An embedder in front of which Redis remembers; vectors are little-endian float32 bytes."""
+
+    def __init__(self, redis: Redis, embedder: Embedder) -> None:
+        self._redis = redis
+        self.embedder = embedder
+
+    async def embed(self, scopes: Sequence[Scope], texts: Sequence[str]) -> list[bytes]:
+        """One vector a text; only the unknown ones go to the model, each once. Raises ModelFailed."""
+        places = [
+            keys.embedding(scope, self.embedder.model, hash_content(text)) for scope, text in zip(scopes, texts, strict=True)
+        ]
+        if not places:
+            return []
+        with hot_errors("embedding cache"):
+            known: dict[str, bytes | None] = dict(zip(places, await self._redis.mget(places), strict=True))
+        unknown = {place: text for place, text in zip(places, texts, strict=True) if known[place] is None}
+        if unknown:
+            known |= await self._compute(unknown)
+        return [vector for place in places if (vector := known[place]) is not None]
+
+    async def _compute(self, texts: dict[str, str]) -> dict[str, bytes]:
+        vectors = np.asarray(await self.embedder.embed(list(texts.values())), dtype="<f4")
+        computed = {place: row.tobytes() for place, row in zip(texts, vectors, strict=True)}
+        with hot_errors("embedding cache"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for place, vector in computed.items():
+                    pipe.set(place, vector, ex=EMBED_CACHE_TTL_SECONDS)
+                await pipe.execute()
+        return computed
+
+    async def purge(self, scope: Scope, content_hash: str) -> None:
+        """Drops the vector of a forgotten content."""
+        with hot_errors("embedding cache"):
+            await self._redis.delete(keys.embedding(scope, self.embedder.model, content_hash))

@@ -1,0 +1,117 @@
+"""The journal's embedding follower: every stored or changed memory gets its vector, after its acknowledgement.
+
+An entry is acknowledged when its memory has the vector, has moved on, or is in the dead letters with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.logs import get_logger
+from memoryd_telemetry.metrics import measure
+from memoryd_telemetry.tracing import linked_span
+
+from memoryd import keys as names
+from memoryd.embed.cache import EmbeddingCache
+from memoryd.embed.protocol import ModelFailed
+from memoryd.hot.journal import Entry, Follower
+from memoryd.hot.records import Attached, Records
+from memoryd.keys import kind_of
+from memoryd.limits import EMBED_BATCH_MAX, EMBED_TRIES_MAX
+
+log = get_logger("memoryd.embed")
+
+BLOCK_SECONDS = 1.0  # how soon a stop is noticed
+FIRST_PAUSE_SECONDS = 0.5  # doubled with each try: an endpoint that restarts is back within the five tries' 15 s
+
+
+@dataclass
+class EmbedState:
+    """How the model does, for `stats`."""
+
+    failing: str = ""
+
+
+class EmbedFollower:
+    """Follows all journals as one consumer of the group `embed`. Without a cache (words only) it passes everything."""
+
+    def __init__(self, follower: Follower, records: Records, cache: EmbeddingCache | None, state: EmbedState) -> None:
+        self._follower = follower
+        self._records = records
+        self._cache = cache
+        self._state = state
+
+    async def step(self) -> None:
+        """Embeds what is there, or waits a moment for it. Raises HotUnavailable."""
+        entries = await self._follower.take_over(EMBED_BATCH_MAX)
+        entries = entries or await self._follower.read(EMBED_BATCH_MAX, block_seconds=BLOCK_SECONDS)
+        for batch in _batches(entries):
+            await self.handle(batch)
+
+    async def leave(self) -> None:
+        """Hands what is unfinished to the other daemons."""
+        await self._follower.leave()
+
+    async def handle(self, entries: Sequence[Entry]) -> None:
+        """Does what a batch of entries asks for, and acknowledges them."""
+        if self._cache is not None:
+            waiting = [one for one in entries if one.op in ("stored", "updated") and b"embedding" not in one.fields]
+            if waiting:
+                with linked_span(telemetry.EMBED, [one.traceparent for one in waiting], {telemetry.BATCH_SIZE: len(waiting)}):
+                    await self._embed(self._cache, waiting)
+            for entry in entries:
+                if entry.op == "forgotten":
+                    await self._cache.purge(entry.scope, entry.text("content_hash"))
+        await self._follower.done(entries)
+
+    async def _embed(self, cache: EmbeddingCache, entries: Sequence[Entry]) -> None:
+        try:
+            vectors = await self._compute(cache, entries)
+        except ModelFailed as error:
+            await self._fail(cache, entries, error)
+            return
+        for entry, vector in zip(entries, vectors, strict=True):
+            await self._attach(cache.embedder.model, entry, vector)
+
+    async def _compute(self, cache: EmbeddingCache, entries: Sequence[Entry]) -> list[bytes]:
+        """The vectors of a batch; tries again with a growing pause what may succeed later."""
+        pause = FIRST_PAUSE_SECONDS
+        for attempt in range(1, EMBED_TRIES_MAX + 1):
+            try:
+                vectors = await cache.embed([one.scope for one in entries], [one.text("content") for one in entries])
+            except ModelFailed as error:
+                self._state.failing = "retrying" if error.retryable else "refused"
+                log.warning("embed.failed", attempt=attempt, batch_size=len(entries), retryable=error.retryable)
+                if not error.retryable or attempt == EMBED_TRIES_MAX:
+                    raise
+                await asyncio.sleep(pause)
+                pause *= 2
+            else:
+                self._state.failing = ""
+                return vectors
+        raise AssertionError("the last try returns or raises")
+
+    async def _fail(self, cache: EmbeddingCache, entries: Sequence[Entry], error: ModelFailed) -> None:
+        """Finds the text that the model refuses by halves, so that it takes no other memory with it."""
+        if len(entries) > 1 and not error.retryable:
+            middle = len(entries) // 2
+            await self._embed(cache, entries[:middle])
+            await self._embed(cache, entries[middle:])
+            return
+        for entry in entries:
+            measure(telemetry.DEAD_LETTERS, 1, {telemetry.FOLLOWER: "embed"})
+            log.error("embed.dead_letter", id=entry.memory_id, entry=entry.entry_id)
+            await self._follower.bury(entry, error.message)
+
+    async def _attach(self, model: str, entry: Entry, vector: bytes) -> None:
+        scope = entry.scope
+        key = self._records.keys.memory(kind_of(entry.memory_type), scope, entry.memory_id)
+        attached = Attached(entry.text("content_hash"), model, vector, names.events_prefix(scope), entry.traceparent)
+        await self._records.attach(key, entry.memory_id, attached)
+
+
+def _batches(entries: Sequence[Entry]) -> list[Sequence[Entry]]:
+    return [entries[start : start + EMBED_BATCH_MAX] for start in range(0, len(entries), EMBED_BATCH_MAX)]

@@ -1,0 +1,68 @@
+"""Any Hugging Face model, by path or hub id, in transformers and torch: heavy, and works where no ONNX file exists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from memoryd.config import Settings
+from memoryd.embed.model_name import known_name
+from memoryd.embed.protocol import ModelFailed, ModelUnavailable, Vectors
+from memoryd.embed.runs import runs
+from memoryd.embed.thread import ThreadEmbedder
+from memoryd.embed.vectors import mean_pool, unit, well_formed
+
+TOKENS_MAX = 512  # the positions of a BERT-like model; models that read more are read to here
+
+
+class HuggingFaceModel:
+    """AutoTokenizer and AutoModel with mean pooling and unit length. Never runs code that comes with a model."""
+
+    def __init__(self, model: str, *, threads: int) -> None:
+        import torch
+        from transformers import AutoModel, AutoTokenizer
+
+        torch.set_num_threads(threads)  # with more, torch collapses 10 to 70 times beside another busy process
+        self._torch = torch
+        self._tokenizer = AutoTokenizer.from_pretrained(model)
+        self._model = AutoModel.from_pretrained(model, dtype=torch.float32).eval()
+        self._tokens_max = min(self._tokenizer.model_max_length, TOKENS_MAX)
+        self.dims = int(self._model.config.hidden_size)
+
+    def vectors(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector a text, in order."""
+        clean = [well_formed(text) for text in texts]
+        counts = [len(ids) for ids in self._tokenizer(clean, truncation=True, max_length=self._tokens_max)["input_ids"]]
+        if not all(counts):
+            raise ModelFailed("a text has no tokens for this model", retryable=False)
+        result = np.empty((len(texts), self.dims), dtype=np.float32)
+        for positions in runs(counts):
+            result[positions] = self._run([clean[at] for at in positions])
+        return result
+
+    def _run(self, texts: list[str]) -> Vectors:
+        batch = self._tokenizer(texts, padding=True, truncation=True, max_length=self._tokens_max, return_tensors="pt")
+        with self._torch.inference_mode():
+            hidden = self._model(**batch).last_hidden_state
+        return unit(mean_pool(hidden.numpy(), batch["attention_mask"].numpy()))
+
+
+async def open_transformers(settings: Settings) -> ThreadEmbedder:
+    """The configured model in torch, loaded on its thread. Raises ModelUnavailable where it cannot be loaded."""
+
+    def build() -> HuggingFaceModel:
+        try:
+            return HuggingFaceModel(settings.model, threads=settings.embed_threads)
+        except ImportError as error:
+            raise ModelUnavailable(
+                f"embedder=transformers needs packages that are not installed: {error.name}",
+                hint="pip install 'memoryd[transformers]' and a torch by the command of https://pytorch.org/get-started",
+            ) from error
+        except (OSError, ValueError) as error:
+            raise ModelUnavailable(
+                f"transformers cannot load the model {known_name(settings.model)}",
+                hint="set MEMORYD_MODEL to a model's folder or to a hub id that this machine can reach",
+            ) from error
+
+    return await ThreadEmbedder.load(known_name(settings.model), build)

@@ -1,0 +1,57 @@
+"""A local model on a thread of its own, so that the event loop never waits for arithmetic."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from memoryd.embed.protocol import ModelFailed, Vectors
+from memoryd.embed.vectors import empty
+
+
+class LocalModel(Protocol):
+    """A model in this process, called from one thread only."""
+
+    dims: int
+
+    def vectors(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector a text."""
+        ...
+
+
+class ThreadEmbedder:
+    """An Embedder around a local model. One thread: two runs at once would only take each other's cores."""
+
+    def __init__(self, name: str, model: LocalModel, thread: ThreadPoolExecutor) -> None:
+        self.model = name
+        self.dims = model.dims
+        self._local = model
+        self._thread = thread
+        self._closed = False
+
+    @classmethod
+    async def load(cls, name: str, build: Callable[[], LocalModel]) -> ThreadEmbedder:
+        """Build the model on its thread: heavy imports and reading of files happen there too."""
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embed")
+        try:
+            model = await asyncio.get_running_loop().run_in_executor(thread, build)
+        except BaseException:
+            thread.shutdown(wait=False, cancel_futures=True)
+            raise
+        return cls(name, model, thread)
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector a text, in order."""
+        if self._closed:
+            raise ModelFailed("the embedder is closed", retryable=True)
+        if not texts:
+            return empty(self.dims)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._local.vectors, list(texts))
+
+    async def close(self) -> None:
+        """Let the run in progress end, drop those that wait."""
+        self._closed = True
+        await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)

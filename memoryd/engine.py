@@ -1,0 +1,445 @@
+"""The verbs: store, store_many, get, recall, update, forget, stats. Each is scoped, and each answers for itself.
+
+A write is one atomic step in Redis and one round trip; embedding, archiving and notifying follow the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from memoryd import keys as names
+from memoryd.archive.codec import to_record
+from memoryd.archive.store import Archive
+from memoryd.clock import Clock, from_microseconds, to_microseconds
+from memoryd.embed.cache import EmbeddingCache
+from memoryd.embed.follower import EmbedState
+from memoryd.embed.protocol import ModelFailed
+from memoryd.errors import (
+    ArchiveUnavailable,
+    BadRequest,
+    Conflict,
+    DurabilityNotReached,
+    MemorydError,
+    NotFound,
+    Overloaded,
+    RequestIdReused,
+)
+from memoryd.hot.client import hot_errors
+from memoryd.hot.journal import GROUPS, archived_up_to, entry_order
+from memoryd.hot.records import NewRecord, Records, Request, Written
+from memoryd.hot.search import Filters, Search, query_words
+from memoryd.limits import ARCHIVED_TIMEOUT_SECONDS, QUERY_BYTES_MAX, RECALL_LIMIT_MAX, STORE_MANY_MAX
+from memoryd.model.ids import check_id, content_id, event_id, hash_content
+from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory, in_utc
+from memoryd.model.results import ArchiveStats, EmbedderStats, Hit, Recalled, Receipt, Stats, Stored
+from memoryd.model.scope import Scope, check_name, check_unicode
+from memoryd.recall.fuse import rank
+
+SALTS_MAX = 8  # ids of one content that updates have given to other content; each costs one more try
+CANDIDATES_MIN = 50  # the fusion needs more than it returns: what is tenth by words may be first by both
+CANDIDATES_MAX = 400
+RETRY_AFTER_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A memory on its way in: what was asked, and what was learned so far."""
+
+    scope: Scope
+    new: NewMemory
+    request: Request
+    salt: int = 0
+    archived_version: int | None = None
+
+
+class Engine:
+    """memoryd's verbs over one Redis, one archive and one embedding model; the last two may be away or absent."""
+
+    def __init__(
+        self,
+        records: Records,
+        search: Search,
+        archive: Archive | None,
+        cache: EmbeddingCache | None,
+        *,
+        clock: Clock,
+        embed_state: EmbedState | None = None,
+    ) -> None:
+        self._records = records
+        self._search = search
+        self._archive = archive
+        self._cache = cache
+        self._clock = clock
+        self._embed_state = embed_state or EmbedState()
+
+    # --- store ----------------------------------------------------------------------------------------------------
+
+    async def store(
+        self, scope: Scope, new: NewMemory, *, request: Request, durability: Durability = Durability.HOT
+    ) -> Stored:
+        """Remembers one memory, or reinforces the one that is the same.
+
+        Raises BadRequest, Overloaded, RequestIdReused, HotUnavailable, and DurabilityNotReached (it is stored then).
+        """
+        [result] = await self.store_many(scope, [new], request=request, durability=durability)
+        if isinstance(result, MemorydError):
+            raise result
+        return result
+
+    async def store_many(
+        self, scope: Scope, many: Sequence[NewMemory | MemorydError], *, request: Request, durability: Durability = Durability.HOT
+    ) -> list[Stored | MemorydError]:
+        """Stores each; a result or an error per item, in order. What is an error already stays one."""
+        scope.check()
+        if len(many) > STORE_MANY_MAX:
+            raise BadRequest(f"memories: has {len(many)} items, the limit is {STORE_MANY_MAX}", field="memories")
+        results: list[Stored | MemorydError | None] = [None] * len(many)
+        pending: dict[int, _Pending] = {}
+        for index, new in enumerate(many):
+            try:
+                pending[index] = _pending(scope, new, _part_of(request, index, len(many)))
+            except MemorydError as error:
+                results[index] = error
+        await self._store_pending(pending, results, durability)
+        return [result for result in results if result is not None]
+
+    async def _store_pending(
+        self, pending: dict[int, _Pending], results: list[Stored | MemorydError | None], durability: Durability
+    ) -> None:
+        """Rounds of one atomic step each, until every memory has its answer; nearly always one round."""
+        entries: dict[int, Written] = {}
+        for _ in range(SALTS_MAX + 1):
+            if not pending:
+                break
+            new = [self._new_record(one) for one in pending.values()]
+            answers, fsynced = await self._records.store(new, fsync=durability is not Durability.HOT)
+            later: dict[int, _Pending] = {}
+            for (index, one), written, record in zip(pending.items(), answers, new, strict=True):
+                match written.outcome:
+                    case "stored" | "reinforced":
+                        entries[index] = written
+                        results[index] = _stored(written, durability) if fsynced else _not_durable(written, durability)
+                    case "occupied":
+                        later[index] = replace(one, salt=one.salt + 1, archived_version=None)
+                    case "ask_archive":
+                        version = await self._settle(one.scope, record.memory.id)
+                        later[index] = replace(one, archived_version=version)
+                    case refused:
+                        results[index] = _refusal(refused)
+            pending = later
+        for index in pending:
+            results[index] = Overloaded("store: this content's ids are all taken", retry_after_seconds=RETRY_AFTER_SECONDS)
+        if durability is Durability.ARCHIVED:
+            await self._await_archive(entries, results)
+
+    async def _settle(self, scope: Scope, memory_id: str) -> int:
+        """The version that the archive holds of a memory that was perhaps seen before; brings a cold one back.
+
+        Without the archive the answer is 0, and the archiver lifts the new memory above what it meets there.
+        """
+        try:
+            document = await self._archive.get(memory_id) if self._archive else None
+        except ArchiveUnavailable:
+            return 0
+        if document is None:
+            return 0
+        if not document.get("tombstone") and "seal" in document:
+            await self._records.project(to_record(document))
+        return int(document.get("version", 0))
+
+    def _new_record(self, one: _Pending) -> NewRecord:
+        new, now = one.new, self._clock.now()
+        dedups = new.type.dedups if new.dedup is None else new.dedup
+        content_hash = hash_content(new.content)
+        memory_id = (
+            content_id(one.scope, new.type, content_hash, one.salt) if dedups else event_id(one.scope, one.request.id, now)
+        )
+        memory = Memory(
+            id=memory_id, tenant=one.scope.tenant, project=one.scope.project, agent_id=one.scope.agent,
+            session_id=one.scope.session, memory_type=new.type, content=new.content, content_hash=content_hash,
+            importance=new.importance, created_at=now, last_accessed=now, source_tool=new.source_tool,
+            metadata=new.metadata, tags=new.tags, related=new.related, derived_from=new.derived_from, version=0,
+            valid_from=in_utc("valid_from", new.valid_from) if new.valid_from else now,
+            valid_until=in_utc("valid_until", new.valid_until) if new.valid_until else None, recorded_at=now,
+        )  # fmt: skip
+        return NewRecord(memory, dedups, one.request, one.archived_version)
+
+    # --- read -----------------------------------------------------------------------------------------------------
+
+    async def get(self, scope: Scope, memory_id: str) -> Memory:
+        """The memory as it is now, hot or archived. Raises NotFound, or ArchiveUnavailable when only it would know."""
+        check_id("id", memory_id)
+        if memory := await self._records.get(scope.check(), memory_id):
+            return memory
+        if self._archive and not await self._records.tombstone(scope, memory_id):
+            if record := await self._archive.get_memory(scope, memory_id):
+                return record.memory
+        raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
+
+    async def recall(
+        self,
+        scope: Scope,
+        query: str,
+        *,
+        limit: int = 10,
+        types: Sequence[MemoryType] = (),
+        session: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> Recalled:
+        """The memories of the scope that fit the query best by meaning and by words, each with its reasons."""
+        scope = scope.check().narrowed(session)
+        _check_recall(query, limit, tags)
+        vector, degraded = await self._query_vector(scope, query)
+        words = query_words(query)
+        count = min(CANDIDATES_MAX, max(CANDIDATES_MIN, 4 * limit))
+        filters = Filters(types=types, tags=tags)
+        candidates = await self._search.candidates(scope, filters, words=words, vector=vector, count=count)
+        ranked = rank(candidates.found)
+        memories = await self._records.get_many(scope, [one.memory_id for one in ranked[: limit + 10]])
+        hits = [
+            Hit(memory=memories[one.memory_id], score=one.score, why=one.why) for one in ranked if one.memory_id in memories
+        ]
+        searched = [name for name, used in (("words", words), ("meaning", vector)) if used]
+        return Recalled(hits=hits[:limit], searched=searched, degraded=degraded)
+
+    async def _query_vector(self, scope: Scope, query: str) -> tuple[bytes | None, str]:
+        if self._cache is None:
+            return None, "no embedding model is configured: words only"
+        try:
+            [vector] = await self._cache.embed([scope], [query])
+        except ModelFailed as error:
+            return None, f"the embedding model failed ({error.code}): words only"
+        return vector, ""
+
+    # --- change ---------------------------------------------------------------------------------------------------
+
+    async def update(
+        self,
+        scope: Scope,
+        memory_id: str,
+        changes: Changes,
+        *,
+        if_version: int | None = None,
+        request: Request,
+        durability: Durability = Durability.HOT,
+    ) -> Stored:
+        """Changes what was given and counts the version up. Raises NotFound, Conflict and what `store` raises."""
+        values = changes.check().given()
+        memory = await self._in_hot(scope, memory_id)
+        for field in ("valid_from", "valid_until"):
+            if isinstance(values.get(field), datetime):
+                values[field] = in_utc(field, values[field])
+        if "content" in values:
+            values["content_hash"] = hash_content(values["content"])
+        values["recorded_at"] = self._clock.now()
+        written, fsynced = await self._records.update(
+            scope, memory, values, if_version=if_version, request=request, fsync=durability is not Durability.HOT
+        )
+        match written.outcome:
+            case "updated":
+                return await self._acknowledge(written, fsynced, durability)
+            case "conflict":
+                raise Conflict(
+                    f"{memory_id}: has version {written.version}, not {if_version}", current_version=written.version
+                )
+            case "missing":
+                raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
+        raise _refusal(written.outcome)
+
+    async def forget(
+        self, scope: Scope, memory_id: str, *, request: Request, durability: Durability = Durability.HOT
+    ) -> Receipt:
+        """Removes a memory for good. Raises NotFound, and ArchiveUnavailable when only the archive would know it."""
+        check_id("id", memory_id)
+        memory, archived_version = await self._to_forget(scope.check(), memory_id)
+        now = self._clock.now()
+        written, fsynced = await self._records.forget(
+            scope,
+            memory,
+            now=to_microseconds(now),
+            archived_version=archived_version,
+            request=request,
+            fsync=durability is not Durability.HOT,
+        )
+        if written.outcome == "missing":
+            raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
+        if written.outcome not in ("forgotten", "already"):
+            raise _refusal(written.outcome)
+        if written.outcome == "forgotten":
+            await self._acknowledge(written, fsynced, durability)
+        stone = await self._records.tombstone(scope, memory_id)
+        return Receipt(
+            id=memory_id,
+            version=written.version,
+            outcome=written.outcome,
+            forgotten_at=from_microseconds(stone.forgotten_at) if stone else now,
+            journal_entries_removed=written.entries_removed,
+            durability=durability if written.outcome == "forgotten" else Durability.HOT,
+        )
+
+    async def _to_forget(self, scope: Scope, memory_id: str) -> tuple[Memory, int]:
+        """The memory to forget, and the version under which only the archive knows it (0 when it is hot)."""
+        if memory := await self._records.get(scope, memory_id):
+            return memory, 0
+        if stone := await self._records.tombstone(scope, memory_id):
+            return _shell(memory_id, stone.scope, stone.memory_type, self._clock.now()), 0
+        if self._archive and (record := await self._archive.get_memory(scope, memory_id)):
+            return record.memory, record.memory.version
+        raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
+
+    async def _in_hot(self, scope: Scope, memory_id: str) -> Memory:
+        """The memory, brought back from the archive when it is only there."""
+        check_id("id", memory_id)
+        if memory := await self._records.get(scope.check(), memory_id):
+            return memory
+        if self._archive and not await self._records.tombstone(scope, memory_id):
+            if record := await self._archive.get_memory(scope, memory_id):
+                await self._records.project(record)
+                return record.memory
+        raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
+
+    # --- durability -----------------------------------------------------------------------------------------------
+
+    async def _acknowledge(self, written: Written, fsynced: bool, durability: Durability) -> Stored:
+        results: list[Stored | MemorydError | None] = [
+            _stored(written, durability) if fsynced else _not_durable(written, durability)
+        ]
+        if durability is Durability.ARCHIVED:
+            await self._await_archive({0: written}, results)
+        [result] = results
+        if isinstance(result, MemorydError):
+            raise result
+        assert result is not None
+        return result
+
+    async def _await_archive(self, entries: dict[int, Written], results: list[Stored | MemorydError | None]) -> None:
+        """Waits until the archive's place has passed each entry; what it has not passed in time is said so."""
+        deadline = asyncio.get_running_loop().time() + ARCHIVED_TIMEOUT_SECONDS
+        pause = 0.002
+        waiting = dict(entries)
+        while waiting:
+            places = {
+                bucket: await archived_up_to(self._records.redis, self._records.keys, bucket)
+                for bucket in {self._records.keys.bucket(one.id) for one in waiting.values()}
+            }
+            waiting = {
+                index: one
+                for index, one in waiting.items()
+                if entry_order(one.entry) > places[self._records.keys.bucket(one.id)]
+            }
+            if waiting and asyncio.get_running_loop().time() > deadline:
+                for index, one in waiting.items():
+                    results[index] = _not_durable(one, Durability.ARCHIVED, reached=Durability.FSYNC)
+                return
+            if waiting:
+                await asyncio.sleep(pause)
+                pause = min(0.05, pause * 1.5)
+
+    # --- look -----------------------------------------------------------------------------------------------------
+
+    async def stats(self, scope: Scope) -> Stats:
+        """Counts of the scope, and the backlog and health of the service."""
+        counts = await self._search.count(scope.check())
+        backlog = await self._backlog()
+        embedder = self._cache.embedder if self._cache else None
+        return Stats(
+            memories=sum(counts.by_type.values()),
+            by_type=counts.by_type,
+            by_tier=counts.by_tier,
+            pending=counts.pending,
+            archive=await self._archive_stats(scope),
+            embedder=EmbedderStats(model=embedder.model, dims=embedder.dims, failing=self._embed_state.failing)
+            if embedder
+            else None,
+            embed_backlog=backlog["embed"],
+            archive_backlog=backlog["archive"],
+            dead_letters=backlog["dead"],
+            requests_backlog=backlog["requests"],
+        )
+
+    async def _archive_stats(self, scope: Scope) -> ArchiveStats:
+        try:
+            return ArchiveStats(available=True, memories=await self._archive.count(scope)) if self._archive else ArchiveStats(available=False)
+        except MemorydError:
+            return ArchiveStats(available=False)
+
+    async def _backlog(self) -> dict[str, int]:
+        redis, keys = self._records.redis, self._records.keys
+        with hot_errors("stats"):
+            async with redis.pipeline(transaction=False) as pipe:
+                pipe.xlen(names.DEAD_LETTERS)
+                pipe.xlen(names.REQUESTS)
+                for bucket in keys.all_buckets():
+                    pipe.xinfo_groups(keys.journal(bucket))
+                dead, requests, *groups = await pipe.execute()
+        backlog: dict[str, int] = dict.fromkeys(GROUPS, 0)
+        for group in (one for found in groups for one in found):
+            name = group["name"].decode()
+            backlog[name] = backlog.get(name, 0) + int(group["pending"]) + int(group["lag"] or 0)
+        return {**backlog, "dead": int(dead), "requests": int(requests)}
+
+
+def fingerprint(*parts: Any) -> str:
+    """A digest of what a request asks, to tell a repeat from another request with the same id."""
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()[:32]
+
+
+def _pending(scope: Scope, new: NewMemory | MemorydError, request: Request) -> _Pending:
+    if isinstance(new, MemorydError):
+        raise new
+    return _Pending(scope.narrowed(new.session), new.check(), request)
+
+
+def _part_of(request: Request, index: int, count: int) -> Request:
+    return request if count == 1 else replace(request, id=f"{request.id}#{index}", fingerprint=f"{request.fingerprint}#{index}")
+
+
+def _shell(memory_id: str, scope: Scope, memory_type: MemoryType, now: datetime) -> Memory:
+    """The place of a memory of which nothing but the place is known."""
+    return Memory(
+        id=memory_id, tenant=scope.tenant, project=scope.project, agent_id=scope.agent, session_id=scope.session,
+        memory_type=memory_type, content="", content_hash="", importance=0, created_at=now, last_accessed=now, version=0,
+        valid_from=now, recorded_at=now,
+    )  # fmt: skip
+
+
+def _stored(written: Written, durability: Durability) -> Stored:
+    return Stored(
+        id=written.id, version=written.version, outcome=written.outcome, durability=durability, replayed=written.replayed
+    )
+
+
+def _not_durable(written: Written, wanted: Durability, reached: Durability = Durability.HOT) -> DurabilityNotReached:
+    return DurabilityNotReached(
+        f"{written.id}: is stored, but {wanted} was not confirmed in time",
+        id=written.id, version=written.version, outcome=written.outcome, wanted=wanted, reached=reached,
+    )  # fmt: skip
+
+
+def _refusal(outcome: str) -> MemorydError:
+    if outcome == "overloaded":
+        return Overloaded(
+            "the journal is full: the archive has been away for too long", retry_after_seconds=RETRY_AFTER_SECONDS
+        )
+    if outcome == "reused":
+        return RequestIdReused()
+    return MemorydError(f"an atomic step answered {outcome}")
+
+
+def _check_recall(query: str, limit: int, tags: Sequence[str]) -> None:
+    check_unicode("query", query)
+    if not query.strip():
+        raise BadRequest("query: is empty, expected text", field="query")
+    if len(query.encode()) > QUERY_BYTES_MAX:
+        raise BadRequest(f"query: is longer than {QUERY_BYTES_MAX} bytes", field="query")
+    if not 1 <= limit <= RECALL_LIMIT_MAX:
+        raise BadRequest(f"limit: is {limit}, expected 1 to {RECALL_LIMIT_MAX}", field="limit")
+    for tag in tags:
+        check_name("tags", tag)

@@ -1,0 +1,139 @@
+"""What can go wrong, one class for each thing that a caller would do differently.
+
+Every error crosses the wire as `code`, `message`, `hint` and `details`, and is raised again in the client as the
+same class. Messages name fields, ids and limits; they never quote a memory's text.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class MemorydError(Exception):
+    """memoryd could not do what was asked."""
+
+    code: ClassVar[str] = "internal"
+    hint: str | None = None
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None, **details: Any) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+        self.details = details
+        if hint is not None:
+            self.hint = hint
+
+    @property
+    def message(self) -> str:
+        """The sentence for people, without the hint."""
+        return str(self.args[0])
+
+
+class BadRequest(MemorydError):
+    """The request is not of the protocol's form, or a value in it is outside its limits."""
+
+    code = "bad_request"
+
+
+class UnknownOperation(BadRequest):
+    """There is no such operation."""
+
+    code = "unknown_operation"
+
+
+class TooLarge(BadRequest):
+    """The request or its answer is larger than the protocol allows."""
+
+    code = "too_large"
+
+
+class NotFound(MemorydError):
+    """The scope holds no such memory."""
+
+    code = "not_found"
+
+
+class Conflict(MemorydError):
+    """The memory has another version than the one that the update was based on; nothing was changed."""
+
+    code = "conflict"
+    hint = "get the memory again, decide on its current content, and update with its current version"
+
+    @property
+    def current_version(self) -> int:
+        """The version that the memory has now."""
+        return int(self.details["current_version"])
+
+
+class RequestIdReused(BadRequest):
+    """The request id was used before for another request; nothing was changed."""
+
+    code = "request_id_reused"
+    hint = "give each new request an id of its own, and repeat an id only to repeat the same request"
+
+
+class DurabilityNotReached(MemorydError):
+    """The write is stored, but the durability that was asked for was not confirmed in time."""
+
+    code = "durability_not_reached"
+    hint = "the memory is kept at the level in details.reached; ask again with the same request id to wait longer"
+
+
+class Overloaded(MemorydError):
+    """memoryd is at a limit and took nothing; what was acknowledged before is safe."""
+
+    code = "overloaded"
+    hint = "try again after details.retry_after_seconds"
+
+
+class HotUnavailable(MemorydError):
+    """Redis does not answer."""
+
+    code = "hot_unavailable"
+    hint = "see that Redis runs at MEMORYD_REDIS_URL; `memoryd up` starts one"
+
+
+class ArchiveUnavailable(MemorydError):
+    """MongoDB does not answer, and this request cannot be answered without it."""
+
+    code = "archive_unavailable"
+    hint = "see that MongoDB runs at MEMORYD_MONGO_URL; stores and recalls of hot memories go on meanwhile"
+
+
+class EmbedderFailed(MemorydError):
+    """The embedding model gave no vectors."""
+
+    code = "embedder_failed"
+
+
+class NoAnswer(MemorydError):
+    """No daemon answered before the deadline; the request may still be carried out."""
+
+    code = "no_answer"
+    hint = "see that a daemon runs (`memoryd serve`); a repeat with the same request id has the effect at most once"
+
+
+class SchemaMismatch(MemorydError):
+    """The stores hold data of another shape than this memoryd is configured for."""
+
+    code = "schema_mismatch"
+
+
+class ConfigError(MemorydError):
+    """The configuration cannot be used."""
+
+    code = "config"
+
+
+class ServersUnavailable(MemorydError):
+    """The servers could not be found or started."""
+
+    code = "servers_unavailable"
+
+
+BY_CODE: dict[str, type[MemorydError]] = {
+    cls.code: cls
+    for cls in (
+        MemorydError, BadRequest, UnknownOperation, TooLarge, NotFound, Conflict, RequestIdReused, DurabilityNotReached,
+        Overloaded, HotUnavailable, ArchiveUnavailable, EmbedderFailed, NoAnswer, SchemaMismatch, ConfigError,
+        ServersUnavailable,
+    )
+}  # fmt: skip

@@ -1,0 +1,1 @@
+"""Redis: the hot tier. Records, the journal, search, and the atomic steps in `lua/`."""

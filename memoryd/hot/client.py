@@ -1,0 +1,60 @@
+"""Connections to Redis, sized and timed on purpose."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from memoryd.errors import ConfigError, HotUnavailable, MemorydError, Overloaded
+
+
+def open_redis(url: str, *, connections: int = 64) -> Redis:
+    """A client for short commands. Its pool waits for a free connection rather than opening more than `connections`."""
+    pool = BlockingConnectionPool.from_url(
+        url, max_connections=connections, timeout=10, socket_connect_timeout=5, **_password()
+    )
+    return Redis.from_pool(pool)
+
+
+def open_blocking_redis(url: str) -> Redis:
+    """A client for reads that wait (XREADGROUP BLOCK, pub/sub): a socket timeout would cut them."""
+    return Redis.from_url(url, socket_timeout=None, socket_connect_timeout=5, **_password())
+
+
+def _password() -> dict[str, str]:
+    """The password from MEMORYD_REDIS_PASSWORD_FILE, where a container's secret lies; one in the URL goes first."""
+    path = os.environ.get("MEMORYD_REDIS_PASSWORD_FILE")
+    if not path:
+        return {}
+    try:
+        return {"password": Path(path).read_text().strip()}
+    except OSError as error:
+        raise ConfigError(f"MEMORYD_REDIS_PASSWORD_FILE cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def hot_errors(doing: str) -> Iterator[None]:
+    """Turns Redis's errors into ours, saying what was being done. A Redis error's own text may quote arguments."""
+    try:
+        yield
+    except (RedisConnectionError, RedisTimeoutError) as error:
+        raise HotUnavailable(f"{doing}: Redis does not answer ({type(error).__name__})") from error
+    except OutOfMemoryError as error:
+        raise Overloaded(
+            f"{doing}: Redis has reached its maxmemory and took nothing", retry_after_seconds=30
+        ) from error
+    except ReadOnlyError as error:
+        raise HotUnavailable(f"{doing}: this Redis is a replica and takes no writes") from error
+    except ResponseError as error:
+        if str(error).startswith(("LOADING", "BUSY", "MISCONF", "MASTERDOWN", "CLUSTERDOWN")):
+            raise HotUnavailable(f"{doing}: Redis is not ready ({str(error).split()[0]})") from error
+        raise MemorydError(f"{doing}: Redis refused the command ({type(error).__name__})") from error
+    except RedisError as error:
+        raise MemorydError(f"{doing}: {type(error).__name__}") from error

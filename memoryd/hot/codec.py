@@ -1,0 +1,105 @@
+"""A record as the fields of a Redis hash, and back. A journal entry carries the same fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import msgspec
+
+from memoryd.clock import from_microseconds, to_microseconds
+from memoryd.model.memory import Memory, MemoryType, Tier
+from memoryd.model.record import Record
+from memoryd.model.scope import from_tag, to_tag
+
+NAMES = ("tenant", "project", "agent_id", "session_id", "source_tool")
+TIMES = ("created_at", "last_accessed", "valid_from", "recorded_at", "valid_until")
+IDS = ("related", "derived_from")
+PLAIN = ("id", "content", "content_hash", "embedding_model")
+
+# What a reader needs to build a Memory: everything but the vector and the bookkeeping.
+MEMORY_FIELDS = (
+    *PLAIN, *NAMES, *TIMES, *IDS, "memory_type", "tier", "importance", "access_count", "metadata", "tags", "version",
+)  # fmt: skip
+
+Encoded: TypeAlias = str | bytes | int | float
+
+
+def to_fields(values: Mapping[str, Any]) -> dict[str, Encoded]:
+    """The hash fields of some of a memory's values. None is left out: a hash has no null."""
+    return {name: _encode(name, value) for name, value in values.items() if value is not None}
+
+
+def record_fields(record: Record, datatype: str) -> dict[str, Encoded]:
+    """All hash fields of a record, its vector as the index's `datatype`, `pending` included when it has none."""
+    fields = to_fields(msgspec.structs.asdict(record.memory))
+    if record.vector is None:
+        fields.pop("embedding_model", None)
+        return {**fields, "pending": "1"}
+    return {**fields, "embedding": to_hot_vector(record.vector, datatype)}
+
+
+def to_memory(fields: Mapping[bytes, bytes]) -> Memory:
+    """The memory that these hash fields hold. Raises KeyError or ValueError when they are no whole memory."""
+    return Memory(**{name: _decode(name, fields[key]) for name in MEMORY_FIELDS if (key := name.encode()) in fields})
+
+
+def to_record(fields: Mapping[bytes, bytes], datatype: str) -> Record:
+    """The memory and its vector."""
+    vector = fields.get(b"embedding")
+    return Record(to_memory(fields), from_hot_vector(vector, datatype) if vector is not None else None)
+
+
+def to_hot_vector(vector: bytes, datatype: str) -> bytes:
+    """A float32 vector as the index keeps it: float32, or float16 in half the memory."""
+    return vector if datatype == "float32" else _cast(vector, "<f4", "<f2")
+
+
+def from_hot_vector(vector: bytes, datatype: str) -> bytes:
+    """The float32 vector behind what the index keeps."""
+    return vector if datatype == "float32" else _cast(vector, "<f2", "<f4")
+
+
+def _cast(vector: bytes, source: str, target: str) -> bytes:
+    import numpy as np
+
+    return np.frombuffer(vector, dtype=source).astype(target).tobytes()
+
+
+def _encode(name: str, value: Any) -> Encoded:
+    if name in NAMES:
+        return to_tag(value)
+    if name == "tags":
+        return ",".join(to_tag(tag) for tag in value)
+    if name in IDS:
+        return ",".join(value)
+    if name == "metadata":
+        return msgspec.json.encode(value)
+    if isinstance(value, datetime):
+        return to_microseconds(value)
+    if name == "importance":
+        return repr(float(value))
+    return value  # type: ignore[no-any-return]  # content, ids, hashes, enums and counts are what Redis takes
+
+
+def _decode(name: str, raw: bytes) -> Any:
+    if name in NAMES:
+        return from_tag(raw.decode())
+    if name == "tags":
+        return [from_tag(tag) for tag in raw.decode().split(",")] if raw else []
+    if name in IDS:
+        return raw.decode().split(",") if raw else []
+    if name == "metadata":
+        return msgspec.json.decode(raw)
+    if name in TIMES:
+        return from_microseconds(int(raw))
+    if name == "importance":
+        return float(raw)
+    if name in ("access_count", "version"):
+        return int(raw)
+    if name == "memory_type":
+        return MemoryType(raw.decode())
+    if name == "tier":
+        return Tier(raw.decode())
+    return raw.decode()

@@ -1,0 +1,157 @@
+"""The journal as its followers see it: read in order, do the work, acknowledge. See docs/journal.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from memoryd.hot import scripts
+from memoryd.hot.client import hot_errors
+from memoryd.keys import DEAD_LETTERS, Keys
+from memoryd.limits import DEAD_LETTERS_MAX
+from memoryd.model.memory import MemoryType
+from memoryd.model.scope import Scope, from_tag
+
+GROUPS = ("embed", "archive")
+REDELIVER_IDLE_SECONDS = 5.0  # a batch takes well under a second; a second try is harmless, only wasteful
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One change of one memory, as its bucket's journal holds it."""
+
+    bucket: str
+    entry_id: str
+    fields: dict[bytes, bytes]
+
+    def text(self, name: str) -> str:
+        """A field as text; empty when the entry has none."""
+        return self.fields.get(name.encode(), b"").decode()
+
+    @property
+    def op(self) -> str:
+        """stored, updated, embedded, touched or forgotten."""
+        return self.text("op")
+
+    @property
+    def memory_id(self) -> str:
+        """Which memory changed."""
+        return self.text("id")
+
+    @property
+    def version(self) -> int:
+        """The version that the change made (or, for embedded and touched, belongs to)."""
+        return int(self.fields[b"version"])
+
+    @property
+    def scope(self) -> Scope:
+        """Where the memory is stored; touched and embedded entries name tenant and project only."""
+        return Scope(*(from_tag(self.text(name)) for name in ("tenant", "project", "agent_id", "session_id")))
+
+    @property
+    def memory_type(self) -> MemoryType:
+        """The memory's type, which chooses its record's key."""
+        return MemoryType(self.text("memory_type"))
+
+    @property
+    def traceparent(self) -> str:
+        """The trace of the request that caused the change."""
+        return self.text("traceparent")
+
+
+class Follower:
+    """One consumer of one group over all journals. `blocking` waits in reads, `redis` does the rest."""
+
+    def __init__(self, redis: Redis, blocking: Redis, keys: Keys, *, group: str, consumer: str) -> None:
+        self._redis = redis
+        self._blocking = blocking
+        self._keys = keys
+        self._buckets = {keys.journal(bucket): bucket for bucket in keys.all_buckets()}
+        self.group = group
+        self.consumer = consumer
+
+    async def read(self, count: int, *, block_seconds: float) -> list[Entry]:
+        """New entries of all buckets, in order within each bucket, at most `count` a bucket."""
+        streams = dict.fromkeys(self._buckets, ">")
+        with hot_errors(f"{self.group}: read the journals"):
+            answer = await self._blocking.xreadgroup(
+                self.group, self.consumer, streams, count=count, block=max(1, int(block_seconds * 1000))
+            )
+        return [entry for stream, rows in answer or [] for entry in self._entries(stream.decode(), rows)]
+
+    async def take_over(self, count: int, *, idle_seconds: float = REDELIVER_IDLE_SECONDS) -> list[Entry]:
+        """Entries that were delivered to someone (perhaps to us) long ago and never acknowledged."""
+        idle = int(idle_seconds * 1000)
+        with hot_errors(f"{self.group}: take over"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for stream in self._buckets:
+                    pipe.xautoclaim(stream, self.group, self.consumer, min_idle_time=idle, start_id="0-0", count=count)
+                answers = await pipe.execute()
+        return [one for stream, (_, rows, *_) in zip(self._buckets, answers, strict=True) for one in self._entries(stream, rows)]
+
+    def _entries(self, stream: str, rows: Iterable[tuple[bytes, dict[bytes, bytes] | None]]) -> list[Entry]:
+        # An entry that was removed by a forget while it was pending comes without fields.
+        bucket = self._buckets[stream]
+        return [Entry(bucket, entry_id.decode(), fields) for entry_id, fields in rows if fields]
+
+    async def done(self, entries: Sequence[Entry]) -> None:
+        """Acknowledges the entries, notes the place of each bucket, and trims below the slowest follower."""
+        by_bucket: dict[str, list[str]] = {}
+        for entry in entries:
+            by_bucket.setdefault(entry.bucket, []).append(entry.entry_id)
+        with hot_errors(f"{self.group}: acknowledge"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for bucket, ids in by_bucket.items():
+                    pipe.xack(self._keys.journal(bucket), self.group, *ids)
+                await pipe.execute()
+        await self.advance(by_bucket)
+
+    async def advance(self, buckets: Iterable[str]) -> None:
+        """Notes the place of this group in each bucket, and trims what every group has done."""
+        calls = [([self._keys.journal(bucket), self._keys.place(bucket)], [self.group]) for bucket in buckets]
+        if calls:
+            with hot_errors(f"{self.group}: advance"):
+                await scripts.advance.many(self._redis, calls)
+
+    async def bury(self, entry: Entry, reason: str) -> None:
+        """Moves an entry that cannot be done to the dead letters, by reference and reason, never with its text."""
+        letter = {
+            "group": self.group, "bucket": entry.bucket, "entry": entry.entry_id, "op": entry.op, "id": entry.memory_id,
+            "version": entry.text("version"), "reason": reason,
+        }  # fmt: skip
+        with hot_errors(f"{self.group}: bury"):
+            await self._redis.xadd(DEAD_LETTERS, letter, maxlen=DEAD_LETTERS_MAX)
+        await self.done([entry])
+
+    async def leave(self) -> None:
+        """Gives up this consumer's name; what it had not done goes to the others."""
+        with hot_errors(f"{self.group}: leave"):
+            for stream in self._buckets:
+                pending = await self._redis.xpending_range(stream, self.group, "-", "+", 1, consumername=self.consumer)
+                if not pending:
+                    await self._redis.xgroup_delconsumer(stream, self.group, self.consumer)
+
+
+async def create_groups(redis: Redis, keys: Keys) -> None:
+    """Creates every follower's group from the journal's beginning, so that nothing is trimmed before it was seen."""
+    for bucket in keys.all_buckets():
+        for group in GROUPS:
+            try:
+                await redis.xgroup_create(keys.journal(bucket), group, id="0", mkstream=True)
+            except ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+
+
+async def archived_up_to(redis: Redis, keys: Keys, bucket: str) -> tuple[int, int]:
+    """The place of the archive in a bucket's journal, as (milliseconds, sequence)."""
+    return entry_order((await redis.hget(keys.place(bucket), "archive") or b"0-0").decode())
+
+
+def entry_order(entry_id: str) -> tuple[int, int]:
+    """A stream id as numbers that compare in stream order."""
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)

@@ -1,0 +1,80 @@
+-- Prepended to every script: what the atomic steps share. Times and versions are decimal strings.
+
+local function read_record(key)
+  local flat = redis.call('HGETALL', key)
+  local record = {}
+  for i = 1, #flat, 2 do record[flat[i]] = flat[i + 1] end
+  return record
+end
+
+-- Lists the journal entries that carry this memory's text, so that a forget can remove them. Entries that were
+-- trimmed meanwhile are dropped from the list once it grows.
+local function remember_entry(key, journal, entry)
+  local known = redis.call('HGET', key, 'entries')
+  local kept = {}
+  for id in string.gmatch(known or '', '[^,]+') do kept[#kept + 1] = id end
+  if #kept >= 8 then
+    local present = {}
+    for _, id in ipairs(kept) do
+      if #redis.call('XRANGE', journal, id, id) > 0 then present[#present + 1] = id end
+    end
+    kept = present
+  end
+  kept[#kept + 1] = entry
+  redis.call('HSET', key, 'entries', table.concat(kept, ','))
+end
+
+local function forget_entries(journal, entries)
+  local removed = 0
+  for id in string.gmatch(entries or '', '[^,]+') do removed = removed + redis.call('XDEL', journal, id) end
+  return removed
+end
+
+-- Appends the whole record as it is now, so that one entry is enough to archive this version.
+local function journal_record(key, journal, op, traceparent)
+  local flat = redis.call('HGETALL', key)
+  local entry = { 'op', op, 'traceparent', traceparent }
+  for i = 1, #flat, 2 do
+    if flat[i] ~= 'entries' and flat[i] ~= 'pending' then
+      entry[#entry + 1] = flat[i]
+      entry[#entry + 1] = flat[i + 1]
+    end
+  end
+  local id = redis.call('XADD', journal, '*', unpack(entry))
+  remember_entry(key, journal, id)
+  return id
+end
+
+-- A hint for listeners; it carries no text. `agents` is the channel prefix of the project, the agent's tag completes it.
+local function notify(agents, op, record, version, entry)
+  redis.call('PUBLISH', agents .. (record.agent_id or ''), cjson.encode({
+    v = 1, op = op, id = record.id, type = record.memory_type, session = record.session_id or '',
+    version = tonumber(version), entry = entry,
+  }))
+end
+
+local function tombstone_version(key)
+  local tombstone = redis.call('GET', key)
+  if not tombstone then return nil end
+  return cjson.decode(tombstone).version
+end
+
+-- The first result of this request, or false. `fingerprint` is of the request's content.
+local function replay(key, fingerprint)
+  local first = redis.call('GET', key)
+  if not first then return false end
+  local saved = cjson.decode(first)
+  if saved.fingerprint ~= fingerprint then return { 'reused' } end
+  return { saved.outcome, saved.id, tostring(saved.version), saved.entry, 'replayed' }
+end
+
+local function finish(key, ttl, fingerprint, outcome, id, version, entry)
+  redis.call('SET', key, cjson.encode({
+    fingerprint = fingerprint, outcome = outcome, id = id, version = tonumber(version), entry = entry,
+  }), 'EX', ttl)
+  return { outcome, id, tostring(version), entry }
+end
+
+local function inside(record, agent, session)
+  return (agent == '' or record.agent_id == agent) and (session == '' or record.session_id == session)
+end

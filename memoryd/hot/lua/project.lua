@@ -1,0 +1,45 @@
+-- project: bring what the archive holds into Redis, only if it is newer.
+-- KEYS  1 record  2 journal  3 tombstone  4 dedup filter
+-- ARGV  1 version  2 tombstone as JSON ('' = a living memory)  3 tombstone ttl  4 journal it as an update ('1'|'0')
+--       5 events prefix  6 traceparent  7.. the record's fields and values
+-- Returns applied | enriched (same version: a vector or newer counters) | ignored.
+-- Atomic because a local write between the comparison and the copy would be overwritten by its own past.
+local version, tombstone = tonumber(ARGV[1]), ARGV[2]
+local fields = {}
+for i = 7, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+local known = redis.call('HMGET', KEYS[1], 'version', 'entries', 'pending', 'content_hash', 'access_count')
+local current = tonumber(known[1] or '0')
+local buried = tombstone_version(KEYS[3]) or 0
+
+if version < current or version <= buried then return 'ignored' end
+if tombstone ~= '' then
+  forget_entries(KEYS[2], known[2])
+  redis.call('DEL', KEYS[1])
+  redis.call('SET', KEYS[3], tombstone, 'EX', ARGV[3])
+  notify(ARGV[5], 'forgotten', fields, version, '')
+  return 'applied'
+end
+if version == current then
+  local enriched = 'ignored'
+  if known[3] == '1' and fields.embedding and fields.content_hash == known[4] then
+    redis.call('HSET', KEYS[1], 'embedding', fields.embedding, 'embedding_model', fields.embedding_model)
+    redis.call('HDEL', KEYS[1], 'pending')
+    notify(ARGV[5], 'embedded', fields, version, '')
+    enriched = 'enriched'
+  end
+  if tonumber(fields.access_count) > tonumber(known[5]) then
+    redis.call('HSET', KEYS[1], 'access_count', fields.access_count, 'last_accessed', fields.last_accessed)
+    enriched = 'enriched'
+  end
+  return enriched
+end
+
+redis.call('DEL', KEYS[1])
+local flat = { 'entries', known[2] or '' }
+for i = 7, #ARGV do flat[#flat + 1] = ARGV[i] end
+redis.call('HSET', KEYS[1], unpack(flat))
+redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id)
+local entry = ''
+if ARGV[4] == '1' then entry = journal_record(KEYS[1], KEYS[2], 'updated', ARGV[6]) end
+notify(ARGV[5], current == 0 and 'stored' or 'updated', fields, version, entry)
+return 'applied'

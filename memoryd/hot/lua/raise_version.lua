@@ -1,0 +1,8 @@
+-- raise_version: give a local write that lost against the archive a version above it, so that it is archived after all.
+-- KEYS  1 record  2 journal
+-- ARGV  1 the version that lost  2 the version that the archive holds  3 traceparent
+-- Returns the new journal entry's id, or false when the record has moved on or is gone.
+-- Atomic because an update or a forget in between has decided the matter itself.
+if redis.call('HGET', KEYS[1], 'version') ~= ARGV[1] then return false end
+redis.call('HSET', KEYS[1], 'version', string.format('%d', tonumber(ARGV[2]) + 1))
+return journal_record(KEYS[1], KEYS[2], 'updated', ARGV[3])

@@ -1,0 +1,8 @@
+-- save_place: keep the follower's resume token, if the one who saves still holds the lease.
+-- KEYS  1 place  2 lease
+-- ARGV  1 holder (name:fence)  2 resume token  3 now
+-- Returns 1, or 0 when the lease is another's: a follower that slept through its lease must not move the place back.
+-- Atomic because the lease may pass on between the look and the write.
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'token', ARGV[2], 'saved_at', ARGV[3])
+return 1

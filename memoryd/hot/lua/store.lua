@@ -1,0 +1,42 @@
+-- store: remember a new memory, or reinforce the one that has the same content.
+-- KEYS  1 record  2 journal  3 tombstone  4 dedup filter  5 idempotency
+-- ARGV  1 now  2 dedups ('1'|'0')  3 version that the archive holds ('' = not asked, '0' = none)  4 fingerprint
+--       5 idempotency ttl  6 journal limit  7 events prefix  8 traceparent  9.. the record's fields and values
+-- Returns {outcome, id, version, entry}: stored | reinforced; or {'occupied'} (the id belongs to other content),
+--       {'ask_archive'} (perhaps seen before), {'overloaded'}, {'reused'}; a fifth element says 'replayed'.
+-- Atomic because the dedup decision, the record, its journal entry, the idempotency key and the hint stand or fall together.
+local now, dedups, archived, fingerprint, ttl = ARGV[1], ARGV[2] == '1', ARGV[3], ARGV[4], ARGV[5]
+local agents, traceparent = ARGV[7], ARGV[8]
+
+local first = replay(KEYS[5], fingerprint)
+if first then return first end
+if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[6]) then return { 'overloaded' } end
+
+local fields = {}
+for i = 9, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+
+local known = redis.call('HMGET', KEYS[1], 'content_hash', 'version')
+if known[1] then
+  if not dedups or known[1] ~= fields.content_hash then return { 'occupied' } end
+  local count = redis.call('HINCRBY', KEYS[1], 'access_count', 1)
+  redis.call('HSET', KEYS[1], 'last_accessed', now)
+  local entry = redis.call('XADD', KEYS[2], '*', 'op', 'touched', 'traceparent', traceparent, 'id', fields.id,
+    'tenant', fields.tenant, 'project', fields.project, 'memory_type', fields.memory_type, 'version', known[2], 'access_count', count, 'last_accessed', now)
+  notify(agents, 'touched', fields, known[2], entry)
+  return finish(KEYS[5], ttl, fingerprint, 'reinforced', fields.id, known[2], entry)
+end
+
+local floor = tombstone_version(KEYS[3])
+if not floor and archived == '' then
+  if dedups and redis.call('BF.EXISTS', KEYS[4], fields.id) == 1 then return { 'ask_archive' } end
+  archived = '0'
+end
+local version = string.format('%d', math.max(floor or 0, tonumber(archived) or 0) + 1)
+if dedups then redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id) end
+fields.version = version
+local flat = { 'version', version }
+for i = 9, #ARGV do flat[#flat + 1] = ARGV[i] end
+redis.call('HSET', KEYS[1], unpack(flat))
+local entry = journal_record(KEYS[1], KEYS[2], 'stored', traceparent)
+notify(agents, 'stored', fields, version, entry)
+return finish(KEYS[5], ttl, fingerprint, 'stored', fields.id, version, entry)

@@ -1,0 +1,280 @@
+"""Memories in Redis: each change is one atomic step, each read is by direct key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from memoryd import keys as names
+from memoryd.hot import scripts
+from memoryd.hot.client import hot_errors
+from memoryd.hot.codec import MEMORY_FIELDS, Encoded, record_fields, to_fields, to_hot_vector, to_memory
+from memoryd.keys import KINDS, Keys, kind_of
+from memoryd.limits import (
+    DEAD_LETTERS_MAX,
+    FSYNC_TIMEOUT_SECONDS,
+    IDEMPOTENCY_TTL_SECONDS,
+    JOURNAL_ENTRIES_MAX,
+    TOMBSTONE_TTL_SECONDS,
+)
+from memoryd.model.memory import Memory, MemoryType
+from memoryd.model.record import Record, Tombstone
+from memoryd.model.scope import Scope, from_tag, to_tag
+
+
+@dataclass(frozen=True)
+class Request:
+    """What makes a write repeatable and traceable: its id, a fingerprint of what it asks, and its trace."""
+
+    id: str
+    fingerprint: str
+    traceparent: str = ""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an atomic step did. `outcome` is the script's first word; the rest is empty where it does not apply."""
+
+    outcome: str
+    id: str = ""
+    version: int = 0
+    entry: str = ""
+    replayed: bool = False
+    entries_removed: int = 0
+
+    @classmethod
+    def parse(cls, raw: Any) -> Written:
+        """From a script's answer."""
+        words = [part.decode() if isinstance(part, bytes) else part for part in raw]
+        outcome = str(words[0])
+        if outcome == "conflict":
+            return cls(outcome, version=int(words[1]))
+        if len(words) == 1:
+            return cls(outcome)
+        words += [""] * (6 - len(words))
+        return cls(outcome, words[1], int(words[2]), words[3], words[4] == "replayed", int(words[5] or 0))
+
+
+@dataclass(frozen=True)
+class NewRecord:
+    """One memory to store: not yet decided whether it is new."""
+
+    memory: Memory
+    dedups: bool
+    request: Request
+    archived_version: int | None = None
+    """The version that the archive holds: None before it was asked, 0 when it holds none."""
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A vector for a pending memory: of which content, by which model."""
+
+    content_hash: str
+    model: str
+    vector: bytes
+    events_prefix: str
+    traceparent: str
+
+
+class Records:
+    """The memories of one Redis. `datatype` is how its indexes keep vectors: float32 or float16."""
+
+    def __init__(self, redis: Redis, keys: Keys, datatype: str = "float32") -> None:
+        self.redis = redis
+        self.keys = keys
+        self.datatype = datatype
+
+    async def store(self, new: Sequence[NewRecord], *, fsync: bool = False) -> tuple[list[Written], bool]:
+        """Stores each in its own atomic step, all in one round trip; the flag says whether a wanted fsync happened."""
+        calls = [(self._store_keys(one), self._store_args(one)) for one in new]
+        with hot_errors("store"):
+            if len(calls) == 1 and not fsync:
+                return [Written.parse(await scripts.store(self.redis, *calls[0]))], True
+            answers = await scripts.store.many(self.redis, calls, then=_waitaof() if fsync else ())
+            return _all_written(answers[: len(calls)]), not fsync or _fsynced(answers[-1])
+
+    def _store_keys(self, new: NewRecord) -> list[str]:
+        memory, keys = new.memory, self.keys
+        bucket = keys.bucket(memory.id)
+        return [
+            keys.memory(kind_of(memory.memory_type), memory.scope, memory.id),
+            keys.journal(bucket),
+            keys.tombstone(memory.id),
+            keys.dedup(bucket),
+            keys.idempotency(memory.scope, memory.id, new.request.id),
+        ]
+
+    def _store_args(self, new: NewRecord) -> list[Encoded]:
+        fields = record_fields(Record(new.memory), self.datatype)
+        del fields["version"]  # the script decides it
+        asked = "" if new.archived_version is None else new.archived_version
+        control: list[Encoded] = [
+            fields["recorded_at"], int(new.dedups), asked, new.request.fingerprint, IDEMPOTENCY_TTL_SECONDS,
+            JOURNAL_ENTRIES_MAX, names.events_prefix(new.memory.scope), new.request.traceparent,
+        ]  # fmt: skip
+        return control + [part for pair in fields.items() for part in pair]
+
+    async def get(self, scope: Scope, memory_id: str) -> Memory | None:
+        """The memory, if this scope holds it here."""
+        return (await self.get_many(scope, [memory_id])).get(memory_id)
+
+    async def get_many(self, scope: Scope, memory_ids: Sequence[str]) -> dict[str, Memory]:
+        """Those of the memories that this scope holds here, in one round trip, without their vectors."""
+        places = [(memory_id, self.keys.memory(kind, scope, memory_id)) for memory_id in memory_ids for kind in KINDS]
+        with hot_errors("get"):
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for _, key in places:
+                    pipe.hmget(key, MEMORY_FIELDS)
+                rows = await pipe.execute()
+        found = {}
+        for (memory_id, _), row in zip(places, rows, strict=True):
+            if row[0] is not None:
+                memory = to_memory({name.encode(): raw for name, raw in zip(MEMORY_FIELDS, row, strict=True) if raw is not None})
+                if scope.holds(memory.scope):
+                    found[memory_id] = memory
+        return found
+
+    async def exists(self, scope: Scope, memory_type: MemoryType, memory_id: str) -> bool:
+        """Whether the memory lives here."""
+        with hot_errors("get"):
+            return bool(await self.redis.exists(self.keys.memory(kind_of(memory_type), scope, memory_id)))
+
+    async def tombstone(self, scope: Scope, memory_id: str) -> Tombstone | None:
+        """What remains here of a memory that this scope held."""
+        with hot_errors("get"):
+            raw = await self.redis.get(self.keys.tombstone(memory_id))
+        if raw is None:
+            return None
+        stone = rename(msgspec.json.decode(raw, type=Tombstone, strict=False), from_tag)
+        return stone if scope.holds(stone.scope) else None
+
+    async def update(
+        self,
+        scope: Scope,
+        memory: Memory,
+        changes: dict[str, Any],
+        *,
+        if_version: int | None,
+        request: Request,
+        fsync: bool = False,
+    ) -> tuple[Written, bool]:
+        """Changes fields of `memory` (of which only id and type are used) in one atomic step."""
+        removed = "valid_until" if changes.get("valid_until", 0) is None else ""
+        keys = [
+            self.keys.memory(kind_of(memory.memory_type), scope, memory.id),
+            self.keys.journal(self.keys.bucket(memory.id)),
+            self.keys.idempotency(scope, memory.id, request.id),
+        ]
+        args: list[Encoded] = [
+            to_tag(scope.agent), to_tag(scope.session), "" if if_version is None else if_version, request.fingerprint,
+            IDEMPOTENCY_TTL_SECONDS, JOURNAL_ENTRIES_MAX, names.events_prefix(scope), request.traceparent, removed,
+        ]  # fmt: skip
+        args += [part for pair in to_fields(changes).items() for part in pair]
+        return await self._one("update", scripts.update, keys, args, fsync=fsync)
+
+    async def forget(
+        self,
+        scope: Scope,
+        memory: Memory,
+        *,
+        now: int,
+        archived_version: int,
+        request: Request,
+        fsync: bool = False,
+    ) -> tuple[Written, bool]:
+        """Removes `memory` and leaves a tombstone above its version here and `archived_version` there."""
+        keys = [
+            self.keys.memory(kind_of(memory.memory_type), scope, memory.id),
+            self.keys.journal(self.keys.bucket(memory.id)),
+            self.keys.tombstone(memory.id),
+            self.keys.idempotency(scope, memory.id, request.id),
+        ]
+        args: list[Encoded] = [
+            now, to_tag(scope.agent), to_tag(scope.session), archived_version, request.fingerprint,
+            IDEMPOTENCY_TTL_SECONDS, TOMBSTONE_TTL_SECONDS, names.events_prefix(scope), request.traceparent, memory.id,
+            to_tag(memory.tenant), to_tag(memory.project), to_tag(memory.agent_id), to_tag(memory.session_id),
+            memory.memory_type,
+        ]  # fmt: skip
+        return await self._one("forget", scripts.forget, keys, args, fsync=fsync)
+
+    async def _one(
+        self, doing: str, script: scripts.Script, keys: list[str], args: list[Encoded], *, fsync: bool
+    ) -> tuple[Written, bool]:
+        with hot_errors(doing):
+            if not fsync:
+                return Written.parse(await script(self.redis, keys, args)), True
+            answers = await script.many(self.redis, [(keys, args)], then=_waitaof())
+            return _all_written(answers[:1])[0], _fsynced(answers[-1])
+
+    async def attach(self, memory_key: str, memory_id: str, attached: Attached) -> bool:
+        """Gives a pending memory its vector; False when its content is another by now."""
+        keys = [memory_key, self.keys.journal(self.keys.bucket(memory_id))]
+        args: list[Encoded] = [
+            attached.content_hash, attached.model, to_hot_vector(attached.vector, self.datatype),
+            attached.events_prefix, attached.traceparent,
+        ]  # fmt: skip
+        with hot_errors("attach"):
+            return bool(await scripts.attach(self.redis, keys, args))
+
+    async def project(
+        self, record: Record, *, tombstone: Tombstone | None = None, foreign: bool = False, traceparent: str = ""
+    ) -> str:
+        """Brings what the archive holds here, only if it is newer: applied, enriched or ignored.
+
+        With `tombstone`, the record's memory gives the place only. `foreign` journals it, so that it is embedded.
+        """
+        memory = record.memory
+        bucket = self.keys.bucket(memory.id)
+        keys = [
+            self.keys.memory(kind_of(memory.memory_type), memory.scope, memory.id),
+            self.keys.journal(bucket),
+            self.keys.tombstone(memory.id),
+            self.keys.dedup(bucket),
+        ]
+        args: list[Encoded] = [
+            memory.version, msgspec.json.encode(rename(tombstone, to_tag)) if tombstone else "", TOMBSTONE_TTL_SECONDS, int(foreign),
+            names.events_prefix(memory.scope), traceparent,
+        ]  # fmt: skip
+        args += [part for pair in record_fields(record, self.datatype).items() for part in pair]
+        with hot_errors("project"):
+            answer: bytes = await scripts.project(self.redis, keys, args)
+        return answer.decode()
+
+    async def bury(self, group: str, memory_id: str, reason: str) -> None:
+        """Notes in the dead letters what could not be followed, by id and reason, never with its text."""
+        with hot_errors("bury"):
+            await self.redis.xadd(names.DEAD_LETTERS, {"group": group, "id": memory_id, "reason": reason}, maxlen=DEAD_LETTERS_MAX)
+
+    async def raise_version(self, memory: Memory, *, archived_version: int, traceparent: str) -> bool:
+        """Lifts a write that lost against the archive above it; False when the record has moved on."""
+        key = self.keys.memory(kind_of(memory.memory_type), memory.scope, memory.id)
+        keys = [key, self.keys.journal(self.keys.bucket(memory.id))]
+        with hot_errors("raise_version"):
+            return bool(await scripts.raise_version(self.redis, keys, [memory.version, archived_version, traceparent]))
+
+
+def rename(stone: Tombstone, by: Callable[[str], str]) -> Tombstone:
+    """The tombstone with its names as tags (`to_tag`), as scripts copy them from records, or back (`from_tag`)."""
+    names_ = {field: by(getattr(stone, field)) for field in ("tenant", "project", "agent_id", "session_id")}
+    return msgspec.structs.replace(stone, **names_)
+
+
+def _waitaof() -> tuple[Encoded, ...]:
+    return ("WAITAOF", 1, 0, int(FSYNC_TIMEOUT_SECONDS * 1000))
+
+
+def _fsynced(answer: Any) -> bool:
+    # Redis answers an error when the append-only file is off, and [0, …] when the time ran out.
+    return isinstance(answer, list) and int(answer[0]) >= 1
+
+
+def _all_written(answers: Sequence[Any]) -> list[Written]:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return [Written.parse(answer) for answer in answers]

@@ -1,0 +1,63 @@
+"""The atomic steps: one Python function for each script in `lua/`, same name, typed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from memoryd.hot.codec import Encoded
+
+_LUA = files("memoryd.hot") / "lua"
+_COMMON = (_LUA / "common.lua").read_text()
+
+
+class Script:
+    """One script, run by its digest and loaded on first use (also after a restart of Redis)."""
+
+    def __init__(self, name: str) -> None:
+        self.source = _COMMON + (_LUA / f"{name}.lua").read_text()
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, redis: Redis, keys: Sequence[str], args: Sequence[Encoded]) -> Any:
+        """The script's answer, in one round trip once it is loaded."""
+        try:
+            return await redis.evalsha(self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await redis.eval(self.source, len(keys), *keys, *args)
+
+    async def many(
+        self, redis: Redis, calls: Sequence[tuple[Sequence[str], Sequence[Encoded]]], *, then: Sequence[Encoded] = ()
+    ) -> list[Any]:
+        """The answers to many calls in one round trip, errors among them as exceptions.
+
+        `then` is a command to run after them on the same connection (WAITAOF counts only that connection's writes);
+        its answer comes last.
+        """
+        await self._load(redis)
+        async with redis.pipeline(transaction=False) as pipe:
+            for keys, args in calls:
+                pipe.evalsha(self.sha, len(keys), *keys, *args)
+            if then:
+                pipe.execute_command(*then)
+            return list(await pipe.execute(raise_on_error=False))
+
+    async def _load(self, redis: Redis) -> None:
+        if not (await redis.script_exists(self.sha))[0]:
+            await redis.script_load(self.source)
+
+
+store = Script("store")
+update = Script("update")
+forget = Script("forget")
+attach = Script("attach")
+project = Script("project")
+raise_version = Script("raise_version")
+advance = Script("advance")
+claim = Script("claim")
+save_place = Script("save_place")
+lease = Script("lease")

@@ -1,0 +1,195 @@
+"""Search in Redis: by meaning and by words, in one pipeline, always inside a scope.
+
+Callers' values reach a query only as parameters, so no id, name, tag or text can become query syntax.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Redis
+
+from memoryd import keys as names
+from memoryd.hot.client import hot_errors
+from memoryd.hot.codec import to_hot_vector
+from memoryd.limits import QUERY_WORDS_MAX
+from memoryd.model.memory import MemoryType
+from memoryd.model.scope import Scope, to_tag
+
+_WORD = re.compile(r"\w+")
+
+# RediSearch's own stop words: they are not in the index, so asking for them finds nothing.
+_STOP_WORDS = frozenset(
+    "a is the an and are as at be but by for if in into it no not of on or such that their then there these they "
+    "this to was will with".split()
+)
+# Words of a question that say nothing about its answer.
+_QUESTION_WORDS = frozenset(
+    "what when where who whom whose which why how did do does has have had i you he she we me my your his her its our "
+    "am were been being from about can could would should".split()
+)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What narrows a search beyond its scope; empty means all."""
+
+    types: Sequence[MemoryType] = ()
+    tags: Sequence[str] = ()
+
+
+@dataclass
+class Found:
+    """A candidate: its key, and the raw score of each search that found it."""
+
+    similarity: float | None = None
+    words: float | None = None
+
+
+@dataclass
+class Candidates:
+    """What the searches of one recall found, by memory id."""
+
+    found: dict[str, Found] = field(default_factory=dict)
+
+    def of(self, key: bytes) -> Found:
+        """The candidate behind a record's key."""
+        return self.found.setdefault(key.decode().rpartition(":")[2], Found())
+
+
+def query_words(text: str) -> list[str]:
+    """The words of a query that can find something: no stop words, each once, at most QUERY_WORDS_MAX."""
+    words = dict.fromkeys(word for word in _WORD.findall(text.lower()) if word not in _STOP_WORDS)
+    telling = [word for word in words if word not in _QUESTION_WORDS]
+    return (telling or list(words))[:QUERY_WORDS_MAX]
+
+
+class Clause:
+    """A query string under construction, with its parameters."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.params: dict[str, str | bytes | int] = {}
+
+    def tag(self, name: str, values: Sequence[str]) -> None:
+        """Requires one of the exact values."""
+        marks = [self._param(to_tag(value)) for value in values]
+        self.parts.append(f"@{name}:{{{'|'.join(marks)}}}")
+
+    def words(self, words: Sequence[str]) -> None:
+        """Requires at least one of the words in the content."""
+        self.parts.append(f"@content:({'|'.join(self._param(word) for word in words)})")
+
+    def _param(self, value: str) -> str:
+        name = f"p{len(self.params)}"
+        self.params[name] = value
+        return f"${name}"
+
+    def __str__(self) -> str:
+        return " ".join(self.parts)
+
+
+def scope_clause(scope: Scope, filters: Filters = Filters()) -> Clause:  # noqa: B008  # frozen
+    """The exact tags that keep a query inside its scope."""
+    clause = Clause()
+    clause.tag("tenant", [scope.tenant])
+    clause.tag("project", [scope.project])
+    if scope.agent:
+        clause.tag("agent_id", [scope.agent])
+    if scope.session:
+        clause.tag("session_id", [scope.session])
+    if filters.types:
+        clause.tag("memory_type", [str(kind) for kind in filters.types])
+    if filters.tags:
+        clause.tag("tags", filters.tags)
+    return clause
+
+
+class Search:
+    """Queries over the indexes of one Redis. `ef_runtime` None means that the index is exact (FLAT)."""
+
+    def __init__(self, redis: Redis, *, ef_runtime: int | None, datatype: str = "float32") -> None:
+        self._redis = redis
+        self._datatype = datatype
+        self._ef_runtime = ef_runtime
+
+    async def candidates(
+        self, scope: Scope, filters: Filters, *, words: Sequence[str], vector: bytes | None, count: int
+    ) -> Candidates:
+        """The `count` best by meaning and the `count` best by words of each kind, in one round trip."""
+        kinds = [kind for kind in names.KINDS if not filters.types or kind in {names.kind_of(t) for t in filters.types}]
+        candidates = Candidates()
+        with hot_errors("recall"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for kind in kinds:
+                    if vector is not None:
+                        pipe.execute_command(*self._by_meaning(names.index(kind), scope_clause(scope, filters), vector, count))
+                    if words:
+                        pipe.execute_command(*_by_words(names.index(kind), scope_clause(scope, filters), words, count))
+                answers = iter(await pipe.execute())
+        for _ in kinds:
+            if vector is not None:
+                for row in next(answers)[b"results"]:
+                    distance = float(row[b"extra_attributes"][b"distance"])
+                    candidates.of(row[b"id"]).similarity = 1.0 - distance
+            if words:
+                for row in next(answers)[b"results"]:
+                    candidates.of(row[b"id"]).words = float(row[b"score"])
+        return candidates
+
+    def _by_meaning(self, index: str, clause: Clause, vector: bytes, count: int) -> list[Any]:
+        clause.params |= {"k": count, "vector": to_hot_vector(vector, self._datatype)}
+        width = ""
+        if self._ef_runtime is not None:
+            clause.params["ef"] = max(self._ef_runtime, count)
+            width = " EF_RUNTIME $ef"
+        query = f"({clause})=>[KNN $k @embedding $vector{width} AS distance]"
+        return ["FT.SEARCH", index, query, *_params(clause), "RETURN", 1, "distance", "SORTBY", "distance",
+                "LIMIT", 0, count, "DIALECT", 2]  # fmt: skip
+
+    async def count(self, scope: Scope) -> Counts:
+        """How many memories of each type the scope holds here, and how many wait for their vector."""
+        counts = Counts()
+        with hot_errors("stats"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for kind in names.KINDS:
+                    by_type, waiting = scope_clause(scope), scope_clause(scope)
+                    waiting.tag("pending", ["1"])
+                    pipe.execute_command("FT.AGGREGATE", names.index(kind), str(by_type), *_params(by_type),
+                                         "GROUPBY", 2, "@memory_type", "@tier", "REDUCE", "COUNT", 0, "AS", "n", "DIALECT", 2)  # fmt: skip
+                    pipe.execute_command("FT.SEARCH", names.index(kind), str(waiting), *_params(waiting), "LIMIT", 0, 0, "DIALECT", 2)
+                answers = await pipe.execute()
+        for grouped, waiting_answer in zip(answers[::2], answers[1::2], strict=True):
+            for row in grouped[b"results"]:
+                values = row[b"extra_attributes"]
+                counts.add(values[b"memory_type"].decode(), values[b"tier"].decode(), int(values[b"n"]))
+            counts.pending += int(waiting_answer[b"total_results"])
+        return counts
+
+
+@dataclass
+class Counts:
+    """Memories of a scope in Redis."""
+
+    by_type: dict[str, int] = field(default_factory=dict)
+    by_tier: dict[str, int] = field(default_factory=dict)
+    pending: int = 0
+
+    def add(self, memory_type: str, tier: str, count: int) -> None:
+        """Counts `count` more."""
+        self.by_type[memory_type] = self.by_type.get(memory_type, 0) + count
+        self.by_tier[tier] = self.by_tier.get(tier, 0) + count
+
+
+def _by_words(index: str, clause: Clause, words: Sequence[str], count: int) -> list[Any]:
+    clause.words(words)
+    return ["FT.SEARCH", index, str(clause), *_params(clause), "NOCONTENT", "WITHSCORES", "SCORER", "BM25STD",
+            "LIMIT", 0, count, "DIALECT", 2]  # fmt: skip
+
+
+def _params(clause: Clause) -> list[Any]:
+    flat = [part for pair in clause.params.items() for part in pair]
+    return ["PARAMS", len(flat), *flat]

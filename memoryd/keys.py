@@ -1,0 +1,127 @@
+"""Every name in Redis, and nowhere else.
+
+name                                                type     life                        writes            reads
+aether:memory:semantic:{b}:<tenant>:<project>:<id>  Hash     permanent (tier policy)     engine, follower  engine
+aether:memory:episodic:{b}:<tenant>:<project>:<id>  Hash     permanent (tier policy)     engine, follower  engine
+aether:journal:{b}                                  Stream   trimmed below all followers scripts           embed, archive
+aether:place:{b}                                    Hash     permanent                   archiver          engine
+aether:tombstone:{b}:<id>                           String   30 days                     forget, follower  scripts
+aether:dedup:content:{b}                            Bloom    permanent                   scripts           scripts
+aether:idempotency:{b}:<tenant>:<project>:<request> String   1 day                       scripts           scripts
+aether:cache:embedding:<tenant>:<project>:<m>:<h>   String   7 days                      embed             embed, recall
+aether:journal:dead                                 Stream   bounded                     embed, archive    people
+aether:requests                                     Stream   until answered              clients           daemons
+aether:claim:<request>                              String   10 minutes                  daemons           daemons
+aether:schema                                       Hash     permanent                   apply             apply
+aether:follower:place                               Hash     permanent                   follower          follower
+aether:follower:lease                               String   4 s, renewed                follower          follower
+aether:follower:fence                               String   permanent (a counter)       follower          follower
+aether:index:<kind>                                 index    permanent                   apply             engine
+
+Channels: aether:requests, aether:replies:<client>, aether:events:<tenant>:<project>:<agent>.
+`{b}` is a bucket: what Redis Cluster keeps together, so all keys of one atomic step share it. The names inside a key
+are percent-encoded (`model.scope.to_tag`), so no name can reach into another's place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from memoryd.model.memory import MemoryType
+from memoryd.model.scope import Scope, to_tag
+
+REQUESTS = "aether:requests"
+DEAD_LETTERS = "aether:journal:dead"
+SCHEMA = "aether:schema"
+FOLLOWER_PLACE = "aether:follower:place"
+FOLLOWER_LEASE = "aether:follower:lease"
+FOLLOWER_FENCE = "aether:follower:fence"
+
+# Keys that live without a TTL; everything else must have one.
+PERMANENT_PREFIXES = (
+    "aether:memory:", "aether:journal:", "aether:place:", "aether:dedup:",
+    REQUESTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE,
+)  # fmt: skip
+
+KINDS = ("semantic", "episodic")
+
+
+def kind_of(memory_type: MemoryType) -> str:
+    """Which index holds this type: events have their own."""
+    return "episodic" if memory_type is MemoryType.EPISODIC else "semantic"
+
+
+def index(kind: str) -> str:
+    """The search index of a kind."""
+    return f"aether:index:{kind}"
+
+
+def replies(client: str) -> str:
+    """The channel on which one client hears its answers."""
+    return f"aether:replies:{client}"
+
+
+def events(scope: Scope) -> str:
+    """The channel of an agent's events; its prefix when the scope names no agent."""
+    return f"aether:events:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{to_tag(scope.agent)}"
+
+
+def events_prefix(scope: Scope) -> str:
+    """What the channels of all agents of a project begin with."""
+    return f"aether:events:{to_tag(scope.tenant)}:{to_tag(scope.project)}:"
+
+
+def claim(request_id: str) -> str:
+    """Taken by the daemon that handles a published request."""
+    return f"aether:claim:{_digest(request_id)}"
+
+
+def embedding(scope: Scope, model: str, content_hash: str) -> str:
+    """A cached vector: by model and content, never shared between projects."""
+    return f"aether:cache:embedding:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{_digest(model)[:8]}:{content_hash}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The names that live in buckets. `buckets` is a power of two, fixed once data exists."""
+
+    buckets: int
+
+    def all_buckets(self) -> list[str]:
+        """Every bucket's tag, `00` first."""
+        return [f"{number:02x}" for number in range(self.buckets)]
+
+    def bucket(self, memory_id: str) -> str:
+        """The bucket of a memory: chosen by the first two hex digits of its id."""
+        return f"{int(memory_id[4:6], 16) % self.buckets:02x}"
+
+    def memory(self, kind: str, scope: Scope, memory_id: str) -> str:
+        """The record of a memory."""
+        place = f"{{{self.bucket(memory_id)}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}"
+        return f"aether:memory:{kind}:{place}:{memory_id}"
+
+    def journal(self, bucket: str) -> str:
+        """The journal of a bucket."""
+        return f"aether:journal:{{{bucket}}}"
+
+    def place(self, bucket: str) -> str:
+        """How far each follower of a bucket's journal has come."""
+        return f"aether:place:{{{bucket}}}"
+
+    def tombstone(self, memory_id: str) -> str:
+        """What remains of a forgotten memory."""
+        return f"aether:tombstone:{{{self.bucket(memory_id)}}}:{memory_id}"
+
+    def dedup(self, bucket: str) -> str:
+        """The Bloom filter of the ids that this bucket has ever held."""
+        return f"aether:dedup:content:{{{bucket}}}"
+
+    def idempotency(self, scope: Scope, memory_id: str, request_id: str) -> str:
+        """The first result of a request, in the bucket of the memory that it writes."""
+        place = f"{{{self.bucket(memory_id)}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}"
+        return f"aether:idempotency:{place}:{_digest(request_id)}"

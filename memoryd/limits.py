@@ -1,0 +1,53 @@
+"""Every limit that a caller can meet, each with its reason. Names end in their unit."""
+
+from __future__ import annotations
+
+# --- one memory -----------------------------------------------------------------------------------------------------
+CONTENT_BYTES_MAX = 64 * 1024  # a long chapter; embedding models see at most a few thousand characters of it anyway
+METADATA_BYTES_MAX = 16 * 1024  # as JSON; metadata describes a memory, it is not a second content
+METADATA_DEPTH_MAX = 16  # well under BSON's 100 levels, and no parser recurses dangerously
+NAME_BYTES_MAX = 128  # a tenant, project, agent, session, tag or tool name: it becomes part of keys
+TAGS_MAX = 32  # each tag is an index term
+REFERENCES_MAX = 256  # ids in `related` and in `derived_from`
+
+# --- one request ----------------------------------------------------------------------------------------------------
+ENVELOPE_BYTES_MAX = 4 * 1024 * 1024  # store_many's 256 usual memories fit; one client cannot fill a daemon
+STORE_MANY_MAX = 256  # bounds the time one request may occupy the daemon
+QUERY_BYTES_MAX = 8 * 1024  # a question, not a document
+QUERY_WORDS_MAX = 32  # full-text terms of one recall: each costs a posting list
+RECALL_LIMIT_MAX = 200  # hits of one answer
+REPLY_BYTES_MAX = 16 * 1024 * 1024  # pub/sub output buffers are 32 MB hard by default in Redis
+REQUEST_ID_BYTES_MAX = 128
+
+# --- the daemon -----------------------------------------------------------------------------------------------------
+REQUESTS_IN_FLIGHT_MAX = 128  # more waits in the stream, where it survives the daemon
+REQUESTS_BACKLOG_MAX = 50_000  # beyond it new writes are refused: the queue would outlive its callers' patience
+TAKEOVER_IDLE_SECONDS = 20.0  # an unanswered request idle for longer belonged to a daemon that died: must exceed any verb's time
+IDEMPOTENCY_TTL_SECONDS = 24 * 3600  # a retry after a day is a new request
+CLAIM_TTL_SECONDS = 600  # a published request is seen by every daemon within milliseconds
+FSYNC_TIMEOUT_SECONDS = 5.0  # everysec fsyncs within 2 s unless the disk is stuck
+ARCHIVED_TIMEOUT_SECONDS = 15.0  # the archiver works in batches of milliseconds; beyond this MongoDB is away
+
+# --- the journal and its followers ----------------------------------------------------------------------------------
+JOURNAL_ENTRIES_MAX = 200_000  # a bucket's backlog while the archive is away (about 600 MB for all 16); then writers wait
+TOMBSTONE_TTL_SECONDS = 30 * 24 * 3600  # longer than any follower may lag; the archive keeps its tombstone for ever
+EMBED_BATCH_MAX = 64  # the model's throughput is flat from here on (FACTS: 647/s at 8, 671/s at 64)
+EMBED_TRIES_MAX = 5  # then the entry goes to the dead-letter stream and stays visible in `stats`
+EMBED_CACHE_TTL_SECONDS = 7 * 24 * 3600  # as long as a repeated sentence is likely
+ARCHIVE_BATCH_MAX = 500  # entries of one bulk write: large enough for MongoDB's rate, small enough to redo
+DEAD_LETTERS_MAX = 100_000  # per deployment; the oldest go first, the count of all is kept in the stream's entries-added
+LEASE_SECONDS = 4.0  # a dead follower is replaced within 5 s
+
+# --- embedding ------------------------------------------------------------------------------------------------------
+EMBED_QUEUE_TEXTS_MAX = 4096  # texts that wait for a batch: half a minute of a laptop's model; then callers are refused
+EMBED_RUN_TEXTS_MAX = 16  # texts of one run of a local model: the throughput of 64 (FACTS) with a quarter of the padding
+EMBED_RUN_TOKENS_MAX = 4096  # padded tokens of one run: bounds a run's memory to about 200 MB whatever the texts are
+EMBED_CALL_TOKENS_MAX = 32_000  # estimated tokens of one HTTP call: endpoints refuse calls from 100,000 on
+EMBED_TEXT_TOKENS_MAX = 8_000  # estimated tokens of one text over HTTP: the usual endpoint reads 8,191
+EMBED_TEXT_TOKENS_MIN = 200  # a text this short is never too long for a model: it is not cut any further
+EMBED_CALL_TRIES_MAX = 4  # calls to an endpoint that says 429 or 503; after that the journal's own retry takes over
+EMBED_RETRY_AFTER_SECONDS_MAX = 20.0  # a longer Retry-After is handed to the caller instead of being slept through
+EMBED_REPLY_BYTES_MAX = 32 * 1024 * 1024  # 64 vectors of 4,096 numbers with 20 digits are 5 MB
+MODEL_WHEEL_BYTES_MAX = 400 * 1000 * 1000  # torch's CPU wheels are below 250 MB, its CUDA wheels above 500 MB
+MODEL_INSTALL_SECONDS_MAX = 1800.0  # 300 MB over a slow line
+MODEL_EXPORT_SECONDS_MAX = 600.0  # 15 s on two idle cores

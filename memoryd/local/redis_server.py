@@ -1,0 +1,75 @@
+"""A Redis with search, JSON, Bloom filters and time series, on this machine's loopback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from memoryd.local.ports import free_port, wait_until_free
+from memoryd.local.processes import Process
+from memoryd.local.program import Program
+
+START_SECONDS = 60.0  # an empty one needs 0.3 s; the rest is for reading a large append-only file
+# One command of each module, and WAITAOF (Redis 7.2) for `durability=fsync`.
+NEEDED_COMMANDS = ("FT.SEARCH", "JSON.SET", "BF.ADD", "TS.ADD", "WAITAOF")
+
+
+class RedisServer(Process):
+    """A Redis that keeps what it has acknowledged: writes go to its append-only file, and nothing is ever evicted.
+
+    Port 0 takes a free port and keeps it over restarts.
+    """
+
+    def __init__(self, program: Program, data: Path, log: Path, port: int = 0) -> None:
+        self.data = data
+        self.port = port or free_port()
+        super().__init__("Redis", (*program.command, *_options(data, self.port)), log)
+
+    @property
+    def url(self) -> str:
+        """Where clients find it; the same after a restart."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Start it and return when it has read its data. Raises ServersUnavailable, also when the port is in use."""
+        await wait_until_free(self.port, "Redis", "--redis-port", "MEMORYD_REDIS_URL")
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await super().start()
+
+    async def wait_until_ready(self) -> None:
+        """Return when it answers."""
+        async with self._client() as client:
+            await self._wait_for(lambda: self._answers(client), START_SECONDS)
+
+    async def missing_commands(self) -> list[str]:
+        """Which of NEEDED_COMMANDS it does not have."""
+        async with self._client() as client:
+            known = {str(name).upper() for name in await client.command_list()}
+        return [command for command in NEEDED_COMMANDS if command not in known]
+
+    async def _answers(self, client: Redis) -> bool:
+        try:
+            await client.ping()  # fails while the data is being read
+            info = await client.info("server")
+        except RedisError:
+            return False
+        # Another Redis may have taken the port in the meantime; ours is then about to end.
+        return bool(info["process_id"] == self.pid)
+
+    def _client(self) -> Redis:
+        # Without redis-py's own ten retries: whoever waits here asks again anyway, and sees that the process has ended.
+        return Redis(host="127.0.0.1", port=self.port, socket_timeout=2, retry=Retry(NoBackoff(), 0), decode_responses=True)
+
+
+def _options(data: Path, port: int) -> tuple[str, ...]:
+    return (
+        *("--bind", "127.0.0.1", "--port", str(port), "--dir", str(data), "--daemonize", "no"),
+        *("--appendonly", "yes", "--appendfsync", "everysec"),
+        *("--aof-load-truncated", "yes"),  # a half-written last command was never acknowledged
+        *("--save", ""),  # the append-only file is the truth; snapshots beside it would only cost
+        *("--maxmemory-policy", "noeviction"),  # any other policy would evict journals and memories not yet archived
+    )

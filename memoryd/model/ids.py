@@ -1,0 +1,55 @@
+"""Ids of memories, and the text normalisation that dedup rests on."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import unicodedata
+from datetime import datetime
+
+import msgspec
+
+from memoryd.clock import to_microseconds
+from memoryd.errors import BadRequest
+from memoryd.model.scope import Scope
+
+ID_PATTERN = re.compile(r"mem_[0-9a-f]{32}")
+_INNER_SPACE = re.compile(r"(?<=\S)[ \t]+")
+
+
+def check_id(field: str, memory_id: str) -> str:
+    """`memory_id`, if it has the form of a memory's id. Raises BadRequest."""
+    if not ID_PATTERN.fullmatch(memory_id):
+        raise BadRequest(f"{field}: is not a memory's id, expected mem_ and 32 lower-case hex digits", field=field)
+    return memory_id
+
+
+def normalised(content: str) -> str:
+    """`content` as dedup compares it: composed Unicode, one kind of line end, no doubled or outer spaces.
+
+    Case, punctuation and indentation stay: `A=1` and `a=1` are two memories, and so are two ways to indent a program.
+    """
+    text = unicodedata.normalize("NFC", content).replace("\r\n", "\n").strip()
+    lines = (_INNER_SPACE.sub(" ", line.rstrip()) for line in text.split("\n"))
+    return "\n".join(lines)
+
+
+def hash_content(content: str) -> str:
+    """SHA-256 of the normalised content, in hex."""
+    return hashlib.sha256(normalised(content).encode()).hexdigest()
+
+
+def content_id(scope: Scope, memory_type: str, content_hash: str, salt: int = 0) -> str:
+    """The id that the same content of the same type in the same scope always gets.
+
+    `salt` counts up when the id is taken by a memory whose content was updated to something else since.
+    """
+    parts = (scope.tenant, scope.project, scope.agent, scope.session, memory_type, content_hash, salt)
+    return "mem_" + hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
+
+
+def event_id(scope: Scope, request_id: str, now: datetime) -> str:
+    """A new, time-ordered id within a bucket that `request_id` chooses, so that a retry meets its first attempt there."""
+    bucket = hashlib.sha256(msgspec.json.encode((scope.tenant, scope.project, request_id))).hexdigest()[:2]
+    return f"mem_{bucket}{to_microseconds(now):014x}{secrets.token_hex(8)}"

@@ -1,0 +1,52 @@
+"""A memory together with its vector, and the seal that tells our own writes from other people's."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import msgspec
+
+from memoryd.model.memory import Memory, MemoryType
+from memoryd.model.scope import Scope
+
+# What a person may edit in the archive. Counters, hashes and vectors are ours: they follow from these.
+SEALED = (
+    "tenant", "project", "agent_id", "session_id", "memory_type", "tier", "content", "importance", "source_tool",
+    "metadata", "tags", "related", "derived_from", "version", "valid_from", "valid_until",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Record:
+    """What both stores keep of a memory. `vector` is little-endian float32, None while pending."""
+
+    memory: Memory
+    vector: bytes | None = None
+
+
+class Tombstone(msgspec.Struct, frozen=True):
+    """What remains of a forgotten memory: never content. `forgotten_at` is in microseconds since 1970."""
+
+    id: str
+    tenant: str
+    project: str
+    agent_id: str
+    session_id: str
+    memory_type: MemoryType
+    version: int
+    forgotten_at: int
+
+    @property
+    def scope(self) -> Scope:
+        """Where the memory was stored."""
+        return Scope(self.tenant, self.project, self.agent_id, self.session_id)
+
+
+def seal(memory: Memory) -> str:
+    """A digest of everything that only memoryd changes together with the version.
+
+    A document whose seal does not fit its content was written by someone else and needs a version of its own.
+    """
+    values = [getattr(memory, name) for name in SEALED]
+    return hashlib.sha256(msgspec.json.encode(values, order="deterministic")).hexdigest()

@@ -1,0 +1,93 @@
+"""What the verbs answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import msgspec
+
+from memoryd.model.memory import Durability, Memory
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """A store or an update that is acknowledged."""
+
+    id: str
+    version: int
+    outcome: str
+    """stored: it is new; reinforced: the same content was there already; updated."""
+    durability: Durability = Durability.HOT
+    replayed: bool = False
+    """Whether this is the first answer to a repeated request."""
+
+
+class Hit(msgspec.Struct, frozen=True, kw_only=True):
+    """One recalled memory. `score` is the sum of the parts in `why`."""
+
+    memory: Memory
+    score: float
+    why: dict[str, float]
+
+
+class Recalled(msgspec.Struct, frozen=True, kw_only=True):
+    """What a recall found, best first."""
+
+    hits: list[Hit]
+    searched: list[str]
+    """By what was searched: words, meaning."""
+    degraded: str = ""
+    """Why something was not searched; empty when all was."""
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What a forget removed. It holds no content."""
+
+    id: str
+    version: int
+    outcome: str
+    """forgotten, or already when it had been forgotten before."""
+    forgotten_at: datetime
+    journal_entries_removed: int = 0
+    durability: Durability = Durability.HOT
+    """archived: MongoDB has removed it too; otherwise its archiver has that still to do."""
+
+
+class ArchiveStats(msgspec.Struct, frozen=True, kw_only=True):
+    """The archive as the daemon sees it now."""
+
+    available: bool
+    memories: int | None = None
+
+
+class EmbedderStats(msgspec.Struct, frozen=True, kw_only=True):
+    """The embedding model as this daemon sees it."""
+
+    model: str
+    dims: int
+    failing: str = ""
+    """The kind of the last failure, empty when the last call worked."""
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of a scope, and the state of the service."""
+
+    memories: int
+    by_type: dict[str, int]
+    by_tier: dict[str, int]
+    pending: int
+    """Memories of the scope that still wait for their vector."""
+    archive: ArchiveStats
+    embedder: EmbedderStats | None
+    embed_backlog: int
+    """Journal entries that the embedding follower has still to see, of all scopes."""
+    archive_backlog: int
+    """Journal entries that MongoDB does not hold yet, of all scopes."""
+    dead_letters: int
+    requests_backlog: int

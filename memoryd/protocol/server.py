@@ -1,0 +1,233 @@
+"""The daemon's side of the protocol: read requests, carry them out, answer, acknowledge.
+
+A request stays in the stream until it is answered, so a daemon that dies leaves it to the others; the idempotency
+keys of the atomic steps make the second attempt harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.logs import get_logger
+from memoryd_telemetry.metrics import measure
+from memoryd_telemetry.propagation import inject
+from memoryd_telemetry.tracing import operation
+from opentelemetry.trace import SpanKind
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from memoryd import keys
+from memoryd.engine import Engine, fingerprint
+from memoryd.errors import BadRequest, MemorydError, Overloaded, UnknownOperation
+from memoryd.hot import scripts
+from memoryd.hot.client import hot_errors
+from memoryd.hot.records import Request
+from memoryd.limits import (
+    CLAIM_TTL_SECONDS,
+    REQUESTS_BACKLOG_MAX,
+    REQUESTS_IN_FLIGHT_MAX,
+    TAKEOVER_IDLE_SECONDS,
+)
+from memoryd.model.memory import NewMemory
+from memoryd.protocol import messages
+from memoryd.protocol.messages import Envelope
+from memoryd.retry import persistently
+
+log = get_logger("memoryd.server")
+
+GROUP = "memoryd"
+BLOCK_SECONDS = 1.0  # how soon a stop is noticed
+RETRY_AFTER_SECONDS = 2
+READ_MAX = 32  # requests of one read: bounds what a burst of large ones can occupy
+WRITES = frozenset({"store", "store_many", "update"})
+
+Fields = Mapping[bytes, bytes]
+
+
+class Server:
+    """Serves one daemon's share of the requests. `blocking` waits in reads, `redis` does the rest."""
+
+    def __init__(self, redis: Redis, blocking: Redis, engine: Engine, *, name: str) -> None:
+        self._redis = redis
+        self._blocking = blocking
+        self._engine = engine
+        self._name = name
+        self._slots = asyncio.Semaphore(REQUESTS_IN_FLIGHT_MAX)
+        self._backlogged = False
+        self._verbs: dict[str, Callable[[Envelope, Any, Request], Awaitable[Any]]] = {
+            "store": self._store, "store_many": self._store_many, "get": self._get, "recall": self._recall,
+            "update": self._update, "forget": self._forget, "stats": self._stats,
+        }  # fmt: skip
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serves until told to stop, then finishes what is in flight."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(persistently(self._serve_stream, stop, doing="serve"), name="serve")
+            tasks.create_task(persistently(self._take_over, stop, doing="take over"), name="take over")
+            tasks.create_task(self._serve_published(stop), name="published")
+
+    # --- the stream -----------------------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Creates the consumer group; requests that came before any daemon are served too."""
+        try:
+            await self._redis.xgroup_create(keys.REQUESTS, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+
+    async def _serve_stream(self) -> None:
+        await self._slots.acquire()  # reads only when there is room: what is read is this daemon's to answer
+        self._slots.release()
+        with hot_errors("serve"):
+            answer = await self._blocking.xreadgroup(
+                GROUP, self._name, {keys.REQUESTS: ">"}, count=READ_MAX, block=int(BLOCK_SECONDS * 1000)
+            )
+        for _, entries in answer or []:
+            for entry_id, fields in entries:
+                await self._start(entry_id, fields)
+
+    async def _take_over(self) -> None:
+        """Serves what a daemon that died has left unanswered, and watches the backlog."""
+        with hot_errors("take over"):
+            backlog = await self._redis.xlen(keys.REQUESTS)
+            _, entries, *_ = await self._redis.xautoclaim(
+                keys.REQUESTS, GROUP, self._name, min_idle_time=int(TAKEOVER_IDLE_SECONDS * 1000), count=READ_MAX
+            )
+        measure(telemetry.REQUESTS_BACKLOG, backlog)
+        self._backlogged = backlog > REQUESTS_BACKLOG_MAX
+        for entry_id, fields in entries:
+            await self._start(entry_id, fields)
+        await asyncio.sleep(BLOCK_SECONDS)
+
+    async def _start(self, entry_id: bytes, fields: Fields) -> None:
+        await self._slots.acquire()
+        task = self._tasks.create_task(self._serve(entry_id, fields or {}))
+        task.add_done_callback(lambda _: self._slots.release())
+
+    # --- pub/sub --------------------------------------------------------------------------------------------------
+
+    async def _serve_published(self, stop: asyncio.Event) -> None:
+        """Takes published requests into the stream: one daemon claims each, then it is like any other request."""
+
+        async def listen() -> None:
+            with hot_errors("listen"):
+                async with self._blocking.pubsub() as pubsub:
+                    await pubsub.subscribe(keys.REQUESTS)
+                    while not stop.is_set():
+                        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=BLOCK_SECONDS)
+                        if message:
+                            await self._claim(message["data"])
+
+        await persistently(listen, stop, doing="listen")
+
+    async def _claim(self, raw: bytes) -> None:
+        try:
+            envelope = messages.read_envelope(raw)
+        except MemorydError as error:
+            log.warning("request.unreadable", code=error.code, bytes=len(raw))
+            return
+        await scripts.claim(
+            self._redis,
+            [keys.claim(f"{envelope.reply_to}:{envelope.id}"), keys.REQUESTS],
+            [CLAIM_TTL_SECONDS, raw, envelope.id, envelope.reply_to],
+        )
+
+    # --- one request ----------------------------------------------------------------------------------------------
+
+    async def _serve(self, entry_id: bytes, fields: Fields) -> None:
+        """Carries out one request and answers it; the entry goes when the answer does."""
+        try:
+            reply_to, reply = await self._answer(fields)
+            await self._send(entry_id, reply_to, reply)
+        except MemorydError as error:
+            # Redis went away meanwhile: the entry stays pending, and is served again when it is taken over.
+            log.warning("request.unanswered", code=error.code)
+
+    async def _answer(self, fields: Fields) -> tuple[str, bytes]:
+        request_id, reply_to = _hints(fields)
+        try:
+            envelope = messages.read_envelope(fields.get(b"envelope", b""))
+            request_id, reply_to = envelope.id, envelope.reply_to or reply_to
+            return reply_to, messages.encode_reply(request_id, await self.carry_out(envelope))
+        except MemorydError as error:
+            return reply_to, messages.encode_error(request_id, error)
+        except Exception as error:
+            log.exception("request.failed", error=type(error).__name__)
+            return reply_to, messages.encode_error(request_id, MemorydError("the daemon failed on this request; see its log"))
+
+    async def carry_out(self, envelope: Envelope) -> Any:
+        """The result of a request. Raises a MemorydError."""
+        with operation(envelope.op, parent=envelope.traceparent, kind=SpanKind.SERVER) as span:
+            verb = self._verbs.get(envelope.op)
+            if verb is None:
+                raise UnknownOperation(f"op: is not one of {', '.join(self._verbs)}", field="op")
+            if self._backlogged and envelope.op in WRITES:
+                raise Overloaded("too many requests wait", retry_after_seconds=RETRY_AFTER_SECONDS)
+            scope = envelope.scope.check()
+            span.set_attribute(telemetry.STORE_ID, telemetry.store_id(scope.tenant, scope.project))
+            args = messages.parse(envelope.args, messages.ARGUMENTS[envelope.op], "args")
+            asked = fingerprint(envelope.op, envelope.scope, args)
+            result = await verb(envelope, args, Request(envelope.id, asked, inject()))
+            if (record := getattr(result, "id", None)) is not None:
+                span.set_attribute(telemetry.RECORD_ID, record)
+            return result
+
+    async def _send(self, entry_id: bytes, reply_to: str, reply: bytes) -> None:
+        with hot_errors("answer"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                if reply_to:
+                    pipe.publish(keys.replies(reply_to), reply)
+                pipe.xack(keys.REQUESTS, GROUP, entry_id)
+                pipe.xdel(keys.REQUESTS, entry_id)
+                await pipe.execute()
+
+    # --- the verbs ------------------------------------------------------------------------------------------------
+
+    async def _store(self, envelope: Envelope, args: messages.StoreArgs, request: Request) -> Any:
+        return await self._engine.store(envelope.scope, args, request=request, durability=args.durability)
+
+    async def _store_many(self, envelope: Envelope, args: messages.StoreManyArgs, request: Request) -> Any:
+        many = [_new_memory(raw, index) for index, raw in enumerate(args.memories)]
+        results = await self._engine.store_many(envelope.scope, many, request=request, durability=args.durability)
+        return [
+            {"error": messages.to_problem(one)} if isinstance(one, MemorydError) else {"stored": one} for one in results
+        ]
+
+    async def _get(self, envelope: Envelope, args: messages.GetArgs, request: Request) -> Any:
+        return await self._engine.get(envelope.scope, args.id)
+
+    async def _recall(self, envelope: Envelope, args: messages.RecallArgs, request: Request) -> Any:
+        return await self._engine.recall(
+            envelope.scope, args.query, limit=args.limit, types=args.types, session=args.session, tags=args.tags
+        )
+
+    async def _update(self, envelope: Envelope, args: messages.UpdateArgs, request: Request) -> Any:
+        return await self._engine.update(
+            envelope.scope, args.id, args.changes, if_version=args.if_version, request=request, durability=args.durability
+        )
+
+    async def _forget(self, envelope: Envelope, args: messages.ForgetArgs, request: Request) -> Any:
+        return await self._engine.forget(envelope.scope, args.id, request=request, durability=args.durability)
+
+    async def _stats(self, envelope: Envelope, args: messages.StatsArgs, request: Request) -> Any:
+        return await self._engine.stats(envelope.scope)
+
+
+def _hints(fields: Fields) -> tuple[str, str]:
+    """Id and reply_to as the stream entry repeats them, so that an unreadable envelope can still be answered."""
+    request_id = fields.get(b"id", b"").decode("ascii", "replace")[:128]
+    reply_to = fields.get(b"reply_to", b"").decode("ascii", "replace")
+    return request_id, reply_to if messages.CLIENT_NAME.fullmatch(reply_to) else ""
+
+
+def _new_memory(raw: msgspec.Raw, index: int) -> NewMemory | MemorydError:
+    try:
+        return messages.parse(raw, NewMemory, f"memories[{index}]")
+    except BadRequest as error:
+        return error

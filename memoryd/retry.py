@@ -1,0 +1,58 @@
+"""The one policy for a server that is away: go on trying, say so once, never give up what is in a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+
+from memoryd_telemetry.logs import get_logger
+
+from memoryd.errors import ArchiveUnavailable, HotUnavailable
+
+log = get_logger("memoryd.retry")
+
+PAUSE_SECONDS_MIN = 0.05
+PAUSE_SECONDS_MAX = 2.0  # how long after a server's return its daemon may still wait
+
+
+async def persistently(step: Callable[[], Awaitable[None]], stop: asyncio.Event, *, doing: str) -> None:
+    """Repeats `step` until told to stop; waits with a growing, jittered pause while a server is away.
+
+    Everything that is not a server's absence is raised: it ends the daemon, which is better than losing memories.
+    """
+    pause = PAUSE_SECONDS_MIN
+    while not stop.is_set():
+        try:
+            await step()
+        except (HotUnavailable, ArchiveUnavailable) as error:
+            if pause == PAUSE_SECONDS_MIN:
+                log.warning("server.away", doing=doing, code=error.code)
+            await wait_for_stop(stop, pause * random.uniform(0.7, 1.3))
+            pause = min(PAUSE_SECONDS_MAX, pause * 2)
+        else:
+            if pause > PAUSE_SECONDS_MIN:
+                log.info("server.back", doing=doing)
+            pause = PAUSE_SECONDS_MIN
+
+
+async def wait_for_stop(stop: asyncio.Event, seconds: float) -> bool:
+    """Waits at most `seconds`; True as soon as it is time to stop."""
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def work(
+    step: Callable[[], Awaitable[None]], leave: Callable[[], Awaitable[None]], stop: asyncio.Event, *, doing: str
+) -> None:
+    """A follower's life: `step` persistently until told to stop, then `leave`.
+
+    What cannot be handed over because Redis is away is taken over by the others after a while.
+    """
+    await persistently(step, stop, doing=doing)
+    with contextlib.suppress(HotUnavailable):
+        await leave()

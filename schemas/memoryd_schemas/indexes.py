@@ -1,0 +1,50 @@
+"""The Redis index definitions: `redis/<kind>.yaml`, completed with the configured vector settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from redisvl.schema import IndexSchema
+
+KINDS = ("semantic", "episodic", "working", "agent_state", "facts")
+
+
+@dataclass(frozen=True)
+class VectorSettings:
+    """How vectors are kept: `algorithm` is hnsw or flat, `datatype` float32 or float16; flat ignores the last three."""
+
+    dims: int
+    algorithm: str
+    datatype: str
+    m: int
+    ef_construction: int
+    ef_runtime: int
+
+
+def redis_indexes(vector: VectorSettings) -> dict[str, IndexSchema]:
+    """Each kind's index as a redisvl schema."""
+    return {kind: IndexSchema.from_dict(definition(kind, vector)) for kind in KINDS}
+
+
+def definition(kind: str, vector: VectorSettings | None) -> dict[str, Any]:
+    """One kind's index in redisvl's format; without `vector` it has no vector field."""
+    index: dict[str, Any] = yaml.safe_load((files(__package__) / "redis" / f"{kind}.yaml").read_text("utf-8"))
+    index["fields"] = [_with_vector(f, vector) for f in index["fields"] if vector or f["type"] != "vector"]
+    return index
+
+
+def _with_vector(field: dict[str, Any], vector: VectorSettings | None) -> dict[str, Any]:
+    if vector is None or field["type"] != "vector":
+        return field
+    return {**field, "attrs": {**field["attrs"], **_vector_attributes(vector)}}
+
+
+def _vector_attributes(vector: VectorSettings) -> dict[str, Any]:
+    form = {"dims": vector.dims, "algorithm": vector.algorithm, "datatype": vector.datatype}
+    if vector.algorithm == "flat":  # an exact search has no graph to tune
+        return form
+    graph = {"m": vector.m, "ef_construction": vector.ef_construction, "ef_runtime": vector.ef_runtime}
+    return {**form, **graph}

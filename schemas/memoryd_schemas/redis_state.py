@@ -1,0 +1,99 @@
+"""What a Redis says of its own schema, kept beside the data in one hash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+from redis.asyncio import Redis
+from redis.typing import EncodableT, FieldT
+
+from memoryd_schemas.errors import SchemaError, VectorMismatch
+from memoryd_schemas.indexes import VectorSettings
+from memoryd_schemas.redis_server import text
+
+SCHEMA_VERSION = 1
+SETTINGS = tuple(setting.name for setting in fields(VectorSettings))
+FINGERPRINT = "fingerprint:"  # + kind: of the index definition that was applied last
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Where a store's vectors come from, and how they are kept."""
+
+    model: str
+    settings: VectorSettings
+
+    def __str__(self) -> str:
+        """What makes two vectors comparable; the number type counts, because hashes hold raw bytes."""
+        return f"{self.model}, {self.settings.dims} dimensions, {self.settings.datatype}"
+
+
+@dataclass(frozen=True)
+class RedisState:
+    """The schema that a Redis was brought to; `vectors` is None in a store that knows words only."""
+
+    buckets: int
+    vectors: Vectors | None
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    version: int = SCHEMA_VERSION
+
+
+async def load_state(client: Redis, state_key: str) -> RedisState | None:
+    """The state, or None on a Redis that memoryd has not used yet."""
+    stored = {text(name): text(value) for name, value in (await client.hgetall(state_key)).items()}
+    if not stored:
+        return None
+    if int(stored["version"]) > SCHEMA_VERSION:  # before anything else is read: its other fields may mean something new
+        raise _newer(stored["version"])
+    prints = {n.removeprefix(FINGERPRINT): value for n, value in stored.items() if n.startswith(FINGERPRINT)}
+    return RedisState(int(stored["buckets"]), _vectors(stored), prints, int(stored["version"]))
+
+
+async def save_state(client: Redis, state_key: str, state: RedisState) -> None:
+    """Write the whole state in one command."""
+    mapping: dict[FieldT, EncodableT] = {"version": state.version, "buckets": state.buckets}
+    if state.vectors:
+        mapping["model"] = state.vectors.model
+        mapping |= {name: getattr(state.vectors.settings, name) for name in SETTINGS}
+    mapping |= {f"{FINGERPRINT}{kind}": value for kind, value in state.fingerprints.items()}
+    await client.hset(state_key, mapping=mapping)
+
+
+async def forget_model(client: Redis, state_key: str) -> None:
+    """Let the next `apply_redis` accept another model. For `memoryd reindex`, which first takes every old vector away.
+
+    A record that still has a vector of another length would be left out of the new index, its words included.
+    """
+    await client.hdel(state_key, "model", *SETTINGS)
+
+
+def refuse_unfit(stored: RedisState, wanted: RedisState) -> None:
+    """Raises when data of the form `wanted` cannot live beside what is stored."""
+    if stored.buckets != wanted.buckets:
+        raise SchemaError(
+            f"this Redis was set up with {stored.buckets} buckets and the configuration says {wanted.buckets}: "
+            "buckets are fixed once data exists",
+            hint=f"set MEMORYD_BUCKETS={stored.buckets}, or use an empty Redis",
+        )
+    if stored.vectors and wanted.vectors and str(stored.vectors) != str(wanted.vectors):
+        raise VectorMismatch(
+            f"the stored vectors are {stored.vectors}; the configuration says {wanted.vectors}",
+            hint="run `memoryd reindex` to compute all vectors again, or configure the stored model",
+        )
+
+
+def _vectors(stored: Mapping[str, str]) -> Vectors | None:
+    if "model" not in stored:
+        return None
+    numbers = {name: int(stored[name]) for name in ("dims", "m", "ef_construction", "ef_runtime")}
+    return Vectors(
+        stored["model"], VectorSettings(algorithm=stored["algorithm"], datatype=stored["datatype"], **numbers)
+    )
+
+
+def _newer(version: str) -> SchemaError:
+    return SchemaError(
+        f"this Redis was written by a newer memoryd (schema {version}; this one knows up to {SCHEMA_VERSION})",
+        hint="upgrade this memoryd",
+    )

@@ -1,0 +1,136 @@
+"""The archiver: journal entries → MongoDB, acknowledged after a majority has them.
+
+Repeating an entry is harmless: current documents are written only over lower versions, versions have ids of their
+own, vectors go only to the content they were made of. Order between archivers is therefore not needed; what comes
+too early (a vector before its memory) stays pending and comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from memoryd.archive.codec import to_bson_vector, to_document, tombstone_document
+from memoryd.archive.codec import to_record as from_document
+from memoryd.archive.store import Archive, Batch, Touch, Vector
+from memoryd.errors import ArchiveUnavailable, HotUnavailable
+from memoryd.hot.codec import from_hot_vector, to_record
+from memoryd.hot.journal import Entry, Follower
+from memoryd.hot.records import Records
+from memoryd.limits import ARCHIVE_BATCH_MAX
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.logs import get_logger
+from memoryd_telemetry.metrics import measure
+from memoryd_telemetry.tracing import linked_span
+
+log = get_logger("memoryd.archiver")
+
+BLOCK_SECONDS = 1.0  # how soon a stop is noticed, and how often dead archivers' entries are looked for
+
+
+class Archiver:
+    """Follows all journals as one consumer of the group `archive`; several share the work."""
+
+    def __init__(self, follower: Follower, records: Records, archive: Archive) -> None:
+        self._follower = follower
+        self._records = records
+        self._archive = archive
+
+    async def step(self) -> None:
+        """Archives what is there, or waits a moment for it. Raises HotUnavailable or ArchiveUnavailable."""
+        entries = await self._follower.take_over(ARCHIVE_BATCH_MAX)
+        entries = entries or await self._follower.read(ARCHIVE_BATCH_MAX, block_seconds=BLOCK_SECONDS)
+        for start in range(0, len(entries), ARCHIVE_BATCH_MAX):
+            await self.archive(entries[start : start + ARCHIVE_BATCH_MAX])
+
+    async def leave(self) -> None:
+        """Hands what is unfinished to the other archivers."""
+        await self._follower.leave()
+
+    async def archive(self, entries: Sequence[Entry]) -> None:
+        """Writes the entries and acknowledges those that are done; a poison entry is found and buried."""
+        attributes = {telemetry.BATCH_SIZE: len(entries)}
+        measure(telemetry.ARCHIVE_BATCH_SIZE, len(entries))
+        started = asyncio.get_running_loop().time()
+        with linked_span(telemetry.ARCHIVE, [one.traceparent for one in entries], attributes):
+            try:
+                done = await self._write(entries)
+            except (ArchiveUnavailable, HotUnavailable):
+                raise
+            except Exception as error:
+                await self._isolate(entries, error)
+                return
+        await self._follower.done(done)
+        measure(telemetry.ARCHIVE_DURATION, asyncio.get_running_loop().time() - started)
+
+    async def _write(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Writes the entries; returns those that are done (a vector whose memory is not there yet is not)."""
+        batch = self._batch(entries)
+        refused = await self._archive.write(batch)
+        for memory_id in refused:
+            await self._settle(batch, memory_id)
+        waiting = await self._too_early(entries)
+        return [one for one in entries if one.memory_id not in waiting]
+
+    def _batch(self, entries: Sequence[Entry]) -> Batch:
+        batch = Batch()
+        for entry in sorted(entries, key=lambda one: (one.memory_id, one.version)):
+            match entry.op:
+                case "stored" | "updated":
+                    record = to_record(entry.fields, self._records.datatype)
+                    batch.put({**to_document(record), "traceparent": entry.traceparent}, entry.op)
+                case "forgotten":
+                    batch.bury(tombstone_document(entry.fields))
+                case "embedded":
+                    vector = from_hot_vector(entry.fields[b"embedding"], self._records.datatype)
+                    batch.vectors.append(
+                        Vector(entry.memory_id, entry.text("content_hash"), entry.text("embedding_model"), to_bson_vector(vector))
+                    )
+                case "touched":
+                    batch.touches.append(
+                        Touch(entry.memory_id, entry.version, int(entry.text("access_count")), int(entry.text("last_accessed")))
+                    )
+                case other:
+                    raise ValueError(f"the journal holds the unknown operation {other!r}")
+        return batch
+
+    async def _settle(self, batch: Batch, memory_id: str) -> None:
+        """A document was refused: harmless when it is archived already, else its write is lifted above the archive's."""
+        document = batch.current[memory_id]
+        if document.get("tombstone") or await self._archive.holds_version(document):
+            return
+        holds = await self._archive.get(memory_id)
+        if holds is None or (holds.get("tombstone") and holds["forgotten_at"] >= document["recorded_at"]):
+            return
+        lost = from_document(document).memory
+        above = int(holds["version"])
+        if await self._records.raise_version(lost, archived_version=above, traceparent=document["traceparent"]):
+            log.info("archive.raised", id=memory_id, version=document["version"], above=above)
+
+    async def _too_early(self, entries: Sequence[Entry]) -> set[str]:
+        """Memories of which only a vector or a count has come: their first entry is with another archiver.
+
+        One that no longer lives in Redis was forgotten meanwhile; for it there is nothing to wait for.
+        """
+        partial = {one.memory_id: one for one in entries if one.op in ("embedded", "touched")}
+        for whole in entries:
+            if whole.op in ("stored", "updated", "forgotten"):
+                partial.pop(whole.memory_id, None)
+        missing = await self._archive.missing(partial) if partial else set()
+        return {
+            memory_id
+            for memory_id in missing
+            if await self._records.exists(partial[memory_id].scope, partial[memory_id].memory_type, memory_id)
+        }
+
+    async def _isolate(self, entries: Sequence[Entry], error: Exception) -> None:
+        """Tries the entries one by one, and buries those that cannot be archived, so that none blocks its bucket."""
+        if len(entries) > 1:
+            for entry in entries:
+                await self.archive([entry])
+            return
+        [entry] = entries
+        reason = f"{type(error).__name__} while archiving"
+        measure(telemetry.DEAD_LETTERS, 1, {telemetry.FOLLOWER: "archive"})
+        log.exception("archive.dead_letter", id=entry.memory_id, entry=entry.entry_id)
+        await self._follower.bury(entry, reason)

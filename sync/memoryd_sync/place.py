@@ -1,0 +1,55 @@
+"""The follower's place in the change stream, kept in the Redis that it fills.
+
+It belongs there: a Redis that loses its last second loses the place of that second too, and a Redis that was emptied
+has no place, so that it is filled from the beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bson import json_util
+from memoryd.clock import Clock, to_microseconds
+from memoryd.hot import scripts
+from memoryd.hot.client import hot_errors
+from memoryd.keys import FOLLOWER_LEASE, FOLLOWER_PLACE
+from memoryd_sync.lease import Lease
+from redis.asyncio import Redis
+
+
+@dataclass(frozen=True)
+class Place:
+    """A resume token, and when it was saved (microseconds since 1970)."""
+
+    token: Mapping[str, Any]
+    saved_at: int
+
+
+class Places:
+    """Loads and saves the place; only the holder of the lease can save."""
+
+    def __init__(self, redis: Redis, clock: Clock) -> None:
+        self._redis = redis
+        self._clock = clock
+
+    async def load(self) -> Place | None:
+        """Where to go on, None at the beginning."""
+        with hot_errors("load the follower's place"):
+            raw = await self._redis.hgetall(FOLLOWER_PLACE)
+        return Place(json_util.loads(raw[b"token"].decode()), int(raw[b"saved_at"])) if raw else None
+
+    async def save(self, token: Mapping[str, Any], lease: Lease) -> bool:
+        """Saves the place after its effects; False when the lease has passed to another follower."""
+        keys = [FOLLOWER_PLACE, FOLLOWER_LEASE]
+        with hot_errors("save the follower's place"):
+            saved = await scripts.save_place(
+                self._redis, keys, [lease.holder, json_util.dumps(token), to_microseconds(self._clock.now())]
+            )
+        return bool(saved)
+
+    async def drop(self) -> None:
+        """Forgets the place, so that the next start copies everything."""
+        with hot_errors("drop the follower's place"):
+            await self._redis.delete(FOLLOWER_PLACE)

@@ -1,0 +1,85 @@
+"""The sync service: archiver and follower side by side, until told to stop; then both finish and hand over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import Callable
+
+from memoryd.archive.store import Archive, archive_errors, open_mongo
+from memoryd.clock import SystemClock
+from memoryd.config import Settings
+from memoryd.errors import SchemaMismatch
+from memoryd.hot.client import hot_errors, open_blocking_redis, open_redis
+from memoryd.hot.journal import Follower as JournalFollower
+from memoryd.hot.journal import create_groups
+from memoryd.hot.records import Records
+from memoryd.keys import Keys
+from memoryd.retry import persistently, work
+from memoryd_schemas.errors import SchemaError
+from memoryd_schemas.mongo_apply import apply_mongo
+from memoryd_sync.archiver import Archiver
+from memoryd_sync.follower import Follower
+from memoryd_sync.lease import Lease
+from memoryd_sync.place import Places
+from memoryd_telemetry.logs import get_logger
+from redis.asyncio import Redis
+
+log = get_logger("memoryd.sync")
+
+
+async def sync(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], None] = lambda: None) -> None:
+    """Keeps Redis and MongoDB telling one story until `stop` is set. Either may be away for a while."""
+    name = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(3)}"
+    async with contextlib.AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(open_redis(settings.redis_url))
+        blocking = await stack.enter_async_context(open_blocking_redis(settings.redis_url))
+        mongo = open_mongo(settings.mongo_url)
+        stack.push_async_callback(mongo.close)
+        archive = Archive(mongo[settings.mongo_database])
+        await prepare(redis, archive, Keys(settings.buckets), stop)
+        archiver, follower = build(redis, blocking, archive, settings, name=name)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(work(archiver.step, archiver.leave, stop, doing="archive"), name="archive")
+            tasks.create_task(work(lambda: follower.step(stop), follower.leave, stop, doing="follow"), name="follow")
+            log.info("sync.ready", name=name)
+            ready()
+    log.info("sync.stopped", name=name)
+
+
+async def prepare(redis: Redis, archive: Archive, keys: Keys, stop: asyncio.Event) -> None:
+    """Waits for both stores, and brings MongoDB's collections and the journals' groups up to date."""
+    prepared = asyncio.Event()
+
+    async def once() -> None:
+        try:
+            with archive_errors("prepare MongoDB"):
+                await apply_mongo(archive.database)
+        except SchemaError as error:
+            raise SchemaMismatch(str(error), hint=error.hint) from error
+        with hot_errors("prepare the journals"):
+            await create_groups(redis, keys)
+        prepared.set()
+
+    async def until_stop() -> None:
+        await stop.wait()
+        prepared.set()
+
+    waiting = asyncio.create_task(until_stop())
+    try:
+        await persistently(once, prepared, doing="prepare")
+    finally:
+        waiting.cancel()
+
+
+def build(
+    redis: Redis, blocking: Redis, archive: Archive, settings: Settings, *, name: str
+) -> tuple[Archiver, Follower]:
+    """Both halves of sync over open stores."""
+    clock, keys = SystemClock(), Keys(settings.buckets)
+    records = Records(redis, keys, settings.vector_type)
+    journals = JournalFollower(redis, blocking, keys, group="archive", consumer=name)
+    follower = Follower(records, archive, Places(redis, clock), Lease(redis, name), clock)
+    return Archiver(journals, records, archive), follower

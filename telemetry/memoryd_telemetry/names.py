@@ -1,0 +1,112 @@
+"""What spans, attributes and metrics are called. Every name in telemetry comes from here."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final, Literal
+
+SCOPE: Final = "memoryd"  # the instrumentation scope of all spans and metrics
+
+# --- spans: the verbs -----------------------------------------------------------------------------------------------
+# OpenTelemetry's GenAI convention for memory names a span by its `gen_ai.operation.name`. A store is an upsert, because
+# the caller does not choose whether a memory is born or an equal one is reinforced. The convention has no read by id:
+# `get` keeps a name of its own, or it would pass for a fast search and improve every search statistic.
+OTHER: Final = "other"
+OPERATIONS: Final[dict[str, str]] = {
+    "store": "upsert_memory",
+    "store_many": "upsert_memory",
+    "get": "memoryd.get",
+    "recall": "search_memory",
+    "update": "update_memory",
+    "forget": "delete_memory",
+    "stats": "memoryd.stats",
+    OTHER: "memoryd.other",  # a verb that is not in this table: what a client invents never becomes a name
+}
+
+# --- spans: work on journal entries and change events ---------------------------------------------------------------
+EMBED: Final = "memoryd.embed"
+NOTIFY: Final = "memoryd.notify"
+ARCHIVE: Final = "memoryd.archive"
+FOLLOW: Final = "memoryd.follow"
+
+# --- attributes -----------------------------------------------------------------------------------------------------
+OPERATION_NAME: Final = "gen_ai.operation.name"
+STORE_ID: Final = "gen_ai.memory.store.id"  # see store_id
+RECORD_ID: Final = "gen_ai.memory.record.id"  # a memory's id, once it is known to be one
+RECORD_COUNT: Final = "gen_ai.memory.record.count"
+TOP_K: Final = "gen_ai.retrieval.top_k"
+ERROR_TYPE: Final = "error.type"  # a MemorydError's code, or the name of the exception's class
+
+VERB: Final = "memoryd.verb"
+OUTCOME: Final = "memoryd.outcome"  # OK or the error.type
+EFFECT: Final = "memoryd.effect"  # what a successful verb changed: created, reinforced, updated …
+DURABILITY: Final = "memoryd.durability"
+MEMORY_TYPE: Final = "memoryd.memory_type"
+TIER: Final = "memoryd.tier"
+BUCKET: Final = "memoryd.bucket"
+ENTRY_ID: Final = "memoryd.entry_id"
+FOLLOWER: Final = "memoryd.follower"
+BATCH_SIZE: Final = "memoryd.batch_size"
+LINKS_DROPPED: Final = "memoryd.links_dropped"
+
+OK: Final = "ok"
+
+
+def store_id(tenant: str, project: str) -> str:
+    """The value of `gen_ai.memory.store.id`: the same for every operation of one tenant and project.
+
+    Scope names may name people, so spans carry no tenant, project, agent or session, only this digest.
+    """
+    return hashlib.sha256(f"{tenant}\0{project}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+# --- metrics --------------------------------------------------------------------------------------------------------
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+BATCH: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row of the table of metrics: `measure` records it, the documentation prints it."""
+
+    name: str
+    kind: Literal["counter", "histogram", "gauge"]
+    unit: str
+    meaning: str
+    boundaries: tuple[float, ...] = ()
+
+
+OPERATION_COUNT: Final = Metric("memoryd.operations", "counter", "{operation}", "operations, by verb and outcome")
+OPERATION_DURATION: Final = Metric(
+    "memoryd.operation.duration", "histogram", "s", "time an operation took in the daemon, by verb and outcome", SECONDS
+)
+REQUESTS_BACKLOG: Final = Metric(
+    "memoryd.requests.backlog", "gauge", "{request}", "requests in the stream that no daemon has taken yet"
+)
+EMBED_BATCH_SIZE: Final = Metric(
+    "memoryd.embed.batch.size", "histogram", "{memory}", "memories embedded by one call of the model", BATCH
+)
+EMBED_DURATION: Final = Metric("memoryd.embed.duration", "histogram", "s", "time of one call of the model", SECONDS)
+EMBED_FAILURES: Final = Metric("memoryd.embed.failures", "counter", "{call}", "calls of the model that gave no vectors")
+ARCHIVE_BATCH_SIZE: Final = Metric(
+    "memoryd.archive.batch.size", "histogram", "{entry}", "journal entries written to MongoDB together", BATCH
+)
+ARCHIVE_DURATION: Final = Metric(
+    "memoryd.archive.duration",
+    "histogram",
+    "s",
+    "time from reading a batch of the journal to its majority write",
+    SECONDS,
+)
+FOLLOW_EVENTS: Final = Metric(
+    "memoryd.follow.events", "counter", "{event}", "change events followed back into Redis, by outcome"
+)
+DEAD_LETTERS: Final = Metric(
+    "memoryd.dead_letters", "counter", "{entry}", "journal entries given up after bounded tries, by follower"
+)
+
+METRICS: Final = (
+    OPERATION_COUNT, OPERATION_DURATION, REQUESTS_BACKLOG, EMBED_BATCH_SIZE, EMBED_DURATION, EMBED_FAILURES,
+    ARCHIVE_BATCH_SIZE, ARCHIVE_DURATION, FOLLOW_EVENTS, DEAD_LETTERS,
+)  # fmt: skip

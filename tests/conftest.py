@@ -1,0 +1,58 @@
+"""Fixtures that every test may use; the servers themselves are in `tests.servers`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from memoryd import MemoryClient
+from memoryd.archive.store import open_mongo
+from memoryd.config import Settings
+from memoryd.hot.client import open_redis
+from pymongo.asynchronous.database import AsyncDatabase
+from redis.asyncio import Redis
+from tests.servers import RunServers
+from tests.world import World, private_settings
+
+pytest_plugins = ["tests.servers", "tests.spans"]
+
+
+@pytest.fixture
+async def settings(servers: RunServers) -> AsyncIterator[Settings]:
+    """Settings of a memoryd of this test's own, over an emptied Redis."""
+    settings = private_settings(servers.redis_url, servers.mongo_url)
+    async with open_redis(settings.redis_url) as redis:
+        await redis.flushall()
+    yield settings
+
+
+@pytest.fixture
+async def redis(settings: Settings) -> AsyncIterator[Redis]:
+    """An emptied Redis."""
+    async with open_redis(settings.redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def mongo(settings: Settings) -> AsyncIterator[AsyncDatabase[dict[str, Any]]]:
+    """A MongoDB database of this test's own."""
+    client = open_mongo(settings.mongo_url)
+    yield client[settings.mongo_database]
+    await client.drop_database(settings.mongo_database)
+    await client.close()
+
+
+@pytest.fixture
+async def world(settings: Settings) -> AsyncIterator[World]:
+    """A memoryd whose daemon and sync run."""
+    async with World(settings) as world:
+        await world.start("daemon", "sync")
+        yield world
+
+
+@pytest.fixture
+async def memory(world: World) -> AsyncIterator[MemoryClient]:
+    """A client of that memoryd, for acme / support / scout."""
+    async with world.connect() as client:
+        yield client

@@ -1,0 +1,110 @@
+"""One memoryd for one test: a daemon and sync in this process over the run's real servers, in a place of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import AsyncExitStack
+from typing import Any
+
+from memoryd import MemoryClient, connect
+from memoryd.archive.store import Archive, open_mongo
+from memoryd.config import Settings
+from memoryd.daemon import serve
+from memoryd.hot.client import open_redis
+from memoryd.keys import Keys
+from memoryd.model.results import Stats
+from memoryd_sync.service import sync
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+from tests.fakes import FakeClock, HashEmbedder
+from tests.waiting import eventually
+
+
+class World:
+    """The running parts, each of which a test may stop and start again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.keys = Keys(settings.buckets)
+        self.embedder = HashEmbedder()
+        self.clock: FakeClock | None = None
+        self._running: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> World:
+        self.redis: Redis = await self._stack.enter_async_context(open_redis(self.settings.redis_url))
+        self.mongo: AsyncMongoClient[dict[str, Any]] = open_mongo(self.settings.mongo_url)
+        self.archive = Archive(self.mongo[self.settings.mongo_database])
+        self.memories, self.versions = self.archive.memories, self.archive.versions
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for name in list(self._running):
+            await self.stop(name)
+        await self.mongo.drop_database(self.settings.mongo_database)
+        await self.mongo.close()
+        await self._stack.aclose()
+
+    async def start(self, *names: str) -> None:
+        """Starts `daemon` or `sync` (or another one under a name like `daemon2`) and waits until it is ready."""
+        for name in names:
+            ready, stop = asyncio.Event(), asyncio.Event()
+            if name.startswith("daemon"):
+                work = serve(self.settings, stop, ready=ready.set, embedder=self.embedder, clock=self.clock)
+            else:
+                work = sync(self.settings, stop, ready=ready.set)
+            task = asyncio.create_task(work, name=name)
+            self._running[name] = (task, stop)
+            await eventually(lambda ready=ready, task=task: ready.is_set() or task.done(), what=f"{name} is ready")  # type: ignore[misc]
+            if task.done():
+                task.result()
+
+    async def stop(self, name: str) -> None:
+        """Stops it as a signal would, and raises what it died of."""
+        task, stop = self._running.pop(name)
+        stop.set()
+        await asyncio.wait_for(task, 30)
+
+    def connect(self, **scope: Any) -> MemoryClient:
+        """A client, by default for acme / support / scout."""
+        return connect(self.settings.redis_url, **{"tenant": "acme", "project": "support", "agent": "scout", **scope})
+
+    async def drained(self, client: MemoryClient, *, within_seconds: float = 30) -> Stats:
+        """Waits until every follower has seen everything and no memory is pending."""
+
+        async def done() -> Stats | None:
+            stats = await client.stats()
+            idle = not (stats.embed_backlog or stats.archive_backlog or stats.pending)
+            return stats if idle else None
+
+        return await eventually(done, within_seconds=within_seconds, what="the journal is drained")  # type: ignore[return-value]
+
+    async def everything_in_redis(self) -> bytes:
+        """Every byte that Redis holds, keys and values of all types, to look for what must not be there."""
+        found = []
+        async for key in self.redis.scan_iter(count=1000):
+            found.append(key)
+            found.append(await self.redis.dump(key) or b"")
+            match await self.redis.type(key):
+                case b"string":
+                    found.append(await self.redis.get(key) or b"")
+                case b"hash":
+                    found += [part for pair in (await self.redis.hgetall(key)).items() for part in pair]
+                case b"stream":
+                    for _, fields in await self.redis.xrange(key):
+                        found += [part for pair in fields.items() for part in pair]
+        return b"\0".join(found)
+
+    async def everything_in_mongo(self) -> str:
+        """Every document of the database, as text."""
+        database = self.mongo[self.settings.mongo_database]
+        names = await database.list_collection_names()
+        return "\n".join([repr(document) for name in names async for document in database[name].find({})])
+
+
+def private_settings(redis_url: str, mongo_url: str, **changes: Any) -> Settings:
+    """Settings for one test: the run's servers, and a database of its own."""
+    return Settings(
+        redis_url=redis_url, mongo_url=mongo_url, mongo_database=f"test_{secrets.token_hex(6)}", embedder="none", **changes
+    )
