@@ -27,7 +27,7 @@ class SystemClock:
 
 
 def to_microseconds(moment: datetime) -> int:
-    """Microseconds since 1970 of an aware `moment`: how both stores keep times (a BSON date holds milliseconds only)."""
+    """Microseconds from 1970 to an aware `moment`: how both stores keep times (a BSON date has milliseconds only)."""
     return (moment - EPOCH) // MICROSECOND
 
 

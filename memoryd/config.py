@@ -1,4 +1,4 @@
-"""Configuration: `MEMORYD_*` in the environment, checked once at the start. `memoryd config` prints it with its meaning."""
+"""Configuration: `MEMORYD_*` in the environment, checked once at the start; `memoryd config` explains it."""
 
 from __future__ import annotations
 
@@ -35,17 +35,19 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MEMORYD_", extra="ignore", frozen=True)
 
     redis_url: str = Field("redis://127.0.0.1:6379", description="Redis Stack 7.4 or Redis 8, database 0")
-    redis_password_file: Path | None = Field(None, description="a file with Redis's password, e.g. a container's secret")
+    redis_password_file: Path | None = Field(
+        None, description="a file with Redis's password, e.g. a container's secret"
+    )
     mongo_url: str = Field("mongodb://127.0.0.1:27017/?replicaSet=rs0", description="MongoDB 6 or later, a replica set")
     mongo_database: str = Field("aether_memory", description="the archive's database")
     buckets: Annotated[int, Field(ge=1, le=256), AfterValidator(_power_of_two)] = Field(
         16, description="journals and hash tags; fixed once data exists"
     )
-    cache_dir: Path = Field(
-        Path.home() / ".cache" / "memoryd", description="downloaded servers and prepared models"
-    )
+    cache_dir: Path = Field(Path.home() / ".cache" / "memoryd", description="downloaded servers and prepared models")
 
-    embedder: EmbedderKind = Field(EmbedderKind.AUTO, description="auto | onnx | transformers | http | none (words only)")
+    embedder: EmbedderKind = Field(
+        EmbedderKind.AUTO, description="auto | onnx | transformers | http | none (words only)"
+    )
     model: str = Field("sentence-transformers/all-MiniLM-L6-v2", description="the embedding model's name or path")
     embed_url: str = Field("", description="base URL of an OpenAI-compatible embeddings endpoint (embedder=http)")
     embed_key: SecretStr = Field(SecretStr(""), description="its bearer key")
@@ -54,10 +56,12 @@ class Settings(BaseSettings):
     embed_wait_seconds: float = Field(0.005, ge=0, le=1, description="how long a batch waits to fill")
 
     vector_algorithm: str = Field("hnsw", pattern="^(hnsw|flat)$", description="hnsw | flat (exact)")
-    vector_type: str = Field("float32", pattern="^(float32|float16)$", description="float32 | float16 (half the memory)")
+    vector_type: str = Field(
+        "float32", pattern="^(float32|float16)$", description="float32 | float16 (half the memory)"
+    )
     vector_m: int = Field(16, ge=4, le=128, description="HNSW: edges of a node")
     vector_ef_construction: int = Field(200, ge=16, le=2000, description="HNSW: width of the search while building")
-    vector_ef_runtime: int = Field(150, ge=10, le=2000, description="HNSW: width of the search while asking")
+    vector_ef_runtime: int = Field(100, ge=10, le=2000, description="HNSW: width of the search while asking")
 
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG | INFO | WARNING | ERROR")
 

@@ -11,10 +11,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from memoryd_schemas.errors import SchemaError
-from memoryd_schemas.indexes import VectorSettings
-from memoryd_schemas.redis_apply import apply_redis
-from memoryd_telemetry.logs import get_logger
 from redis.asyncio import Redis
 
 from memoryd import keys as names
@@ -33,6 +29,10 @@ from memoryd.hot.search import Search
 from memoryd.keys import Keys
 from memoryd.protocol.server import Server
 from memoryd.retry import work
+from memoryd_schemas.errors import SchemaError
+from memoryd_schemas.indexes import VectorSettings
+from memoryd_schemas.redis_apply import apply_redis
+from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.daemon")
 
@@ -64,7 +64,7 @@ async def serve(
         server = Server(stores.redis, stores.blocking, engine, name=name)
         await server.prepare()
         tasks.create_task(server.run(stop), name="serve agents")
-        tasks.create_task(work(embedding.step, embedding.leave, stop, doing="embed"), name="embed")
+        tasks.create_task(work(lambda: embedding.step(stop), embedding.leave, stop, doing="embed"), name="embed")
         log.info("daemon.ready", daemon=name, model=stores.embedder.model if stores.embedder else None)
         ready()
     log.info("daemon.stopped", daemon=name)

@@ -6,57 +6,43 @@ A write is one atomic step in Redis and one round trip; embedding, archiving and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from memoryd import keys as names
-from memoryd.archive.codec import to_record
 from memoryd.archive.store import Archive
 from memoryd.clock import Clock, from_microseconds, to_microseconds
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.follower import EmbedState
 from memoryd.embed.protocol import ModelFailed
 from memoryd.errors import (
-    ArchiveUnavailable,
     BadRequest,
     Conflict,
     DurabilityNotReached,
     MemorydError,
     NotFound,
-    Overloaded,
-    RequestIdReused,
 )
 from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import GROUPS, archived_up_to, entry_order
-from memoryd.hot.records import NewRecord, Records, Request, Written
+from memoryd.hot.records import Records, Request, Written
 from memoryd.hot.search import Filters, Search, query_words
 from memoryd.limits import ARCHIVED_TIMEOUT_SECONDS, QUERY_BYTES_MAX, RECALL_LIMIT_MAX, STORE_MANY_MAX
-from memoryd.model.ids import check_id, content_id, event_id, hash_content
+from memoryd.model.ids import check_id, hash_content
 from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory, in_utc
+from memoryd.model.record import Record
 from memoryd.model.results import ArchiveStats, EmbedderStats, Hit, Recalled, Receipt, Stats, Stored
 from memoryd.model.scope import Scope, check_name, check_unicode
 from memoryd.recall.fuse import rank
+from memoryd.storing import Arrival, Storing, refusal
 
-SALTS_MAX = 8  # ids of one content that updates have given to other content; each costs one more try
 CANDIDATES_MIN = 50  # the fusion needs more than it returns: what is tenth by words may be first by both
 CANDIDATES_MAX = 400
-RETRY_AFTER_SECONDS = 5
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """A memory on its way in: what was asked, and what was learned so far."""
-
-    scope: Scope
-    new: NewMemory
-    request: Request
-    salt: int = 0
-    archived_version: int | None = None
 
 
 class Engine:
@@ -72,6 +58,7 @@ class Engine:
         clock: Clock,
         embed_state: EmbedState | None = None,
     ) -> None:
+        self._storing = Storing(records, archive, clock)
         self._records = records
         self._search = search
         self._archive = archive
@@ -94,93 +81,44 @@ class Engine:
         return result
 
     async def store_many(
-        self, scope: Scope, many: Sequence[NewMemory | MemorydError], *, request: Request, durability: Durability = Durability.HOT
+        self,
+        scope: Scope,
+        many: Sequence[NewMemory | MemorydError],
+        *,
+        request: Request,
+        durability: Durability = Durability.HOT,
     ) -> list[Stored | MemorydError]:
         """Stores each; a result or an error per item, in order. What is an error already stays one."""
         scope.check()
         if len(many) > STORE_MANY_MAX:
             raise BadRequest(f"memories: has {len(many)} items, the limit is {STORE_MANY_MAX}", field="memories")
-        results: list[Stored | MemorydError | None] = [None] * len(many)
-        pending: dict[int, _Pending] = {}
+        results: dict[int, Stored | MemorydError] = {}
+        arrivals: dict[int, Arrival] = {}
         for index, new in enumerate(many):
             try:
-                pending[index] = _pending(scope, new, _part_of(request, index, len(many)))
+                arrivals[index] = _arrival(scope, new, _part_of(request, index, len(many)))
             except MemorydError as error:
                 results[index] = error
-        await self._store_pending(pending, results, durability)
-        return [result for result in results if result is not None]
-
-    async def _store_pending(
-        self, pending: dict[int, _Pending], results: list[Stored | MemorydError | None], durability: Durability
-    ) -> None:
-        """Rounds of one atomic step each, until every memory has its answer; nearly always one round."""
-        entries: dict[int, Written] = {}
-        for _ in range(SALTS_MAX + 1):
-            if not pending:
-                break
-            new = [self._new_record(one) for one in pending.values()]
-            answers, fsynced = await self._records.store(new, fsync=durability is not Durability.HOT)
-            later: dict[int, _Pending] = {}
-            for (index, one), written, record in zip(pending.items(), answers, new, strict=True):
-                match written.outcome:
-                    case "stored" | "reinforced":
-                        entries[index] = written
-                        results[index] = _stored(written, durability) if fsynced else _not_durable(written, durability)
-                    case "occupied":
-                        later[index] = replace(one, salt=one.salt + 1, archived_version=None)
-                    case "ask_archive":
-                        version = await self._settle(one.scope, record.memory.id)
-                        later[index] = replace(one, archived_version=version)
-                    case refused:
-                        results[index] = _refusal(refused)
-            pending = later
-        for index in pending:
-            results[index] = Overloaded("store: this content's ids are all taken", retry_after_seconds=RETRY_AFTER_SECONDS)
-        if durability is Durability.ARCHIVED:
-            await self._await_archive(entries, results)
-
-    async def _settle(self, scope: Scope, memory_id: str) -> int:
-        """The version that the archive holds of a memory that was perhaps seen before; brings a cold one back.
-
-        Without the archive the answer is 0, and the archiver lifts the new memory above what it meets there.
-        """
-        try:
-            document = await self._archive.get(memory_id) if self._archive else None
-        except ArchiveUnavailable:
-            return 0
-        if document is None:
-            return 0
-        if not document.get("tombstone") and "seal" in document:
-            await self._records.project(to_record(document))
-        return int(document.get("version", 0))
-
-    def _new_record(self, one: _Pending) -> NewRecord:
-        new, now = one.new, self._clock.now()
-        dedups = new.type.dedups if new.dedup is None else new.dedup
-        content_hash = hash_content(new.content)
-        memory_id = (
-            content_id(one.scope, new.type, content_hash, one.salt) if dedups else event_id(one.scope, one.request.id, now)
-        )
-        memory = Memory(
-            id=memory_id, tenant=one.scope.tenant, project=one.scope.project, agent_id=one.scope.agent,
-            session_id=one.scope.session, memory_type=new.type, content=new.content, content_hash=content_hash,
-            importance=new.importance, created_at=now, last_accessed=now, source_tool=new.source_tool,
-            metadata=new.metadata, tags=new.tags, related=new.related, derived_from=new.derived_from, version=0,
-            valid_from=in_utc("valid_from", new.valid_from) if new.valid_from else now,
-            valid_until=in_utc("valid_until", new.valid_until) if new.valid_until else None, recorded_at=now,
-        )  # fmt: skip
-        return NewRecord(memory, dedups, one.request, one.archived_version)
+        done, fsynced = await self._storing.store(arrivals, fsync=durability is not Durability.HOT)
+        results |= {index: one for index, one in done.items() if isinstance(one, MemorydError)}
+        written = {index: one for index, one in done.items() if isinstance(one, Written)}
+        results |= await self._acknowledge(written, fsynced, durability)
+        return [results[index] for index in range(len(many))]
 
     # --- read -----------------------------------------------------------------------------------------------------
 
     async def get(self, scope: Scope, memory_id: str) -> Memory:
         """The memory as it is now, hot or archived. Raises NotFound, or ArchiveUnavailable when only it would know."""
         check_id("id", memory_id)
-        if memory := await self._records.get(scope.check(), memory_id):
-            return memory
+        hot = await self._records.get(scope.check(), memory_id)
+        return hot or (await self._archived(scope, memory_id)).memory
+
+    async def _archived(self, scope: Scope, memory_id: str) -> Record:
+        """A memory that only the archive has. Raises NotFound, ArchiveUnavailable."""
         if self._archive and not await self._records.tombstone(scope, memory_id):
-            if record := await self._archive.get_memory(scope, memory_id):
-                return record.memory
+            record = await self._archive.get_memory(scope, memory_id)
+            if record is not None:
+                return record
         raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
 
     async def recall(
@@ -204,7 +142,9 @@ class Engine:
         ranked = rank(candidates.found)
         memories = await self._records.get_many(scope, [one.memory_id for one in ranked[: limit + 10]])
         hits = [
-            Hit(memory=memories[one.memory_id], score=one.score, why=one.why) for one in ranked if one.memory_id in memories
+            Hit(memory=memories[one.memory_id], score=one.score, why=one.why)
+            for one in ranked
+            if one.memory_id in memories
         ]
         searched = [name for name, used in (("words", words), ("meaning", vector)) if used]
         return Recalled(hits=hits[:limit], searched=searched, degraded=degraded)
@@ -244,14 +184,14 @@ class Engine:
         )
         match written.outcome:
             case "updated":
-                return await self._acknowledge(written, fsynced, durability)
+                return await self._acknowledge_one(written, fsynced, durability)
             case "conflict":
                 raise Conflict(
                     f"{memory_id}: has version {written.version}, not {if_version}", current_version=written.version
                 )
             case "missing":
                 raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
-        raise _refusal(written.outcome)
+        raise refusal(written.outcome)
 
     async def forget(
         self, scope: Scope, memory_id: str, *, request: Request, durability: Durability = Durability.HOT
@@ -271,9 +211,9 @@ class Engine:
         if written.outcome == "missing":
             raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
         if written.outcome not in ("forgotten", "already"):
-            raise _refusal(written.outcome)
+            raise refusal(written.outcome)
         if written.outcome == "forgotten":
-            await self._acknowledge(written, fsynced, durability)
+            await self._acknowledge_one(written, fsynced, durability)
         stone = await self._records.tombstone(scope, memory_id)
         return Receipt(
             id=memory_id,
@@ -289,58 +229,54 @@ class Engine:
         if memory := await self._records.get(scope, memory_id):
             return memory, 0
         if stone := await self._records.tombstone(scope, memory_id):
-            return _shell(memory_id, stone.scope, stone.memory_type, self._clock.now()), 0
-        if self._archive and (record := await self._archive.get_memory(scope, memory_id)):
-            return record.memory, record.memory.version
-        raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
+            return stone.place(self._clock.now()), 0
+        archived = (await self._archived(scope, memory_id)).memory
+        return archived, archived.version
 
     async def _in_hot(self, scope: Scope, memory_id: str) -> Memory:
         """The memory, brought back from the archive when it is only there."""
         check_id("id", memory_id)
         if memory := await self._records.get(scope.check(), memory_id):
             return memory
-        if self._archive and not await self._records.tombstone(scope, memory_id):
-            if record := await self._archive.get_memory(scope, memory_id):
-                await self._records.project(record)
-                return record.memory
-        raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
+        record = await self._archived(scope, memory_id)
+        await self._records.project(record)
+        return record.memory
 
     # --- durability -----------------------------------------------------------------------------------------------
 
-    async def _acknowledge(self, written: Written, fsynced: bool, durability: Durability) -> Stored:
-        results: list[Stored | MemorydError | None] = [
-            _stored(written, durability) if fsynced else _not_durable(written, durability)
-        ]
-        if durability is Durability.ARCHIVED:
-            await self._await_archive({0: written}, results)
-        [result] = results
+    async def _acknowledge_one(self, written: Written, fsynced: bool, durability: Durability) -> Stored:
+        result = (await self._acknowledge({0: written}, fsynced, durability))[0]
         if isinstance(result, MemorydError):
             raise result
-        assert result is not None
         return result
 
-    async def _await_archive(self, entries: dict[int, Written], results: list[Stored | MemorydError | None]) -> None:
-        """Waits until the archive's place has passed each entry; what it has not passed in time is said so."""
-        deadline = asyncio.get_running_loop().time() + ARCHIVED_TIMEOUT_SECONDS
-        pause = 0.002
-        waiting = dict(entries)
-        while waiting:
-            places = {
-                bucket: await archived_up_to(self._records.redis, self._records.keys, bucket)
-                for bucket in {self._records.keys.bucket(one.id) for one in waiting.values()}
-            }
-            waiting = {
-                index: one
-                for index, one in waiting.items()
-                if entry_order(one.entry) > places[self._records.keys.bucket(one.id)]
-            }
-            if waiting and asyncio.get_running_loop().time() > deadline:
-                for index, one in waiting.items():
-                    results[index] = _not_durable(one, Durability.ARCHIVED, reached=Durability.FSYNC)
-                return
-            if waiting:
-                await asyncio.sleep(pause)
-                pause = min(0.05, pause * 1.5)
+    async def _acknowledge(
+        self, written: Mapping[int, Written], fsynced: bool, durability: Durability
+    ) -> dict[int, Stored | MemorydError]:
+        """The answer to each write: what it did, or that its durability was not confirmed (it is stored then)."""
+        if not fsynced:
+            return {index: _not_durable(one, durability, Durability.HOT) for index, one in written.items()}
+        late = await self._not_archived(written) if durability is Durability.ARCHIVED else set()
+        return {
+            index: _not_durable(one, durability, Durability.FSYNC) if index in late else _stored(one, durability)
+            for index, one in written.items()
+        }
+
+    async def _not_archived(self, written: Mapping[int, Written]) -> set[int]:
+        """Waits until the archive's place has passed each write; those that it has not passed in time."""
+        redis, keys = self._records.redis, self._records.keys
+        waiting, pause = dict(written), 0.002
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ARCHIVED_TIMEOUT_SECONDS):
+                while True:
+                    buckets = {keys.bucket(one.id) for one in waiting.values()}
+                    places = {bucket: await archived_up_to(redis, keys, bucket) for bucket in buckets}
+                    waiting = {i: w for i, w in waiting.items() if entry_order(w.entry) > places[keys.bucket(w.id)]}
+                    if not waiting:
+                        break
+                    await asyncio.sleep(pause)
+                    pause = min(0.05, pause * 1.5)
+        return set(waiting)
 
     # --- look -----------------------------------------------------------------------------------------------------
 
@@ -366,7 +302,11 @@ class Engine:
 
     async def _archive_stats(self, scope: Scope) -> ArchiveStats:
         try:
-            return ArchiveStats(available=True, memories=await self._archive.count(scope)) if self._archive else ArchiveStats(available=False)
+            return (
+                ArchiveStats(available=True, memories=await self._archive.count(scope))
+                if self._archive
+                else ArchiveStats(available=False)
+            )
         except MemorydError:
             return ArchiveStats(available=False)
 
@@ -391,46 +331,33 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()[:32]
 
 
-def _pending(scope: Scope, new: NewMemory | MemorydError, request: Request) -> _Pending:
+def _arrival(scope: Scope, new: NewMemory | MemorydError, request: Request) -> Arrival:
     if isinstance(new, MemorydError):
         raise new
-    return _Pending(scope.narrowed(new.session), new.check(), request)
+    return Arrival(scope.narrowed(new.session), new.check(), request)
 
 
 def _part_of(request: Request, index: int, count: int) -> Request:
-    return request if count == 1 else replace(request, id=f"{request.id}#{index}", fingerprint=f"{request.fingerprint}#{index}")
-
-
-def _shell(memory_id: str, scope: Scope, memory_type: MemoryType, now: datetime) -> Memory:
-    """The place of a memory of which nothing but the place is known."""
-    return Memory(
-        id=memory_id, tenant=scope.tenant, project=scope.project, agent_id=scope.agent, session_id=scope.session,
-        memory_type=memory_type, content="", content_hash="", importance=0, created_at=now, last_accessed=now, version=0,
-        valid_from=now, recorded_at=now,
-    )  # fmt: skip
+    if count == 1:
+        return request
+    return replace(request, id=f"{request.id}#{index}", fingerprint=f"{request.fingerprint}#{index}")
 
 
 def _stored(written: Written, durability: Durability) -> Stored:
     return Stored(
-        id=written.id, version=written.version, outcome=written.outcome, durability=durability, replayed=written.replayed
+        id=written.id,
+        version=written.version,
+        outcome=written.outcome,
+        durability=durability,
+        replayed=written.replayed,
     )
 
 
-def _not_durable(written: Written, wanted: Durability, reached: Durability = Durability.HOT) -> DurabilityNotReached:
+def _not_durable(written: Written, wanted: Durability, reached: Durability) -> DurabilityNotReached:
     return DurabilityNotReached(
         f"{written.id}: is stored, but {wanted} was not confirmed in time",
         id=written.id, version=written.version, outcome=written.outcome, wanted=wanted, reached=reached,
     )  # fmt: skip
-
-
-def _refusal(outcome: str) -> MemorydError:
-    if outcome == "overloaded":
-        return Overloaded(
-            "the journal is full: the archive has been away for too long", retry_after_seconds=RETRY_AFTER_SECONDS
-        )
-    if outcome == "reused":
-        return RequestIdReused()
-    return MemorydError(f"an atomic step answered {outcome}")
 
 
 def _check_recall(query: str, limit: int, tags: Sequence[str]) -> None:

@@ -1,22 +1,22 @@
 """Every name in Redis, and nowhere else.
 
-name                                                type     life                        writes            reads
-aether:memory:semantic:{b}:<tenant>:<project>:<id>  Hash     permanent (tier policy)     engine, follower  engine
-aether:memory:episodic:{b}:<tenant>:<project>:<id>  Hash     permanent (tier policy)     engine, follower  engine
-aether:journal:{b}                                  Stream   trimmed below all followers scripts           embed, archive
-aether:place:{b}                                    Hash     permanent                   archiver          engine
-aether:tombstone:{b}:<id>                           String   30 days                     forget, follower  scripts
-aether:dedup:content:{b}                            Bloom    permanent                   scripts           scripts
-aether:idempotency:{b}:<tenant>:<project>:<request> String   1 day                       scripts           scripts
-aether:cache:embedding:<tenant>:<project>:<m>:<h>   String   7 days                      embed             embed, recall
-aether:journal:dead                                 Stream   bounded                     embed, archive    people
-aether:requests                                     Stream   until answered              clients           daemons
-aether:claim:<request>                              String   10 minutes                  daemons           daemons
-aether:schema                                       Hash     permanent                   apply             apply
-aether:follower:place                               Hash     permanent                   follower          follower
-aether:follower:lease                               String   4 s, renewed                follower          follower
-aether:follower:fence                               String   permanent (a counter)       follower          follower
-aether:index:<kind>                                 index    permanent                   apply             engine
+name                                                type     life                      writes            reads
+aether:memory:semantic:{b}:<tenant>:<project>:<id>  Hash     permanent (tier policy)   engine, follower  engine
+aether:memory:episodic:{b}:<tenant>:<project>:<id>  Hash     permanent (tier policy)   engine, follower  engine
+aether:journal:{b}                                  Stream   trimmed below followers   scripts           embed, archive
+aether:place:{b}                                    Hash     permanent                 archiver          engine
+aether:tombstone:{b}:<id>                           String   30 days                   forget, follower  scripts
+aether:dedup:content:{b}                            Bloom    permanent                 scripts           scripts
+aether:idempotency:{b}:<tenant>:<project>:<r>       String   1 day                     scripts           scripts
+aether:cache:embedding:<tenant>:<project>:<m>:<h>   String   7 days                    embed             embed, recall
+aether:journal:dead                                 Stream   bounded                   embed, archive    people
+aether:requests                                     Stream   until answered            clients           daemons
+aether:claim:<request>                              String   10 minutes                daemons           daemons
+aether:schema                                       Hash     permanent                 apply             apply
+aether:follower:place                               Hash     permanent                 follower          follower
+aether:follower:lease                               String   4 s, renewed              follower          follower
+aether:follower:fence                               String   permanent (a counter)     follower          follower
+aether:index:<kind>                                 index    permanent                 apply             engine
 
 Channels: aether:requests, aether:replies:<client>, aether:events:<tenant>:<project>:<agent>.
 `{b}` is a bucket: what Redis Cluster keeps together, so all keys of one atomic step share it. The names inside a key
@@ -50,6 +50,11 @@ KINDS = ("semantic", "episodic")
 def kind_of(memory_type: MemoryType) -> str:
     """Which index holds this type: events have their own."""
     return "episodic" if memory_type is MemoryType.EPISODIC else "semantic"
+
+
+def memories(kind: str) -> str:
+    """What the records of a kind begin with."""
+    return f"aether:memory:{kind}:"
 
 
 def index(kind: str) -> str:
@@ -103,7 +108,7 @@ class Keys:
     def memory(self, kind: str, scope: Scope, memory_id: str) -> str:
         """The record of a memory."""
         place = f"{{{self.bucket(memory_id)}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}"
-        return f"aether:memory:{kind}:{place}:{memory_id}"
+        return f"{memories(kind)}{place}:{memory_id}"
 
     def journal(self, bucket: str) -> str:
         """The journal of a bucket."""

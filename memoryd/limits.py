@@ -22,25 +22,33 @@ REQUEST_ID_BYTES_MAX = 128
 # --- the daemon -----------------------------------------------------------------------------------------------------
 REQUESTS_IN_FLIGHT_MAX = 128  # more waits in the stream, where it survives the daemon
 REQUESTS_BACKLOG_MAX = 50_000  # beyond it new writes are refused: the queue would outlive its callers' patience
-TAKEOVER_IDLE_SECONDS = 20.0  # an unanswered request idle for longer belonged to a daemon that died: must exceed any verb's time
+TAKEOVER_IDLE_SECONDS = (
+    20.0  # an unanswered request idle for longer belonged to a daemon that died: must exceed any verb's time
+)
 IDEMPOTENCY_TTL_SECONDS = 24 * 3600  # a retry after a day is a new request
 CLAIM_TTL_SECONDS = 600  # a published request is seen by every daemon within milliseconds
 FSYNC_TIMEOUT_SECONDS = 5.0  # everysec fsyncs within 2 s unless the disk is stuck
 ARCHIVED_TIMEOUT_SECONDS = 15.0  # the archiver works in batches of milliseconds; beyond this MongoDB is away
 
 # --- the journal and its followers ----------------------------------------------------------------------------------
-JOURNAL_ENTRIES_MAX = 200_000  # a bucket's backlog while the archive is away (about 600 MB for all 16); then writers wait
+JOURNAL_ENTRIES_MAX = (
+    200_000  # a bucket's backlog while the archive is away (about 600 MB for all 16); then writers wait
+)
 TOMBSTONE_TTL_SECONDS = 30 * 24 * 3600  # longer than any follower may lag; the archive keeps its tombstone for ever
 EMBED_BATCH_MAX = 64  # the model's throughput is flat from here on (FACTS: 647/s at 8, 671/s at 64)
 EMBED_TRIES_MAX = 5  # then the entry goes to the dead-letter stream and stays visible in `stats`
 EMBED_CACHE_TTL_SECONDS = 7 * 24 * 3600  # as long as a repeated sentence is likely
 ARCHIVE_BATCH_MAX = 500  # entries of one bulk write: large enough for MongoDB's rate, small enough to redo
-DEAD_LETTERS_MAX = 100_000  # per deployment; the oldest go first, the count of all is kept in the stream's entries-added
+DEAD_LETTERS_MAX = (
+    100_000  # per deployment; the oldest go first, the count of all is kept in the stream's entries-added
+)
 LEASE_SECONDS = 4.0  # a dead follower is replaced within 5 s
 
 # --- embedding ------------------------------------------------------------------------------------------------------
 EMBED_QUEUE_TEXTS_MAX = 4096  # texts that wait for a batch: half a minute of a laptop's model; then callers are refused
-EMBED_RUN_TEXTS_MAX = 16  # texts of one run of a local model: the throughput of 64 (FACTS) with a quarter of the padding
+EMBED_RUN_TEXTS_MAX = (
+    16  # texts of one run of a local model: the throughput of 64 (FACTS) with a quarter of the padding
+)
 EMBED_RUN_TOKENS_MAX = 4096  # padded tokens of one run: bounds a run's memory to about 200 MB whatever the texts are
 EMBED_CALL_TOKENS_MAX = 32_000  # estimated tokens of one HTTP call: endpoints refuse calls from 100,000 on
 EMBED_TEXT_TOKENS_MAX = 8_000  # estimated tokens of one text over HTTP: the usual endpoint reads 8,191

@@ -7,9 +7,8 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable
 
-from memoryd_telemetry.logs import get_logger
-
 from memoryd.errors import ArchiveUnavailable, HotUnavailable
+from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.retry")
 

@@ -6,25 +6,26 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from pymongo.asynchronous.database import AsyncDatabase
+from redis.asyncio import Redis
+
 from memoryd import MemoryClient
 from memoryd.archive.store import open_mongo
 from memoryd.config import Settings
 from memoryd.hot.client import open_redis
-from pymongo.asynchronous.database import AsyncDatabase
-from redis.asyncio import Redis
-from tests.servers import RunServers
+from memoryd.local.servers import Servers
 from tests.world import World, private_settings
 
 pytest_plugins = ["tests.servers", "tests.spans"]
 
 
 @pytest.fixture
-async def settings(servers: RunServers) -> AsyncIterator[Settings]:
+async def settings(servers: Servers) -> Settings:
     """Settings of a memoryd of this test's own, over an emptied Redis."""
     settings = private_settings(servers.redis_url, servers.mongo_url)
     async with open_redis(settings.redis_url) as redis:
         await redis.flushall()
-    yield settings
+    return settings
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+
 from memoryd.embed.protocol import ModelFailed, Vectors
 
 
 class HashEmbedder:
-    """Equal texts get equal vectors, different texts unrelated ones. `fail` makes it refuse texts that contain a word."""
+    """Equal texts get equal vectors, different ones unrelated ones; it refuses texts that contain `refused`."""
 
     def __init__(self, dims: int = 32, model: str = "hash-embedder") -> None:
         self.model = model

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
-
-T = TypeVar("T")
+from collections.abc import Callable
+from typing import Any
 
 
-async def eventually(condition: Callable[[], Awaitable[T] | T], *, within_seconds: float = 10, what: str = "") -> T:
+async def eventually(condition: Callable[[], Any], *, within_seconds: float = 10, what: str = "") -> Any:
     """The first true answer of `condition`; an AssertionError that says what never happened."""
     deadline = time.monotonic() + within_seconds
-    last: Any = None
+    last = None
     while time.monotonic() < deadline:
         answer = condition()
         last = await answer if inspect.isawaitable(answer) else answer

@@ -7,16 +7,17 @@ import secrets
 from contextlib import AsyncExitStack
 from typing import Any
 
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
 from memoryd import MemoryClient, connect
 from memoryd.archive.store import Archive, open_mongo
-from memoryd.config import Settings
+from memoryd.config import EmbedderKind, Settings
 from memoryd.daemon import serve
 from memoryd.hot.client import open_redis
 from memoryd.keys import Keys
 from memoryd.model.results import Stats
 from memoryd_sync.service import sync
-from pymongo import AsyncMongoClient
-from redis.asyncio import Redis
 from tests.fakes import FakeClock, HashEmbedder
 from tests.waiting import eventually
 
@@ -40,6 +41,8 @@ class World:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for _task, stop in self._running.values():
+            stop.set()  # all at once: each notices within a second
         for name in list(self._running):
             await self.stop(name)
         await self.mongo.drop_database(self.settings.mongo_database)
@@ -78,10 +81,12 @@ class World:
             idle = not (stats.embed_backlog or stats.archive_backlog or stats.pending)
             return stats if idle else None
 
-        return await eventually(done, within_seconds=within_seconds, what="the journal is drained")  # type: ignore[return-value]
+        stats: Stats = await eventually(done, within_seconds=within_seconds, what="the journal is drained")
+        return stats
 
     async def everything_in_redis(self) -> bytes:
         """Every byte that Redis holds, keys and values of all types, to look for what must not be there."""
+        redis: Any = self.redis
         found = []
         async for key in self.redis.scan_iter(count=1000):
             found.append(key)
@@ -90,9 +95,9 @@ class World:
                 case b"string":
                     found.append(await self.redis.get(key) or b"")
                 case b"hash":
-                    found += [part for pair in (await self.redis.hgetall(key)).items() for part in pair]
+                    found += [part for pair in (await redis.hgetall(key)).items() for part in pair]
                 case b"stream":
-                    for _, fields in await self.redis.xrange(key):
+                    for _, fields in await redis.xrange(key):
                         found += [part for pair in fields.items() for part in pair]
         return b"\0".join(found)
 
@@ -105,6 +110,7 @@ class World:
 
 def private_settings(redis_url: str, mongo_url: str, **changes: Any) -> Settings:
     """Settings for one test: the run's servers, and a database of its own."""
+    database = f"test_{secrets.token_hex(6)}"
     return Settings(
-        redis_url=redis_url, mongo_url=mongo_url, mongo_database=f"test_{secrets.token_hex(6)}", embedder="none", **changes
+        redis_url=redis_url, mongo_url=mongo_url, mongo_database=database, embedder=EmbedderKind.NONE, **changes
     )

@@ -100,7 +100,9 @@ class Archive:
     """The archive of one database."""
 
     def __init__(self, database: AsyncDatabase[Document]) -> None:
-        self.memories = database.get_collection("memories", write_concern=MAJORITY, read_concern=ReadConcern("majority"))
+        self.memories = database.get_collection(
+            "memories", write_concern=MAJORITY, read_concern=ReadConcern("majority")
+        )
         self.versions = database.get_collection("versions", write_concern=MAJORITY)
         self.database = database
 
@@ -130,7 +132,9 @@ class Archive:
     async def export(self, scope: Scope) -> AsyncIterator[Memory]:
         """Every memory of the scope, oldest first, without holding them all."""
         with archive_errors("export"):
-            async for document in self.memories.find(_living(scope), {"embedding": 0}).sort("recorded_at", 1).allow_disk_use(True):
+            async for document in (
+                self.memories.find(_living(scope), {"embedding": 0}).sort("recorded_at", 1).allow_disk_use(True)
+            ):
                 yield to_record(document).memory
 
     async def write(self, batch: Batch) -> list[str]:
@@ -151,7 +155,9 @@ class Archive:
         # A tombstone also goes over an equal version: forgetting wins.
         operations: list[Operation] = [
             ReplaceOne(
-                {"_id": one["_id"], "version": {"$lte" if one.get("tombstone") else "$lt": one["version"]}}, one, upsert=True
+                {"_id": one["_id"], "version": {"$lte" if one.get("tombstone") else "$lt": one["version"]}},
+                one,
+                upsert=True,
             )
             for one in documents.values()
         ]
@@ -167,7 +173,8 @@ class Archive:
         ]
         # A memory that was stored again after its forget has a tombstone no more; its old versions go all the same.
         operations += [
-            DeleteMany({"memory_id": memory_id, "version": {"$lte": version}}) for memory_id, version in batch.forgotten.items()
+            DeleteMany({"memory_id": memory_id, "version": {"$lte": version}})
+            for memory_id, version in batch.forgotten.items()
         ]
         await _write(self.versions, operations)
 

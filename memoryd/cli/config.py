@@ -19,7 +19,9 @@ def config(json: options.Json = False) -> None:
     rows = []
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
-        shown = ("set" if value.get_secret_value() else "") if isinstance(value, SecretStr) else hide_password(str(value))
+        shown = (
+            ("set" if value.get_secret_value() else "") if isinstance(value, SecretStr) else hide_password(str(value))
+        )
         rows.append([f"MEMORYD_{name.upper()}", shown, field.description or ""])
     if json:
         output.print_json({variable: shown for variable, shown, _ in rows})

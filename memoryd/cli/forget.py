@@ -11,7 +11,7 @@ from memoryd.cli import options, output
 
 
 def forget(
-    id: options.MemoryId,  # noqa: A002
+    id: options.MemoryId,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     durability: options.Durability = "archived",
     url: options.Url = options.DEFAULT_URL,

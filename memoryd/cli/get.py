@@ -8,7 +8,7 @@ from memoryd.cli import options, output
 
 
 def get(
-    id: options.MemoryId,  # noqa: A002
+    id: options.MemoryId,
     url: options.Url = options.DEFAULT_URL,
     tenant: options.Tenant = "default",
     project: options.Project = "default",

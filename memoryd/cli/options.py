@@ -17,12 +17,18 @@ Project = Annotated[
 ]
 Agent = Annotated[
     str,
-    typer.Option("--agent", envvar="MEMORYD_AGENT", help="One agent's only; all of the project's without it.", rich_help_panel="Scope"),
+    typer.Option(
+        "--agent",
+        envvar="MEMORYD_AGENT",
+        help="One agent's only; all of the project's without it.",
+        rich_help_panel="Scope",
+    ),
 ]
 Session = Annotated[str, typer.Option("--session", help="One session's only.", rich_help_panel="Scope")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a pipe.")]
 Durability = Annotated[
-    str, typer.Option("--durability", help="Acknowledge when it is hot, fsync (on Redis's disk) or archived (in MongoDB).")
+    str,
+    typer.Option("--durability", help="Acknowledge when it is hot, fsync (on Redis's disk) or archived (in MongoDB)."),
 ]
 MemoryId = Annotated[str, typer.Argument(help="The memory's id (mem_…).", show_default=False)]
 

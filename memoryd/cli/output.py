@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Coroutine
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 import typer
@@ -41,7 +41,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise typer.Exit(130) from None
 
 
-def fail(error: MemorydError) -> Any:
+def fail(error: MemorydError) -> NoReturn:
     """Ends the command."""
     console = Console(stderr=True, highlight=False)
     console.print(Text(f"memoryd: {error.message}"), style="red")

@@ -12,7 +12,7 @@ from memoryd.cli import options, output
 def recall(
     query: Annotated[str, typer.Argument(help="A question, or some words.", show_default=False)],
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="How many memories.")] = 10,
-    type: Annotated[list[str] | None, typer.Option("--type", help="Only this type; may be repeated.")] = None,  # noqa: A002
+    type: Annotated[list[str] | None, typer.Option("--type", help="Only this type; may be repeated.")] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="Only with this tag; may be repeated.")] = None,
     url: options.Url = options.DEFAULT_URL,
     tenant: options.Tenant = "default",

@@ -20,12 +20,11 @@ def serve() -> None:
 
 
 async def _serve() -> None:
+    from memoryd import daemon
+    from memoryd.config import load_settings
     from memoryd_telemetry.logs import setup_logs
     from memoryd_telemetry.metrics import setup_metrics
     from memoryd_telemetry.tracing import setup_tracing
-
-    from memoryd import daemon
-    from memoryd.config import load_settings
 
     settings = load_settings()
     setup_logs(settings.log_level, "memoryd")

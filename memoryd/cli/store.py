@@ -14,12 +14,14 @@ from memoryd.errors import BadRequest
 
 def store(
     content: Annotated[str, typer.Argument(help="What to remember; - reads it from stdin.", show_default=False)],
-    type: Annotated[str, typer.Option("--type", help="fact, episodic, procedural or semantic.")] = "semantic",  # noqa: A002
+    type: Annotated[str, typer.Option("--type", help="fact, episodic, procedural or semantic.")] = "semantic",
     importance: Annotated[float, typer.Option("--importance", help="0 to 1.")] = 0.5,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be repeated.")] = None,
     metadata: Annotated[str, typer.Option("--metadata", help="A JSON object.")] = "{}",
     source_tool: Annotated[str, typer.Option("--source-tool", help="The tool that it came from.")] = "",
-    valid_from: Annotated[str, typer.Option("--valid-from", help="Since when it is true, e.g. 2026-05-08T13:56:00Z.")] = "",
+    valid_from: Annotated[
+        str, typer.Option("--valid-from", help="Since when it is true, e.g. 2026-05-08T13:56:00Z.")
+    ] = "",
     durability: options.Durability = "hot",
     url: options.Url = options.DEFAULT_URL,
     tenant: options.Tenant = "default",
@@ -45,7 +47,9 @@ def store(
         if json:
             output.print_json(kept)
         else:
-            output.print_fields({"id": kept.id, "version": kept.version, "outcome": kept.outcome, "durability": kept.durability})
+            output.print_fields(
+                {"id": kept.id, "version": kept.version, "outcome": kept.outcome, "durability": kept.durability}
+            )
 
     output.run(work())
 
@@ -54,4 +58,4 @@ def json_object(text: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(text.encode(), type=dict[str, Any])
     except msgspec.MsgspecError:
-        raise BadRequest("--metadata: is not a JSON object", hint="for instance '{\"source\": \"chat\"}'") from None
+        raise BadRequest("--metadata: is not a JSON object", hint='for instance \'{"source": "chat"}\'') from None

@@ -11,7 +11,7 @@ from memoryd.cli.store import json_object
 
 
 def update(
-    id: options.MemoryId,  # noqa: A002
+    id: options.MemoryId,
     content: Annotated[str | None, typer.Option("--content", help="The new content.")] = None,
     importance: Annotated[float | None, typer.Option("--importance", help="0 to 1.")] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="The new tags; may be repeated.")] = None,

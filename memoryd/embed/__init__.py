@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from memoryd.embed.batching import MicroBatcher
 from memoryd.embed.open import open_embedder
-from memoryd.embed.prepare import PreparedModel, prepare
 from memoryd.embed.protocol import Embedder, ModelFailed, ModelUnavailable, Vectors
 
 __all__ = [
@@ -16,8 +15,6 @@ __all__ = [
     "MicroBatcher",
     "ModelFailed",
     "ModelUnavailable",
-    "PreparedModel",
     "Vectors",
     "open_embedder",
-    "prepare",
 ]

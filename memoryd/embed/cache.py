@@ -6,6 +6,7 @@ The cache holds no text. A forget purges the vector of its content (`embed.follo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from redis.asyncio import Redis
@@ -28,12 +29,14 @@ class EmbeddingCache:
     async def embed(self, scopes: Sequence[Scope], texts: Sequence[str]) -> list[bytes]:
         """One vector a text; only the unknown ones go to the model, each once. Raises ModelFailed."""
         places = [
-            keys.embedding(scope, self.embedder.model, hash_content(text)) for scope, text in zip(scopes, texts, strict=True)
+            keys.embedding(scope, self.embedder.model, hash_content(text))
+            for scope, text in zip(scopes, texts, strict=True)
         ]
         if not places:
             return []
         with hot_errors("embedding cache"):
-            known: dict[str, bytes | None] = dict(zip(places, await self._redis.mget(places), strict=True))
+            found = cast("list[bytes | None]", await self._redis.mget(places))
+        known = dict(zip(places, found, strict=True))
         unknown = {place: text for place, text in zip(places, texts, strict=True) if known[place] is None}
         if unknown:
             known |= await self._compute(unknown)

@@ -9,11 +9,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memoryd_telemetry import names as telemetry
-from memoryd_telemetry.logs import get_logger
-from memoryd_telemetry.metrics import measure
-from memoryd_telemetry.tracing import linked_span
-
 from memoryd import keys as names
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.protocol import ModelFailed
@@ -21,11 +16,20 @@ from memoryd.hot.journal import Entry, Follower
 from memoryd.hot.records import Attached, Records
 from memoryd.keys import kind_of
 from memoryd.limits import EMBED_BATCH_MAX, EMBED_TRIES_MAX
+from memoryd.retry import wait_for_stop
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.logs import get_logger
+from memoryd_telemetry.metrics import measure
+from memoryd_telemetry.tracing import linked_span
 
 log = get_logger("memoryd.embed")
 
-BLOCK_SECONDS = 1.0  # how soon a stop is noticed
+BLOCK_SECONDS = 0.5  # how soon a stop is noticed
 FIRST_PAUSE_SECONDS = 0.5  # doubled with each try: an endpoint that restarts is back within the five tries' 15 s
+
+
+class Interrupted(Exception):
+    """It is time to stop, and the model has not answered yet."""
 
 
 @dataclass
@@ -43,9 +47,11 @@ class EmbedFollower:
         self._records = records
         self._cache = cache
         self._state = state
+        self._stop = asyncio.Event()
 
-    async def step(self) -> None:
+    async def step(self, stop: asyncio.Event) -> None:
         """Embeds what is there, or waits a moment for it. Raises HotUnavailable."""
+        self._stop = stop
         entries = await self._follower.take_over(EMBED_BATCH_MAX)
         entries = entries or await self._follower.read(EMBED_BATCH_MAX, block_seconds=BLOCK_SECONDS)
         for batch in _batches(entries):
@@ -60,8 +66,13 @@ class EmbedFollower:
         if self._cache is not None:
             waiting = [one for one in entries if one.op in ("stored", "updated") and b"embedding" not in one.fields]
             if waiting:
-                with linked_span(telemetry.EMBED, [one.traceparent for one in waiting], {telemetry.BATCH_SIZE: len(waiting)}):
-                    await self._embed(self._cache, waiting)
+                with linked_span(
+                    telemetry.EMBED, [one.traceparent for one in waiting], {telemetry.BATCH_SIZE: len(waiting)}
+                ):
+                    try:
+                        await self._embed(self._cache, waiting)
+                    except Interrupted:
+                        return  # unacknowledged: another daemon, or the next one, takes them over
             for entry in entries:
                 if entry.op == "forgotten":
                     await self._cache.purge(entry.scope, entry.text("content_hash"))
@@ -87,7 +98,8 @@ class EmbedFollower:
                 log.warning("embed.failed", attempt=attempt, batch_size=len(entries), retryable=error.retryable)
                 if not error.retryable or attempt == EMBED_TRIES_MAX:
                     raise
-                await asyncio.sleep(pause)
+                if await wait_for_stop(self._stop, pause):
+                    raise Interrupted from error
                 pause *= 2
             else:
                 self._state.failing = ""

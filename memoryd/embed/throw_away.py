@@ -7,6 +7,7 @@ into the user's, and is deleted afterwards. A torch that the user has already is
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 import json
 import re
@@ -26,7 +27,7 @@ from memoryd.embed.command import CommandFailed, Say, run
 
 TORCH = "torch==2.13.0"
 EXPORTER = ("transformers>=5.23,<6", "onnx>=1.20,<2", "onnxscript>=0.5,<1")
-CUDA = re.compile(r"(nvidia|cuda|cupy|triton|pytorch-triton)\b", re.IGNORECASE)
+CUDA = re.compile(r"nvidia|cuda|triton|pytorch.triton", re.IGNORECASE)  # beginnings of package names
 
 SizeOf = Callable[[str], int | None]
 
@@ -55,11 +56,10 @@ class ThrowAway:
             requirements.insert(0, TORCH)
         report = self._what_pip_would_install(requirements)
         refuse_heavy(report, size_of)
-        sizes = [size_of(url) for url in _urls(report)]
-        self._say(
-            f"fetching {', '.join(_names(requirements))} for one export ({_megabytes(sizes)}, deleted afterwards)"
-        )
-        self.pip("install", *requirements)
+        if report["install"]:
+            size = sum(size_of(url) or 0 for url in _urls(report)) / 1e6
+            self._say(f"fetching {', '.join(_names(requirements))} for one export ({size:.0f} MB, deleted afterwards)")
+            self.pip("install", *requirements)
 
     def pip(self, verb: str, *arguments: str) -> None:
         """Run pip with the user's own configuration, wheels only: nothing is built here. Raises CommandFailed."""
@@ -123,7 +123,7 @@ def size_of(url: str) -> int | None:
         request = urllib.request.Request(url, method="HEAD")  # noqa: S310  # the URL comes from the user's own index
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             return int(answer.headers["Content-Length"])
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, http.client.HTTPException):
         return None
 
 
@@ -133,7 +133,3 @@ def _urls(report: Mapping[str, Any]) -> list[str]:
 
 def _names(requirements: Iterable[str]) -> list[str]:
     return [re.split(r"[<>=!~]", requirement)[0] for requirement in requirements]
-
-
-def _megabytes(sizes: Iterable[int | None]) -> str:
-    return f"{sum(size or 0 for size in sizes) / 1e6:.0f} MB"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -25,7 +25,8 @@ def open_redis(url: str, *, connections: int = 64) -> Redis:
 
 def open_blocking_redis(url: str) -> Redis:
     """A client for reads that wait (XREADGROUP BLOCK, pub/sub): a socket timeout would cut them."""
-    return Redis.from_url(url, socket_timeout=None, socket_connect_timeout=5, **_password())
+    pool = ConnectionPool.from_url(url, socket_timeout=None, socket_connect_timeout=5, **_password())
+    return Redis.from_pool(pool)
 
 
 def _password() -> dict[str, str]:

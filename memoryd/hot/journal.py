@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -75,9 +76,9 @@ class Follower:
 
     async def read(self, count: int, *, block_seconds: float) -> list[Entry]:
         """New entries of all buckets, in order within each bucket, at most `count` a bucket."""
-        streams = dict.fromkeys(self._buckets, ">")
+        streams: dict[Any, Any] = dict.fromkeys(self._buckets, ">")
         with hot_errors(f"{self.group}: read the journals"):
-            answer = await self._blocking.xreadgroup(
+            answer: Any = await self._blocking.xreadgroup(
                 self.group, self.consumer, streams, count=count, block=max(1, int(block_seconds * 1000))
             )
         return [entry for stream, rows in answer or [] for entry in self._entries(stream.decode(), rows)]
@@ -90,7 +91,11 @@ class Follower:
                 for stream in self._buckets:
                     pipe.xautoclaim(stream, self.group, self.consumer, min_idle_time=idle, start_id="0-0", count=count)
                 answers = await pipe.execute()
-        return [one for stream, (_, rows, *_) in zip(self._buckets, answers, strict=True) for one in self._entries(stream, rows)]
+        return [
+            one
+            for stream, (_, rows, *_) in zip(self._buckets, answers, strict=True)
+            for one in self._entries(stream, rows)
+        ]
 
     def _entries(self, stream: str, rows: Iterable[tuple[bytes, dict[bytes, bytes] | None]]) -> list[Entry]:
         # An entry that was removed by a forget while it was pending comes without fields.
@@ -118,7 +123,7 @@ class Follower:
 
     async def bury(self, entry: Entry, reason: str) -> None:
         """Moves an entry that cannot be done to the dead letters, by reference and reason, never with its text."""
-        letter = {
+        letter: dict[Any, Any] = {
             "group": self.group, "bucket": entry.bucket, "entry": entry.entry_id, "op": entry.op, "id": entry.memory_id,
             "version": entry.text("version"), "reason": reason,
         }  # fmt: skip
@@ -148,7 +153,8 @@ async def create_groups(redis: Redis, keys: Keys) -> None:
 
 async def archived_up_to(redis: Redis, keys: Keys, bucket: str) -> tuple[int, int]:
     """The place of the archive in a bucket's journal, as (milliseconds, sequence)."""
-    return entry_order((await redis.hget(keys.place(bucket), "archive") or b"0-0").decode())
+    place = cast("bytes | None", await redis.hget(keys.place(bucket), "archive"))
+    return entry_order((place or b"0-0").decode())
 
 
 def entry_order(entry_id: str) -> tuple[int, int]:

@@ -134,7 +134,9 @@ class Records:
         found = {}
         for (memory_id, _), row in zip(places, rows, strict=True):
             if row[0] is not None:
-                memory = to_memory({name.encode(): raw for name, raw in zip(MEMORY_FIELDS, row, strict=True) if raw is not None})
+                memory = to_memory(
+                    {name.encode(): raw for name, raw in zip(MEMORY_FIELDS, row, strict=True) if raw is not None}
+                )
                 if scope.holds(memory.scope):
                     found[memory_id] = memory
         return found
@@ -236,8 +238,9 @@ class Records:
             self.keys.tombstone(memory.id),
             self.keys.dedup(bucket),
         ]
+        stone = msgspec.json.encode(rename(tombstone, to_tag)) if tombstone else ""
         args: list[Encoded] = [
-            memory.version, msgspec.json.encode(rename(tombstone, to_tag)) if tombstone else "", TOMBSTONE_TTL_SECONDS, int(foreign),
+            memory.version, stone, TOMBSTONE_TTL_SECONDS, int(foreign),
             names.events_prefix(memory.scope), traceparent,
         ]  # fmt: skip
         args += [part for pair in record_fields(record, self.datatype).items() for part in pair]
@@ -248,7 +251,9 @@ class Records:
     async def bury(self, group: str, memory_id: str, reason: str) -> None:
         """Notes in the dead letters what could not be followed, by id and reason, never with its text."""
         with hot_errors("bury"):
-            await self.redis.xadd(names.DEAD_LETTERS, {"group": group, "id": memory_id, "reason": reason}, maxlen=DEAD_LETTERS_MAX)
+            await self.redis.xadd(
+                names.DEAD_LETTERS, {"group": group, "id": memory_id, "reason": reason}, maxlen=DEAD_LETTERS_MAX
+            )
 
     async def raise_version(self, memory: Memory, *, archived_version: int, traceparent: str) -> bool:
         """Lifts a write that lost against the archive above it; False when the record has moved on."""

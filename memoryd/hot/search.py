@@ -21,15 +21,20 @@ from memoryd.model.scope import Scope, to_tag
 
 _WORD = re.compile(r"\w+")
 
+
+def _set_of(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 # RediSearch's own stop words: they are not in the index, so asking for them finds nothing.
-_STOP_WORDS = frozenset(
+_STOP_WORDS = _set_of(
     "a is the an and are as at be but by for if in into it no not of on or such that their then there these they "
-    "this to was will with".split()
+    "this to was will with"
 )
 # Words of a question that say nothing about its answer.
-_QUESTION_WORDS = frozenset(
+_QUESTION_WORDS = _set_of(
     "what when where who whom whose which why how did do does has have had i you he she we me my your his her its our "
-    "am were been being from about can could would should".split()
+    "am were been being from about can could would should"
 )
 
 
@@ -92,7 +97,7 @@ class Clause:
         return " ".join(self.parts)
 
 
-def scope_clause(scope: Scope, filters: Filters = Filters()) -> Clause:  # noqa: B008  # frozen
+def scope_clause(scope: Scope, filters: Filters = Filters()) -> Clause:  # frozen
     """The exact tags that keep a query inside its scope."""
     clause = Clause()
     clause.tag("tenant", [scope.tenant])
@@ -126,7 +131,9 @@ class Search:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for kind in kinds:
                     if vector is not None:
-                        pipe.execute_command(*self._by_meaning(names.index(kind), scope_clause(scope, filters), vector, count))
+                        pipe.execute_command(
+                            *self._by_meaning(names.index(kind), scope_clause(scope, filters), vector, count)
+                        )
                     if words:
                         pipe.execute_command(*_by_words(names.index(kind), scope_clause(scope, filters), words, count))
                 answers = iter(await pipe.execute())
@@ -156,11 +163,8 @@ class Search:
         with hot_errors("stats"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for kind in names.KINDS:
-                    by_type, waiting = scope_clause(scope), scope_clause(scope)
-                    waiting.tag("pending", ["1"])
-                    pipe.execute_command("FT.AGGREGATE", names.index(kind), str(by_type), *_params(by_type),
-                                         "GROUPBY", 2, "@memory_type", "@tier", "REDUCE", "COUNT", 0, "AS", "n", "DIALECT", 2)  # fmt: skip
-                    pipe.execute_command("FT.SEARCH", names.index(kind), str(waiting), *_params(waiting), "LIMIT", 0, 0, "DIALECT", 2)
+                    pipe.execute_command(*_by_type_and_tier(names.index(kind), scope_clause(scope)))
+                    pipe.execute_command(*_waiting(names.index(kind), scope_clause(scope)))
                 answers = await pipe.execute()
         for grouped, waiting_answer in zip(answers[::2], answers[1::2], strict=True):
             for row in grouped[b"results"]:
@@ -182,6 +186,16 @@ class Counts:
         """Counts `count` more."""
         self.by_type[memory_type] = self.by_type.get(memory_type, 0) + count
         self.by_tier[tier] = self.by_tier.get(tier, 0) + count
+
+
+def _by_type_and_tier(index: str, clause: Clause) -> list[Any]:
+    return ["FT.AGGREGATE", index, str(clause), *_params(clause), "GROUPBY", 2, "@memory_type", "@tier",
+            "REDUCE", "COUNT", 0, "AS", "n", "DIALECT", 2]  # fmt: skip
+
+
+def _waiting(index: str, clause: Clause) -> list[Any]:
+    clause.tag("pending", ["1"])
+    return ["FT.SEARCH", index, str(clause), *_params(clause), "LIMIT", 0, 0, "DIALECT", 2]
 
 
 def _by_words(index: str, clause: Clause, words: Sequence[str], count: int) -> list[Any]:

@@ -49,7 +49,7 @@ class MongoServer(Process):
         from pymongo import AsyncMongoClient
 
         async with AsyncMongoClient[dict[str, Any]](
-            "127.0.0.1", self.port, directConnection=True, serverSelectionTimeoutMS=500
+            "127.0.0.1", self.port, directConnection=True, serverMonitoringMode="poll", serverSelectionTimeoutMS=500
         ) as client:
             await self._wait_for(lambda: self._answers(client), START_SECONDS)
             await make_member(client, self.address)

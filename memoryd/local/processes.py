@@ -55,7 +55,7 @@ class Process:
     @property
     def pid(self) -> int:
         """Its process id, also after it has ended."""
-        assert self._child is not None  # noqa: S101 - only who has started it may ask
+        assert self._child is not None
         return self._child.pid
 
     @property
@@ -65,7 +65,7 @@ class Process:
 
     async def start(self) -> None:
         """Start it and wait until it is ready. Raises ServersUnavailable; then nothing is left running."""
-        assert not self.alive  # noqa: S101 - a second child would escape us
+        assert not self.alive
         try:
             self.launch()
             await self.wait_until_ready()

@@ -62,7 +62,9 @@ class RedisServer(Process):
 
     def _client(self) -> Redis:
         # Without redis-py's own ten retries: whoever waits here asks again anyway, and sees that the process has ended.
-        return Redis(host="127.0.0.1", port=self.port, socket_timeout=2, retry=Retry(NoBackoff(), 0), decode_responses=True)
+        return Redis(
+            host="127.0.0.1", port=self.port, socket_timeout=2, retry=Retry(NoBackoff(), 0), decode_responses=True
+        )
 
 
 def _options(data: Path, port: int) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ SERVICES = {
     "daemon": (sys.executable, "-m", "memoryd", "serve"),
     "sync": (sys.executable, "-m", "memoryd_sync"),
 }
+USUAL_REDIS_URL = "redis://127.0.0.1:6379"  # where every command looks when it is told nothing else
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOOK_SECONDS = 0.2  # how soon the end of a part is noticed
 
@@ -79,7 +80,7 @@ async def until_one_ends(processes: list[Process]) -> None:
 def stopped_by_signals(console: Console) -> Iterator[None]:
     """The first stop signal cancels the block, wherever it is, and ends it as if it were done; a second one kills."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None  # noqa: S101 - a coroutine always runs in a task
+    assert task is not None
     seen = 0
 
     def stop() -> None:
@@ -118,13 +119,15 @@ def _say_ready(console: Console, servers: Servers, *, json_output: bool) -> None
         sys.stdout.write(json.dumps({**urls, "pid": os.getpid(), "data": str(servers.data)}) + "\n")
         sys.stdout.flush()
         return
+    url = _without_password(servers.redis_url)
+    elsewhere = "" if servers.redis_url == USUAL_REDIS_URL else f" --url {url}"
     lines = (
-        f"Redis    {_without_password(servers.redis_url)}",
+        f"Redis    {url}",
         f"MongoDB  {_without_password(servers.mongo_url)}",
         f"data     {servers.data}  (kept; logs in logs/)",
         "",
-        'try it   memoryd store "Ada prefers tea to coffee."',
-        '         memoryd recall "What does Ada drink?"',
+        f'try it   memoryd store{elsewhere} "Ada prefers tea to coffee."',
+        f'         memoryd recall{elsewhere} "What does Ada drink?"',
         "stop it  Ctrl-C",
     )
     console.print(Panel(Text("\n".join(lines)), title="memoryd is ready", title_align="left", expand=False))

@@ -50,6 +50,6 @@ def content_id(scope: Scope, memory_type: str, content_hash: str, salt: int = 0)
 
 
 def event_id(scope: Scope, request_id: str, now: datetime) -> str:
-    """A new, time-ordered id within a bucket that `request_id` chooses, so that a retry meets its first attempt there."""
+    """A new, time-ordered id in a bucket that `request_id` chooses, so that a retry meets its first attempt there."""
     bucket = hashlib.sha256(msgspec.json.encode((scope.tenant, scope.project, request_id))).hexdigest()[:2]
     return f"mem_{bucket}{to_microseconds(now):014x}{secrets.token_hex(8)}"

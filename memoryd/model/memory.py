@@ -128,7 +128,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     related: list[str] | msgspec.UnsetType = msgspec.UNSET
     derived_from: list[str] | msgspec.UnsetType = msgspec.UNSET
     valid_from: datetime | msgspec.UnsetType = msgspec.UNSET
-    valid_until: datetime | None | msgspec.UnsetType = msgspec.UNSET
+    valid_until: datetime | msgspec.UnsetType | None = msgspec.UNSET
 
     def given(self) -> dict[str, Any]:
         """The fields that the caller gave."""
@@ -205,6 +205,12 @@ def check_metadata(metadata: dict[str, Any]) -> None:
 def _check_json(value: Any, depth_left: int) -> None:
     if depth_left < 0:
         raise BadRequest(f"metadata: is nested deeper than {METADATA_DEPTH_MAX} levels", field="metadata")
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise BadRequest("metadata: holds a key that is not a string", field="metadata")
+            check_unicode("metadata", key)
+        value = list(value.values())
     match value:
         case None | bool():
             return
@@ -218,12 +224,6 @@ def _check_json(value: Any, depth_left: int) -> None:
                 raise BadRequest("metadata: holds a number that is not finite", field="metadata")
         case list() | tuple():
             for item in value:
-                _check_json(item, depth_left - 1)
-        case dict():
-            for key, item in value.items():
-                if not isinstance(key, str):
-                    raise BadRequest("metadata: holds a key that is not a string", field="metadata")
-                check_unicode("metadata", key)
                 _check_json(item, depth_left - 1)
         case _:
             raise BadRequest(f"metadata: holds a {type(value).__name__}, expected JSON", field="metadata")

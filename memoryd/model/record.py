@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 
@@ -41,6 +42,14 @@ class Tombstone(msgspec.Struct, frozen=True):
     def scope(self) -> Scope:
         """Where the memory was stored."""
         return Scope(self.tenant, self.project, self.agent_id, self.session_id)
+
+    def place(self, now: datetime) -> Memory:
+        """A memory of which nothing but the place and the version is known."""
+        return Memory(
+            id=self.id, tenant=self.tenant, project=self.project, agent_id=self.agent_id, session_id=self.session_id,
+            memory_type=self.memory_type, content="", content_hash="", importance=0, created_at=now, last_accessed=now,
+            version=self.version, valid_from=now, recorded_at=now,
+        )  # fmt: skip
 
 
 def seal(memory: Memory) -> str:

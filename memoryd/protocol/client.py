@@ -1,7 +1,7 @@
 """The Python client: the protocol behind awaitable verbs.
 
-    async with memoryd.connect("redis://127.0.0.1:6379", tenant="acme", project="support", agent="scout") as memory:
-        kept = await memory.store("Ada prefers tea to coffee.", type="fact")
+async with memoryd.connect("redis://127.0.0.1:6379", tenant="acme", project="support", agent="scout") as memory:
+    kept = await memory.store("Ada prefers tea to coffee.", type="fact")
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
-from memoryd_telemetry.propagation import inject
-from memoryd_telemetry.tracing import operation
 from opentelemetry.trace import SpanKind
-from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
@@ -30,6 +27,8 @@ from memoryd.model.results import Recalled, Receipt, Stats, Stored
 from memoryd.model.scope import Scope
 from memoryd.protocol import messages
 from memoryd.protocol.messages import Envelope, Event
+from memoryd_telemetry.propagation import inject
+from memoryd_telemetry.tracing import operation
 
 ANSWER_SECONDS = 30.0  # longer than the daemon's own longest wait (archived, 15 s) and than one takeover (20 s)
 RESEND_SECONDS = 6.0  # a lost answer costs this long; a repeated request has its effect once
@@ -70,7 +69,7 @@ class MemoryClient:
             self._redis = await stack.enter_async_context(open_redis(self._url))
             self._blocking = await stack.enter_async_context(open_blocking_redis(self._url))
             pubsub = self._blocking.pubsub()
-            stack.push_async_callback(pubsub.aclose)  # type: ignore[no-untyped-call]
+            stack.push_async_callback(pubsub.aclose)
             with hot_errors("connect"):
                 await pubsub.subscribe(keys.replies(self.name))
                 # Only a confirmed subscription hears the first answer.
@@ -109,7 +108,8 @@ class MemoryClient:
         args = {"memories": [_checked(one) for one in memories], "durability": durability}
         answers = await self._call("store_many", args, list[dict[str, Any]], request_id)
         return [
-            msgspec.convert(one["stored"], Stored) if "stored" in one else messages.to_error(one["error"]) for one in answers
+            msgspec.convert(one["stored"], Stored) if "stored" in one else messages.to_error(one["error"])
+            for one in answers
         ]
 
     async def get(self, memory_id: str) -> Memory:
@@ -172,8 +172,8 @@ class MemoryClient:
         """Sends a request, again when no answer comes, and gives its result. Raises what the answer says."""
         request_id = request_id or secrets.token_hex(12)
         with operation(op, kind=SpanKind.CLIENT):
-            entry = {"envelope": self._envelope(op, args, request_id), "id": request_id, "reply_to": self.name}
-            raw = await self._answer_to(request_id, entry)
+            envelope = self._envelope(op, args, request_id)
+            raw = await self._answer_to(request_id, {"envelope": envelope, "id": request_id, "reply_to": self.name})
         return _result(raw, answer)
 
     def _envelope(self, op: str, args: Mapping[str, Any], request_id: str) -> bytes:
@@ -186,7 +186,7 @@ class MemoryClient:
             raise TooLarge(f"the request has {len(raw)} bytes, the limit is {ENVELOPE_BYTES_MAX}")
         return raw
 
-    async def _answer_to(self, request_id: str, entry: dict[str, Any]) -> bytes:
+    async def _answer_to(self, request_id: str, entry: dict[Any, Any]) -> bytes:
         future = self._waiting[request_id] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(self._timeout_seconds):

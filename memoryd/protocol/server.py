@@ -11,11 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
-from memoryd_telemetry import names as telemetry
-from memoryd_telemetry.logs import get_logger
-from memoryd_telemetry.metrics import measure
-from memoryd_telemetry.propagation import inject
-from memoryd_telemetry.tracing import operation
 from opentelemetry.trace import SpanKind
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -36,11 +31,16 @@ from memoryd.model.memory import NewMemory
 from memoryd.protocol import messages
 from memoryd.protocol.messages import Envelope
 from memoryd.retry import persistently
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.logs import get_logger
+from memoryd_telemetry.metrics import measure
+from memoryd_telemetry.propagation import inject
+from memoryd_telemetry.tracing import operation
 
 log = get_logger("memoryd.server")
 
 GROUP = "memoryd"
-BLOCK_SECONDS = 1.0  # how soon a stop is noticed
+BLOCK_SECONDS = 0.5  # how soon a stop is noticed
 RETRY_AFTER_SECONDS = 2
 READ_MAX = 32  # requests of one read: bounds what a burst of large ones can occupy
 WRITES = frozenset({"store", "store_many", "update"})
@@ -85,7 +85,7 @@ class Server:
         await self._slots.acquire()  # reads only when there is room: what is read is this daemon's to answer
         self._slots.release()
         with hot_errors("serve"):
-            answer = await self._blocking.xreadgroup(
+            answer: Any = await self._blocking.xreadgroup(
                 GROUP, self._name, {keys.REQUESTS: ">"}, count=READ_MAX, block=int(BLOCK_SECONDS * 1000)
             )
         for _, entries in answer or []:
@@ -159,7 +159,9 @@ class Server:
             return reply_to, messages.encode_error(request_id, error)
         except Exception as error:
             log.exception("request.failed", error=type(error).__name__)
-            return reply_to, messages.encode_error(request_id, MemorydError("the daemon failed on this request; see its log"))
+            return reply_to, messages.encode_error(
+                request_id, MemorydError("the daemon failed on this request; see its log")
+            )
 
     async def carry_out(self, envelope: Envelope) -> Any:
         """The result of a request. Raises a MemorydError."""
@@ -209,7 +211,12 @@ class Server:
 
     async def _update(self, envelope: Envelope, args: messages.UpdateArgs, request: Request) -> Any:
         return await self._engine.update(
-            envelope.scope, args.id, args.changes, if_version=args.if_version, request=request, durability=args.durability
+            envelope.scope,
+            args.id,
+            args.changes,
+            if_version=args.if_version,
+            request=request,
+            durability=args.durability,
         )
 
     async def _forget(self, envelope: Envelope, args: messages.ForgetArgs, request: Request) -> Any:

@@ -60,10 +60,11 @@ async def save_state(client: Redis, state_key: str, state: RedisState) -> None:
     await client.hset(state_key, mapping=mapping)
 
 
-async def forget_model(client: Redis, state_key: str) -> None:
-    """Let the next `apply_redis` accept another model. For `memoryd reindex`, which first takes every old vector away.
+async def drop_vectors(client: Redis, state_key: str) -> None:
+    """Drop from the state where the vectors come from, so that the next `apply_redis` accepts another model.
 
-    A record that still has a vector of another length would be left out of the new index, its words included.
+    The vectors in the records are the caller's: take them away before that apply, because Redis leaves a record
+    with a vector of another length out of the index altogether, its words included.
     """
     await client.hdel(state_key, "model", *SETTINGS)
 

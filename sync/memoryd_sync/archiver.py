@@ -25,7 +25,7 @@ from memoryd_telemetry.tracing import linked_span
 
 log = get_logger("memoryd.archiver")
 
-BLOCK_SECONDS = 1.0  # how soon a stop is noticed, and how often dead archivers' entries are looked for
+BLOCK_SECONDS = 0.5  # how soon a stop is noticed, and how often dead archivers' entries are looked for
 
 
 class Archiver:
@@ -84,18 +84,28 @@ class Archiver:
                 case "embedded":
                     vector = from_hot_vector(entry.fields[b"embedding"], self._records.datatype)
                     batch.vectors.append(
-                        Vector(entry.memory_id, entry.text("content_hash"), entry.text("embedding_model"), to_bson_vector(vector))
+                        Vector(
+                            entry.memory_id,
+                            entry.text("content_hash"),
+                            entry.text("embedding_model"),
+                            to_bson_vector(vector),
+                        )
                     )
                 case "touched":
                     batch.touches.append(
-                        Touch(entry.memory_id, entry.version, int(entry.text("access_count")), int(entry.text("last_accessed")))
+                        Touch(
+                            entry.memory_id,
+                            entry.version,
+                            int(entry.text("access_count")),
+                            int(entry.text("last_accessed")),
+                        )
                     )
                 case other:
                     raise ValueError(f"the journal holds the unknown operation {other!r}")
         return batch
 
     async def _settle(self, batch: Batch, memory_id: str) -> None:
-        """A document was refused: harmless when it is archived already, else its write is lifted above the archive's."""
+        """A refused document is archived already (harmless), or its write is lifted above what is there."""
         document = batch.current[memory_id]
         if document.get("tombstone") or await self._archive.holds_version(document):
             return

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from memoryd.archive.codec import Document, completed, to_document, to_record, to_tombstone
+from pymongo.errors import DuplicateKeyError
+
+from memoryd.archive.codec import Document, completed, to_record, to_tombstone
 from memoryd.archive.store import Archive, archive_errors
 from memoryd.clock import Clock, to_microseconds
-from memoryd.hot.records import Records, Request
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, MemorydError
+from memoryd.hot.client import hot_errors
+from memoryd.hot.records import Records, Request
+from memoryd.keys import SCHEMA
 from memoryd.model.ids import check_id
-from memoryd.model.memory import Memory, MemoryType, check_content, check_metadata
-from memoryd.model.record import Record, Tombstone, seal
+from memoryd.model.memory import Memory, check_content, check_metadata
+from memoryd.model.record import Record, seal
 from memoryd.model.scope import Scope
 from memoryd_sync.lease import RENEW_SECONDS, Lease
 from memoryd_sync.place import Places
@@ -26,7 +30,6 @@ from memoryd_telemetry.logs import get_logger
 from memoryd_telemetry.metrics import measure
 from memoryd_telemetry.propagation import inject
 from memoryd_telemetry.tracing import linked_span
-from pymongo.errors import DuplicateKeyError
 
 log = get_logger("memoryd.follower")
 
@@ -44,10 +47,11 @@ class Follower:
         self._places = places
         self._lease = lease
         self._clock = clock
+        self._model = ""
 
     async def step(self, stop: asyncio.Event) -> None:
         """Follows while the lease is held, or stands by for a moment."""
-        if not await self._lease.hold():
+        if not await self._knows_model() or not await self._lease.hold():
             await asyncio.sleep(RENEW_SECONDS)
             return
         log.info("follow.active", holder=self._lease.holder)
@@ -57,6 +61,13 @@ class Follower:
             if getattr(error.__cause__, "code", None) != HISTORY_LOST:
                 raise
             await self._start_over()
+
+    async def _knows_model(self) -> bool:
+        """Whether a daemon has prepared this Redis; then its embedding model is known, or that it has none."""
+        with hot_errors("follow"):
+            state = cast("dict[bytes, bytes]", await self._records.redis.hgetall(SCHEMA))
+        self._model = state.get(b"model", b"").decode()
+        return bool(state)
 
     async def leave(self) -> None:
         """Lets the next follower begin at once."""
@@ -73,7 +84,9 @@ class Follower:
         place = await self._places.load()
         with archive_errors("follow"):
             stream = await self._archive.memories.watch(
-                full_document="updateLookup", resume_after=place.token if place else None, max_await_time_ms=AWAIT_MILLISECONDS
+                full_document="updateLookup",
+                resume_after=place.token if place else None,
+                max_await_time_ms=AWAIT_MILLISECONDS,
             )
             async with stream:
                 if place is None:
@@ -140,7 +153,7 @@ class Follower:
     async def _outcome(self, document: Document) -> str:
         if document.get("tombstone"):
             stone = to_tombstone(document)
-            return await self._records.project(Record(memory_at(stone, self._clock)), tombstone=stone)
+            return await self._records.project(Record(stone.place(self._clock.now())), tombstone=stone)
         if self._is_ours(document):
             return await self._project(document)
         return await self._adopt(document)
@@ -153,9 +166,14 @@ class Follower:
 
     async def _project(self, document: Document, *, foreign: bool = False) -> str:
         record = to_record(document)
+        if record.memory.embedding_model not in ("", self._model):
+            # Another model's vector has no place in this index; the journal brings this Redis its own.
+            record, foreign = Record(record.memory), bool(self._model)
         outcome = await self._records.project(record, foreign=foreign, traceparent=inject() if foreign else "")
         if outcome == "applied":
-            with linked_span(telemetry.FOLLOW, [document.get("traceparent", "")], {telemetry.RECORD_ID: document["_id"]}):
+            with linked_span(
+                telemetry.FOLLOW, [document.get("traceparent", "")], {telemetry.RECORD_ID: document["_id"]}
+            ):
                 log.debug("follow.applied", id=document["_id"], version=record.memory.version)
         return outcome
 
@@ -177,7 +195,9 @@ class Follower:
     async def _keep_version(self, whole: Document) -> None:
         version_id = f"{whole['_id']}:{whole['version']}"
         try:
-            await self._archive.versions.insert_one({**whole, "_id": version_id, "memory_id": whole["_id"], "op": "updated"})
+            await self._archive.versions.insert_one(
+                {**whole, "_id": version_id, "memory_id": whole["_id"], "op": "updated"}
+            )
         except DuplicateKeyError:
             log.warning("follow.version_known", version_id=version_id)
 
@@ -194,16 +214,6 @@ class Follower:
             scope, memory, now=now, archived_version=int(last["version"]), request=request
         )
         log.info("follow.deleted", id=memory_id, outcome=written.outcome)
-
-
-def memory_at(stone: Tombstone, clock: Clock) -> Memory:
-    """The place of a forgotten memory in the form that `project` takes; it carries no content."""
-    now = clock.now()
-    return Memory(
-        id=stone.id, tenant=stone.tenant, project=stone.project, agent_id=stone.agent_id, session_id=stone.session_id,
-        memory_type=MemoryType(stone.memory_type), content="", content_hash="", importance=0, created_at=now,
-        last_accessed=now, version=stone.version, valid_from=now, recorded_at=now,
-    )  # fmt: skip
 
 
 def checked(memory: Memory) -> Memory:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from redis.asyncio import Redis
+
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.keys import FOLLOWER_FENCE, FOLLOWER_LEASE
 from memoryd.limits import LEASE_SECONDS
-from redis.asyncio import Redis
 
 RENEW_SECONDS = LEASE_SECONDS / 4  # three renewals may fail before another takes over
 

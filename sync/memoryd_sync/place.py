@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from bson import json_util
+from redis.asyncio import Redis
+
 from memoryd.clock import Clock, to_microseconds
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.keys import FOLLOWER_LEASE, FOLLOWER_PLACE
 from memoryd_sync.lease import Lease
-from redis.asyncio import Redis
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Places:
     async def load(self) -> Place | None:
         """Where to go on, None at the beginning."""
         with hot_errors("load the follower's place"):
-            raw = await self._redis.hgetall(FOLLOWER_PLACE)
+            raw = cast("dict[bytes, bytes]", await self._redis.hgetall(FOLLOWER_PLACE))
         return Place(json_util.loads(raw[b"token"].decode()), int(raw[b"saved_at"])) if raw else None
 
     async def save(self, token: Mapping[str, Any], lease: Lease) -> bool:

@@ -8,6 +8,8 @@ import os
 import secrets
 from collections.abc import Callable
 
+from redis.asyncio import Redis
+
 from memoryd.archive.store import Archive, archive_errors, open_mongo
 from memoryd.clock import SystemClock
 from memoryd.config import Settings
@@ -25,7 +27,6 @@ from memoryd_sync.follower import Follower
 from memoryd_sync.lease import Lease
 from memoryd_sync.place import Places
 from memoryd_telemetry.logs import get_logger
-from redis.asyncio import Redis
 
 log = get_logger("memoryd.sync")
 

@@ -102,7 +102,7 @@ async def test_a_paused_server_answers_after_it_is_resumed(own_servers: Servers)
     async with Redis.from_url(own_servers.redis_url) as redis:
         await redis.ping()
         own_servers.redis.pause()
-        answer = asyncio.create_task(redis.ping())
+        answer = asyncio.ensure_future(redis.ping())
         done, _ = await asyncio.wait([answer], timeout=0.3)
         assert not done
         own_servers.redis.resume()
@@ -159,7 +159,7 @@ async def test_a_server_that_cannot_start_names_its_log(own_servers: Servers, tm
 @pytest.mark.parametrize("everything", [False, True], ids=["the parent alone", "everything"])
 async def test_a_kill_leaves_no_process_and_no_lock(everything: bool, local_settings: Settings, tmp_path: Path) -> None:
     """Killed servers leave lock files behind; the next start must not mind."""
-    holder = subprocess.Popen(
+    holder = subprocess.Popen(  # noqa: ASYNC220
         [sys.executable, "-c", HOLDER, str(tmp_path), str(local_settings.cache_dir)], stdout=subprocess.PIPE, text=True
     )
     with holder:

@@ -20,7 +20,7 @@ from memoryd_schemas.indexes import KINDS, VectorSettings
 from memoryd_schemas.mongo_apply import apply_mongo
 from memoryd_schemas.redis_apply import apply_redis
 from memoryd_schemas.redis_server import check_server
-from memoryd_schemas.redis_state import forget_model, load_state
+from memoryd_schemas.redis_state import drop_vectors, load_state
 
 Document = dict[str, Any]
 Mongo = AsyncDatabase[Document]
@@ -154,7 +154,7 @@ async def test_vectors_of_another_model_or_form_change_nothing(
 
 async def test_a_forgotten_model_makes_room_for_another(redis: Redis) -> None:
     await apply(redis)
-    await forget_model(redis, KEY)
+    await drop_vectors(redis, KEY)
     assert len(await apply(redis, model="two", vector=replace(VECTOR, dims=8))) == 3
     state = await load_state(redis, KEY)
     assert state is not None

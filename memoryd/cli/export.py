@@ -1,0 +1,79 @@
+"""memoryd export"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from memoryd.cli import options, output
+from memoryd.errors import ArchiveUnavailable
+from memoryd.model.scope import Scope
+
+WAIT_SECONDS = 30.0  # the archiver is milliseconds behind; more means that it does not run
+
+
+def export(
+    file: Annotated[
+        Path | None, typer.Argument(help="Where to; stdout without it.", show_default=False, dir_okay=False)
+    ] = None,
+    url: options.Url = options.DEFAULT_URL,
+    tenant: options.Tenant = "default",
+    project: options.Project = "default",
+    agent: options.Agent = "",
+    session: options.Session = "",
+) -> None:
+    """Write a scope's memories as JSONL, oldest first, from MongoDB (MEMORYD_MONGO_URL).
+
+    `memoryd import` reads it back."""
+    scope = Scope(tenant, project, agent, session)
+    if file is None:
+        count = output.run(_export(scope, url, sys.stdout))
+    else:
+        # Aside first: an export that is cut off leaves no half file under the name.
+        part = file.with_name(file.name + ".part")
+        with part.open("w", encoding="utf-8") as target:
+            count = output.run(_export(scope, url, target))
+        part.replace(file)
+    typer.echo(f"{count} memories", err=True)
+
+
+async def _export(scope: Scope, url: str, target: TextIO) -> int:
+    from memoryd.archive.store import Archive, open_mongo
+    from memoryd.config import load_settings
+    from memoryd.exchange import export_line
+
+    settings = load_settings(redis_url=url)
+    await _archived(scope, url)
+    count = 0
+    async with open_mongo(settings.mongo_url) as mongo:
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            bar = progress.add_task("exporting", total=None)
+            async for memory in Archive(mongo[settings.mongo_database]).export(scope.check()):
+                target.write(export_line(msgspec.to_builtins(memory)))
+                progress.advance(bar)
+                count += 1
+    return count
+
+
+async def _archived(scope: Scope, url: str) -> None:
+    """Waits until MongoDB has what Redis has acknowledged."""
+    import asyncio
+
+    from memoryd import connect
+
+    deadline = time.monotonic() + WAIT_SECONDS
+    async with connect(url, tenant=scope.tenant, project=scope.project) as memory:
+        while backlog := (await memory.stats()).archive_backlog:
+            if time.monotonic() > deadline:
+                raise ArchiveUnavailable(
+                    f"export: MongoDB lags {backlog} journal entries behind and does not catch up",
+                    hint="see that sync runs (`memoryd sync`), then export again",
+                )
+            await asyncio.sleep(0.1)

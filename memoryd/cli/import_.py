@@ -1,0 +1,134 @@
+"""memoryd import"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from memoryd.cli import options, output
+from memoryd.errors import MemorydError
+from memoryd.exchange import BadItem, Item, read
+
+BATCH = 64  # memories of one request: a progress bar that moves, and a retry that repeats little
+
+
+@dataclass
+class Report:
+    """What became of a file's memories."""
+
+    stored: int = 0
+    reinforced: int = 0
+    failed: list[str] = field(default_factory=list)
+
+
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="JSONL, a message list, or LoCoMo conversations.", exists=True, dir_okay=False)
+    ],
+    format: Annotated[str, typer.Option("--format", help="auto, jsonl, messages or locomo.")] = "auto",
+    conversation: Annotated[str | None, typer.Option("--conversation", help="Only this one of the file.")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Store everything once more; otherwise a repeat within a day resumes.")
+    ] = False,
+    url: options.Url = options.DEFAULT_URL,
+    tenant: options.Tenant = "default",
+    project: Annotated[
+        str | None,
+        typer.Option(
+            "--project",
+            envvar="MEMORYD_PROJECT",
+            help="Put all in this project; else the file's own, else default.",
+            rich_help_panel="Scope",
+        ),
+    ] = None,
+    agent: options.Agent = "",
+    json: options.Json = False,
+) -> None:
+    """Store the memories of a file. What cannot be stored is named on stderr, and the rest is stored (exit code 6).
+
+    A LoCoMo conversation becomes a project, its turns episodic memories in their sessions, valid from their dates.
+    """
+    report = output.run(_import(file, format, conversation, again, url, Scoping(tenant, project, agent)))
+    if json:
+        output.print_json({"stored": report.stored, "reinforced": report.reinforced, "failed": report.failed})
+    else:
+        output.print_fields({"stored": report.stored, "reinforced": report.reinforced, "failed": len(report.failed)})
+    for line in report.failed:
+        typer.echo(line, err=True)
+    if report.failed:
+        raise typer.Exit(output.PARTIAL)
+
+
+@dataclass(frozen=True)
+class Scoping:
+    """Where items go: the command's names first, then the file's."""
+
+    tenant: str
+    project: str | None
+    agent: str
+
+    def of(self, item: Item) -> tuple[str, str]:
+        """Project and agent of an item."""
+        return self.project or item.get("project") or "default", self.agent or item.get("agent") or ""
+
+
+async def _import(file: Path, format: str, conversation: str | None, again: bool, url: str, scoping: Scoping) -> Report:
+    report = Report()
+    # Requests are named after the file, so that repeating an import that was cut off stores nothing twice.
+    run = secrets.token_hex(8) if again else _digest(file)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("storing", total=None)
+        for number, (names, items) in enumerate(_batches(file, format, conversation, scoping, report)):
+            await _store(url, scoping.tenant, names, items, f"import-{run}-{number}", report)
+            progress.advance(bar, len(items))
+    return report
+
+
+async def _store(
+    url: str, tenant: str, names: tuple[str, str], items: list[dict[str, Any]], request_id: str, report: Report
+) -> None:
+    from memoryd import connect
+
+    project, agent = names
+    async with connect(url, tenant=tenant, project=project, agent=agent) as memory:
+        answers = await memory.store_many(items, request_id=request_id)
+    for answer in answers:
+        if isinstance(answer, MemorydError):
+            report.failed.append(answer.message)
+        elif answer.outcome == "reinforced":
+            report.reinforced += 1
+        else:
+            report.stored += 1
+
+
+def _batches(
+    file: Path, format: str, conversation: str | None, scoping: Scoping, report: Report
+) -> Iterator[tuple[tuple[str, str], list[dict[str, Any]]]]:
+    """Up to BATCH items of one project and agent at a time, in the file's order; bad ones go to the report."""
+    names: tuple[str, str] | None = None
+    batch: list[dict[str, Any]] = []
+    for item in read(file, format=format, conversation=conversation):
+        if isinstance(item, BadItem):
+            report.failed.append(str(item))
+            continue
+        if batch and (names != scoping.of(item) or len(batch) == BATCH):
+            assert names is not None
+            yield names, batch
+            batch = []
+        names = scoping.of(item)
+        batch.append({name: value for name, value in item.items() if name not in ("project", "agent")})
+    if batch and names is not None:
+        yield names, batch
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:16]

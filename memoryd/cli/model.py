@@ -1,0 +1,36 @@
+"""memoryd model"""
+
+from __future__ import annotations
+
+import typer
+
+from memoryd.cli import options, output
+from memoryd.errors import MemorydError
+
+app = typer.Typer(help="The embedding model on this machine.", no_args_is_help=True)
+
+
+@app.callback()
+def model() -> None:
+    """The embedding model on this machine."""
+
+
+@app.command("prepare")
+def prepare(json: options.Json = False) -> None:
+    """Get the configured model ready, once: the lightest way that this machine has, and never a CUDA build unasked."""
+    from memoryd.config import EmbedderKind, load_settings
+
+    try:
+        settings = load_settings()
+        if settings.embedder not in (EmbedderKind.AUTO, EmbedderKind.ONNX):
+            typer.echo(f"nothing to prepare for MEMORYD_EMBEDDER={settings.embedder}", err=True)
+            return
+        from memoryd.embed.prepare import prepare as make_ready
+
+        prepared = make_ready(settings, say=lambda sentence: typer.echo(sentence, err=True))
+    except MemorydError as error:
+        output.fail(error)
+    if json:
+        output.print_json(
+            {"model": prepared.model, "dims": prepared.dims, "bytes": prepared.bytes, "origin": prepared.origin}
+        )

@@ -1,0 +1,56 @@
+"""Another embedding model: the old vectors go, the index takes the new dimensions, the journal brings the new vectors.
+
+Memories stay searchable by their words meanwhile. It is safe to repeat: what has the new model's vector is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+from redis.asyncio import Redis
+
+from memoryd import keys as names
+from memoryd.config import Settings
+from memoryd.daemon import prepare_redis
+from memoryd.embed.protocol import Embedder
+from memoryd.hot import scripts
+from memoryd.hot.client import hot_errors
+from memoryd.hot.journal import create_groups
+from memoryd.keys import KINDS, Keys
+from memoryd_schemas.redis_state import drop_vectors
+
+BATCH = 200  # memories made pending in one round trip
+
+
+async def reindex(redis: Redis, settings: Settings, embedder: Embedder, *, progress: Callable[[int], None]) -> int:
+    """Makes every memory without a vector of `embedder` pending again; returns how many. Daemons must be stopped.
+
+    `progress` hears how many memories were looked at. Raises SchemaMismatch, HotUnavailable.
+    """
+    keys = Keys(settings.buckets)
+    length = embedder.dims * (4 if settings.vector_type == "float32" else 2)
+    with hot_errors("reindex"):
+        await create_groups(redis, keys)
+        count = 0
+        async for batch in _batches(redis, keys):
+            answers = await scripts.unembed.many(redis, [(place, [embedder.model, length]) for place in batch])
+            count += sum(1 for answer in answers if answer)
+            progress(len(batch))
+        # Last, so that no daemon accepts the new model beside vectors of the old one.
+        await drop_vectors(redis, names.SCHEMA)
+    await prepare_redis(redis, keys, settings, embedder)
+    return count
+
+
+async def _batches(redis: Redis, keys: Keys) -> AsyncIterator[list[list[str]]]:
+    """The KEYS of `unembed` for every record."""
+    batch = []
+    for kind in KINDS:
+        async for raw in redis.scan_iter(match=f"{names.memories(kind)}*", count=BATCH):
+            record = raw.decode()
+            batch.append([record, keys.journal(keys.bucket(record.rpartition(":")[2]))])
+            if len(batch) == BATCH:
+                yield batch
+                batch = []
+    if batch:
+        yield batch

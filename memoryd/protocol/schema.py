@@ -1,0 +1,280 @@
+"""The protocol as JSON Schemas, for authors of clients: `python -m memoryd.protocol.schema` writes them.
+
+msgspec gives the shapes. What it does not know is in `SAYS`: what a field means, and the limits that `check` enforces.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from memoryd.limits import (
+    CONTENT_BYTES_MAX,
+    METADATA_BYTES_MAX,
+    METADATA_DEPTH_MAX,
+    NAME_BYTES_MAX,
+    QUERY_BYTES_MAX,
+    REFERENCES_MAX,
+    STORE_MANY_MAX,
+    TAGS_MAX,
+)
+from memoryd.model.ids import ID_PATTERN
+from memoryd.model.memory import Memory, NewMemory
+from memoryd.model.results import Recalled, Receipt, Stats, Stored
+from memoryd.protocol.messages import ARGUMENTS, CLIENT_NAME, VERSION, Envelope, Event, Problem, Reply, StoreManyArgs
+
+Schema = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+class StoredOrError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One memory of a `store_many`: stored, or not (or not as durably as was asked) and why."""
+
+    stored: Stored | msgspec.UnsetType = msgspec.UNSET
+    error: Problem | msgspec.UnsetType = msgspec.UNSET
+
+
+def _shown(kind: type[msgspec.Struct], field: str, *given: Any) -> Any:
+    """`kind` with the field that the daemon reads later (a Raw) as what it holds."""
+    about = {"__doc__": kind.__doc__}
+    return msgspec.defstruct(
+        kind.__name__, [(field, *given)], bases=(kind,), namespace=about, frozen=True, kw_only=True,
+        forbid_unknown_fields=kind.__struct_config__.forbid_unknown_fields,
+    )  # fmt: skip
+
+
+MESSAGES: dict[str, Any] = {
+    "envelope": _shown(Envelope, "args", dict[str, Any], {}), "reply": Reply, "event": Event, "problem": Problem,
+}  # fmt: skip
+ARGS: dict[str, Any] = {**ARGUMENTS, "store_many": _shown(StoreManyArgs, "memories", list[NewMemory])}
+RESULTS: dict[str, Any] = {
+    "store": Stored, "store_many": list[StoredOrError], "get": Memory, "recall": Recalled, "update": Stored,
+    "forget": Receipt, "stats": Stats,
+}  # fmt: skip
+
+# A limit in bytes of UTF-8 is at least a limit in characters, which is what JSON Schema counts.
+_ID = {"pattern": f"^{ID_PATTERN.pattern}$"}
+_IDS = {"items": {"type": "string", **_ID}, "maxItems": REFERENCES_MAX}
+_NAME = {"maxLength": NAME_BYTES_MAX}
+_NAME_SAYS = f"at most {NAME_BYTES_MAX} bytes of UTF-8, no control characters"
+_GIVEN: dict[str, Schema] = {
+    "content": {
+        "minLength": 1,
+        "maxLength": CONTENT_BYTES_MAX,
+        "description": f"the text to remember: 1 to {CONTENT_BYTES_MAX} bytes of UTF-8, not only spaces, no NUL",
+    },
+    "importance": {"description": "0 to 1"},
+    "metadata": {
+        "description": f"a JSON object: at most {METADATA_BYTES_MAX} bytes and {METADATA_DEPTH_MAX} levels, "
+        "whole numbers of at most 64 bits"
+    },
+    "tags": {
+        "items": {"type": "string", "minLength": 1, **_NAME},
+        "maxItems": TAGS_MAX,
+        "description": f"at most {TAGS_MAX}, each {_NAME_SAYS}",
+    },
+    "source_tool": {**_NAME, "description": f"the tool that it came from: {_NAME_SAYS}"},
+    "related": {**_IDS, "description": f"ids of related memories, at most {REFERENCES_MAX}"},
+    "derived_from": {**_IDS, "description": f"ids of the memories that it was made of, at most {REFERENCES_MAX}"},
+    "valid_from": {"description": "since when it is true: RFC 3339 with a zone"},
+    "valid_until": {"description": "until when it is true: RFC 3339 with a zone, null for no end"},
+}
+_NEW: dict[str, Schema] = {
+    **_GIVEN,
+    "type": {"description": "what kind of thing it is"},
+    "session": {"description": f"stores it under this session; when the scope names one, the same. {_NAME_SAYS}"},
+    "valid_from": {"description": "since when it is true: RFC 3339 with a zone; the time of the store without it"},
+    "dedup": {"description": "whether the same content is the same memory; null: by type (all but episodic)"},
+}
+_DURABILITY = {
+    "durability": {"description": "acknowledge when Redis has it (hot), its disk (fsync), a majority of MongoDB (archived)"}
+}
+_MEMORY_ID = {"id": {**_ID, "description": "the memory's id"}}
+
+SAYS: dict[str, dict[str, Schema]] = {
+    "Envelope": {
+        "v": {"const": VERSION, "description": "the protocol's version"},
+        "id": {"description": "the request's id, chosen by the client; a repeat of a request carries the same one"},
+        "op": {"enum": list(ARGUMENTS), "description": "the verb"},
+        "args": {"type": "object", "description": "the verb's arguments: see <verb>.args.json"},
+        "reply_to": {
+            "pattern": f"^({CLIENT_NAME.pattern})?$",
+            "description": "the client's name; the answer is published to aether:replies:<name>. Empty: no answer",
+        },
+        "traceparent": {"description": "the trace of the caller (W3C Trace Context); empty: none"},
+    },
+    "Scope": {
+        "tenant": {"minLength": 1, **_NAME, "description": _NAME_SAYS},
+        "project": {"minLength": 1, **_NAME, "description": _NAME_SAYS},
+        "agent": {**_NAME, "description": f"empty: all agents of the project. {_NAME_SAYS}"},
+        "session": {**_NAME, "description": f"empty: all sessions. {_NAME_SAYS}"},
+    },
+    "Reply": {
+        "v": {"const": VERSION},
+        "id": {"description": "the request's id; empty when it could not be read"},
+        "ok": {"description": "true: `result` is there; false: `error` is"},
+        "result": {"description": "see <verb>.result.json"},
+    },
+    "Problem": {
+        "code": {"description": "which kind of error, for programs"},
+        "message": {"description": "what is wrong, for people; never quotes a memory's text"},
+        "hint": {"description": "what to do next"},
+        "details": {"description": "the facts of this kind of error"},
+    },
+    "Event": {
+        "v": {"const": VERSION},
+        "op": {"enum": ["stored", "updated", "embedded", "touched", "forgotten"], "description": "what happened"},
+        "id": {**_ID, "description": "the memory that changed"},
+        "type": {"description": "its type"},
+        "session": {"description": "its session, empty when it has none"},
+        "version": {"description": "the version that it has now"},
+        "entry": {"description": "the journal entry of the change; empty when the change came from the archive"},
+    },
+    "NewMemory": _NEW,
+    "StoreArgs": {**_NEW, **_DURABILITY},
+    "StoreManyArgs": {
+        "memories": {
+            "maxItems": STORE_MANY_MAX,
+            "description": f"at most {STORE_MANY_MAX}; each is checked on its own, and a wrong one does not stop the others",
+        },
+        **_DURABILITY,
+    },
+    "GetArgs": _MEMORY_ID,
+    "RecallArgs": {
+        "query": {
+            "minLength": 1,
+            "maxLength": QUERY_BYTES_MAX,
+            "description": f"a question or some words, never a query language: 1 to {QUERY_BYTES_MAX} bytes of UTF-8, no NUL",
+        },
+        "limit": {"description": "how many hits at most"},
+        "types": {"description": "only memories of one of these types; empty: all"},
+        "session": {"description": "only memories of this session; null: as the scope says"},
+        "tags": {
+            "items": {"type": "string", "minLength": 1, **_NAME},
+            "description": "only memories with at least one of these tags; empty: all",
+        },
+    },
+    "UpdateArgs": {
+        **_MEMORY_ID,
+        "changes": {"minProperties": 1, "description": "what to change; what is left out stays as it is"},
+        "if_version": {"description": "only if this is still the memory's version; null: whatever it is"},
+        **_DURABILITY,
+    },
+    "Changes": _GIVEN,
+    "ForgetArgs": {**_MEMORY_ID, **_DURABILITY},
+    "Stored": {
+        "id": {**_ID, "description": "the memory's id"},
+        "version": {"description": "the version that it has now"},
+        "outcome": {
+            "enum": ["stored", "reinforced", "updated"],
+            "description": "stored: it is new; reinforced: the same content was there already; updated",
+        },
+        "replayed": {"description": "whether this is the first answer to a repeated request"},
+    },
+    "Memory": {
+        "id": {**_ID},
+        "content_hash": {"description": "SHA-256 of the normalised content, in hex"},
+        "valid_from": {"description": "since when it is true"},
+        "valid_until": {"description": "until when it is true, null for no end"},
+        "recorded_at": {"description": "when this version was written"},
+        "access_count": {"description": "how often the same content was stored again"},
+        "embedding_model": {"description": "the model of its vector; empty: it is pending, and is found by its words only"},
+    },
+    "Hit": {
+        "score": {"description": "the sum of the parts in `why`, 0 to 1; comparable within one answer only"},
+        "why": {"description": "the parts: meaning and words"},
+    },
+    "Recalled": {
+        "hits": {"description": "best first"},
+        "searched": {"description": "by what was searched: words, meaning"},
+        "degraded": {"description": "why something was not searched; empty when all was"},
+    },
+    "Receipt": {
+        "id": {**_ID, "description": "the memory that is gone"},
+        "version": {"description": "the tombstone's version"},
+        "outcome": {"enum": ["forgotten", "already"], "description": "already: it had been forgotten before"},
+        "journal_entries_removed": {"description": "entries with its text that were removed; 0 in a repeated answer"},
+        "durability": {"description": "archived: MongoDB has removed it too; otherwise that follows"},
+    },
+    "Stats": {
+        "memories": {"description": "memories of the scope that live in Redis"},
+        "pending": {"description": "memories of the scope that wait for their vector"},
+        "archive": {"description": "MongoDB as the daemon sees it, and the scope's memories there"},
+        "embedder": {"description": "the embedding model; null: recall by words only"},
+        "embed_backlog": {"description": "journal entries that wait for the embedding follower, of all scopes"},
+        "archive_backlog": {"description": "journal entries that MongoDB does not hold yet, of all scopes"},
+        "dead_letters": {"description": "entries that were given up, of all scopes"},
+        "requests_backlog": {"description": "requests that are not answered yet"},
+    },
+    "EmbedderStats": {"failing": {"description": "the kind of the last failure, empty when the last call worked"}},
+    "ArchiveStats": {"memories": {"description": "null when MongoDB does not answer"}},
+}  # fmt: skip
+
+_TIMES = frozenset({"valid_from", "valid_until", "created_at", "last_accessed", "recorded_at", "forgotten_at"})
+
+
+def schemas() -> dict[str, Schema]:
+    """Every message's schema, by the name of its file without `.json`."""
+    named = {
+        **MESSAGES,
+        **{f"{verb}.args": kind for verb, kind in ARGS.items()},
+        **{f"{verb}.result": kind for verb, kind in RESULTS.items()},
+    }
+    # What the daemon writes has all its fields, also those with a default; only a problem leaves out what is empty.
+    written = {"event", *(f"{verb}.result" for verb in RESULTS)}
+    return {name: _schema(kind, f"memoryd protocol {VERSION}: {name}", whole=name in written) for name, kind in named.items()}
+
+
+def _schema(kind: Any, title: str, *, whole: bool) -> Schema:
+    """One message: msgspec's schema, its root first, completed by `SAYS`."""
+    [root], parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    for name, part in parts.items():
+        _complete(name, part, whole=whole)
+    if "$ref" in root:
+        root = parts.pop(root["$ref"].rpartition("/")[2])
+    document = {"$schema": DIALECT, **root, "title": title}
+    return {**document, "$defs": dict(sorted(parts.items()))} if parts else document
+
+
+def _complete(name: str, part: Schema, *, whole: bool) -> None:
+    fields: Schema = part.get("properties", {})
+    if "description" in part:
+        part["description"] = inspect.cleandoc(part["description"])
+    for field in fields.keys() & _TIMES:
+        _limit(fields[field], {"format": "date-time"})
+    for field, says in SAYS.get(name, {}).items():
+        _limit(fields[field], {key: value for key, value in says.items() if key != "description"})
+        fields[field] |= {key: value for key, value in says.items() if key == "description"}
+    if name == "StoredOrError":
+        part |= {"minProperties": 1, "maxProperties": 1}
+    elif whole and fields and name != "Problem":
+        part["required"] = list(fields)
+
+
+def _limit(field: Schema, limits: Schema) -> None:
+    """Limits of a value that may also be null go to its other alternative."""
+    next((one for one in field.get("anyOf", []) if one != {"type": "null"}), field).update(limits)
+
+
+def written() -> Iterator[tuple[str, str]]:
+    """Each file's name and text."""
+    for name, schema in schemas().items():
+        yield f"{name}.json", json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Writes the files into the package that carries them."""
+    folder = Path(str(files("memoryd_schemas"))) / "protocol"
+    for old in folder.glob("*.json"):
+        old.unlink()
+    for name, text in written():
+        (folder / name).write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The way in: from what a caller gives to an atomic step that decides whether it is new.
+
+Nearly always one round. A second one follows when the Bloom filter has perhaps seen the memory (the archive settles
+it), or when the id belongs to a memory whose content was updated to something else since (the next salt is tried).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from memoryd.archive.codec import to_record
+from memoryd.archive.store import Archive
+from memoryd.clock import Clock
+from memoryd.errors import ArchiveUnavailable, MemorydError, Overloaded, RequestIdReused
+from memoryd.hot.records import NewRecord, Records, Request, Written
+from memoryd.model.ids import content_id, event_id, hash_content
+from memoryd.model.memory import Memory, NewMemory, in_utc
+from memoryd.model.scope import Scope
+
+SALTS_MAX = 8  # ids of one content that updates have given to other content; each costs one more round
+RETRY_AFTER_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A memory on its way in: what was asked, and what was learned so far."""
+
+    scope: Scope
+    new: NewMemory
+    request: Request
+    salt: int = 0
+    archived_version: int | None = None
+
+
+class Storing:
+    """Stores arrivals in one Redis, asking the archive only where the hot tier cannot decide."""
+
+    def __init__(self, records: Records, archive: Archive | None, clock: Clock) -> None:
+        self._records = records
+        self._archive = archive
+        self._clock = clock
+
+    async def store(
+        self, arrivals: Mapping[int, Arrival], *, fsync: bool
+    ) -> tuple[dict[int, Written | MemorydError], bool]:
+        """What became of each arrival, and whether a wanted fsync was confirmed for all of them."""
+        done: dict[int, Written | MemorydError] = {}
+        all_fsynced, waiting = True, dict(arrivals)
+        for _ in range(SALTS_MAX + 1):
+            if not waiting:
+                return done, all_fsynced
+            answers, fsynced = await self._round(list(waiting.values()), fsync=fsync)
+            all_fsynced = all_fsynced and fsynced
+            later: dict[int, Arrival] = {}
+            for (index, arrival), written in zip(waiting.items(), answers, strict=True):
+                outcome = await self._decide(arrival, written)
+                if isinstance(outcome, Arrival):
+                    later[index] = outcome
+                else:
+                    done[index] = outcome
+            waiting = later
+        full = Overloaded("store: this content's ids are all taken", retry_after_seconds=RETRY_AFTER_SECONDS)
+        return {**done, **dict.fromkeys(waiting, full)}, all_fsynced
+
+    async def _round(self, arrivals: Sequence[Arrival], *, fsync: bool) -> tuple[list[Written], bool]:
+        return await self._records.store([self._new_record(one) for one in arrivals], fsync=fsync)
+
+    async def _decide(self, arrival: Arrival, written: Written) -> Written | MemorydError | Arrival:
+        """The end of an arrival, or what to try next."""
+        match written.outcome:
+            case "stored" | "reinforced":
+                return written
+            case "occupied":
+                return replace(arrival, salt=arrival.salt + 1, archived_version=None)
+            case "ask_archive":
+                return replace(arrival, archived_version=await self._settle(arrival))
+            case refused:
+                return refusal(refused)
+
+    async def _settle(self, arrival: Arrival) -> int:
+        """The version that the archive holds of a memory that was perhaps seen before; brings a cold one back.
+
+        Without the archive the answer is 0, and the archiver lifts the new memory above what it meets there.
+        """
+        memory_id = self._new_record(arrival).memory.id
+        try:
+            document = await self._archive.get(memory_id) if self._archive else None
+        except ArchiveUnavailable:
+            return 0
+        if document is None:
+            return 0
+        if not document.get("tombstone") and "seal" in document:
+            await self._records.project(to_record(document))
+        return int(document.get("version", 0))
+
+    def _new_record(self, one: Arrival) -> NewRecord:
+        new, now = one.new, self._clock.now()
+        dedups = new.type.dedups if new.dedup is None else new.dedup
+        content_hash = hash_content(new.content)
+        if dedups:
+            memory_id = content_id(one.scope, new.type, content_hash, one.salt)
+        else:
+            memory_id = event_id(one.scope, one.request.id, now)
+        memory = Memory(
+            id=memory_id, tenant=one.scope.tenant, project=one.scope.project, agent_id=one.scope.agent,
+            session_id=one.scope.session, memory_type=new.type, content=new.content, content_hash=content_hash,
+            importance=new.importance, created_at=now, last_accessed=now, source_tool=new.source_tool,
+            metadata=new.metadata, tags=new.tags, related=new.related, derived_from=new.derived_from, version=0,
+            valid_from=in_utc("valid_from", new.valid_from) if new.valid_from else now,
+            valid_until=in_utc("valid_until", new.valid_until) if new.valid_until else None, recorded_at=now,
+        )  # fmt: skip
+        return NewRecord(memory, dedups, one.request, one.archived_version)
+
+
+def refusal(outcome: str) -> MemorydError:
+    """Why an atomic step took nothing."""
+    if outcome == "overloaded":
+        return Overloaded(
+            "the journal is full: the archive has been away for too long", retry_after_seconds=RETRY_AFTER_SECONDS
+        )
+    if outcome == "reused":
+        return RequestIdReused()
+    return MemorydError(f"an atomic step answered {outcome}")

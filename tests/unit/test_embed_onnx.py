@@ -1,0 +1,142 @@
+"""The real model in ONNX Runtime: what its vectors mean, and that they cost the event loop nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from memoryd import limits
+from memoryd.embed.onnx import OnnxModel
+from memoryd.embed.open import load_onnx
+from memoryd.embed.protocol import ModelFailed
+from memoryd.embed.runs import runs
+from memoryd.embed.thread import ThreadEmbedder
+from memoryd.embed.vectors import mean_pool, unit
+
+WORDS = [
+    "the",
+    "deployment",
+    "of",
+    "a",
+    "service",
+    "that",
+    "remembers",
+    "what",
+    "agents",
+    "were",
+    "told",
+    "last",
+    "week",
+]
+TEXTS = [" ".join(WORDS[at % 7 :] * (1 + at % 20)) + f" {at}" for at in range(64)]
+
+
+@pytest.fixture
+async def embedder(model_dir: Path) -> AsyncIterator[ThreadEmbedder]:
+    embedder = await ThreadEmbedder.load("minilm", lambda: load_onnx(model_dir, threads=1))
+    yield embedder
+    await embedder.close()
+
+
+async def test_sentences_that_mean_the_same_are_closer_than_those_that_do_not(embedder: ThreadEmbedder) -> None:
+    tea, likes_tea, drink, server, crash = await embedder.embed(
+        [
+            "Ada prefers tea to coffee.",
+            "Ada likes tea better than coffee.",
+            "What does Ada drink?",
+            "The server ran out of disk space at night.",
+            "A machine stopped because its storage was full.",
+        ]
+    )
+    assert tea @ likes_tea > 0.9
+    assert tea @ drink > 0.5 > tea @ server + 0.3
+    assert server @ crash > 0.4 > server @ tea + 0.2
+
+
+async def test_every_vector_is_finite_and_of_unit_length(embedder: ThreadEmbedder) -> None:
+    vectors = await embedder.embed(TEXTS)
+    assert vectors.shape == (64, 384)
+    assert str(vectors.dtype) == "float32"
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert (await embedder.embed([])).shape == (0, 384)
+
+
+async def test_a_text_has_the_same_vector_alone_and_in_a_batch(embedder: ThreadEmbedder) -> None:
+    together = await embedder.embed(TEXTS)
+    alone = np.concatenate([await embedder.embed([text]) for text in TEXTS])
+    assert np.abs(together - alone).max() < 1e-4
+
+
+async def test_odd_texts_have_vectors_too(embedder: ThreadEmbedder) -> None:
+    odd = [
+        "",
+        "   \n",
+        "\0",
+        "lone \ud800 surrogate",
+        "🙂",
+        "x" * 60_000,
+        "word " * 12_000,
+        "* | } @ - ' \"",
+        "\u202eשלום",
+    ]
+    vectors = await embedder.embed(odd)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+async def test_what_is_beyond_the_models_length_is_not_read(embedder: ThreadEmbedder) -> None:
+    one, other = await embedder.embed(["word " * 400 + "tea", "word " * 400 + "coffee"])
+    assert one @ other > 0.99999
+
+
+async def test_the_event_loop_goes_on_while_a_large_batch_runs(embedder: ThreadEmbedder) -> None:
+    running = asyncio.create_task(embedder.embed(TEXTS * 2))
+    worst, turns = 0.0, 0
+    while not running.done():
+        before = time.monotonic()
+        await asyncio.sleep(0.001)
+        worst = max(worst, time.monotonic() - before)
+        turns += 1
+    assert turns > 50, "the batch was too small to prove anything"
+    assert worst < 0.05, f"the event loop stood still for {worst * 1000:.0f} ms"
+
+
+async def test_a_closed_embedder_says_so(model_dir: Path) -> None:
+    embedder = await ThreadEmbedder.load("minilm", lambda: load_onnx(model_dir, threads=1))
+    await embedder.close()
+    with pytest.raises(ModelFailed, match="closed"):
+        await embedder.embed(["one"])
+
+
+def test_a_text_without_tokens_is_refused_instead_of_invented(model_dir: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    model = OnnxModel(model_dir, max_length=256, pad_id=0, threads=1)
+    model._tokenizer = Tokenizer(models.WordLevel({"known": 7}, unk_token="known"))
+    assert model.vectors(["known"]).shape == (1, 384)
+    with pytest.raises(ModelFailed, match="no tokens") as refused:
+        model.vectors(["known", ""])
+    assert not refused.value.retryable
+
+
+def test_runs_hold_every_text_once_and_are_bounded() -> None:
+    lengths = [1 + at * 7 % 512 for at in range(300)]
+    split = list(runs(lengths))
+    assert sorted(position for run in split for position in run) == list(range(300))
+    assert max(map(len, split)) <= limits.EMBED_RUN_TEXTS_MAX
+    assert max(len(run) * max(lengths[at] for at in run) for run in split) <= limits.EMBED_RUN_TOKENS_MAX
+
+
+def test_pooling_leaves_padding_out() -> None:
+    hidden = np.array([[[2, 0], [4, 2], [99, 99]]], dtype=np.float32)
+    assert mean_pool(hidden, np.array([[1, 1, 0]])).tolist() == [[3, 1]]
+
+
+@pytest.mark.parametrize("bad", [[0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0]])
+def test_a_vector_without_direction_is_refused(bad: list[float]) -> None:
+    with pytest.raises(ModelFailed):
+        unit(np.array([[1.0, 0.0], bad]))
