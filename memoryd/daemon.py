@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -36,6 +37,9 @@ from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.daemon")
 
+MongoClient = Any
+"""An `AsyncMongoClient`, or a Motor client: what the daemon asks of them is the same."""
+
 
 @dataclass(frozen=True)
 class Stores:
@@ -55,11 +59,16 @@ async def serve(
     *,
     ready: Callable[[], None] = lambda: None,
     embedder: Embedder | None = None,
+    mongo: MongoClient | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Serves agents until `stop` is set, then finishes what is in flight. A runtime may bring its own embedder."""
+    """Serves agents until `stop` is set, then finishes what is in flight.
+
+    A runtime that has the daemon inside may bring its own embedder and its own MongoDB client (PyMongo's asyncio
+    client or Motor's); both stay open.
+    """
     name = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(3)}"
-    async with open_stores(settings, embedder=embedder, clock=clock) as stores, asyncio.TaskGroup() as tasks:
+    async with open_stores(settings, embedder=embedder, mongo=mongo, clock=clock) as stores, asyncio.TaskGroup() as tasks:
         engine, embedding = build(stores, settings, name=name)
         server = Server(stores.redis, stores.blocking, engine, name=name)
         await server.prepare()
@@ -72,7 +81,11 @@ async def serve(
 
 @asynccontextmanager
 async def open_stores(
-    settings: Settings, *, embedder: Embedder | None = None, clock: Clock | None = None
+    settings: Settings,
+    *,
+    embedder: Embedder | None = None,
+    mongo: MongoClient | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Stores]:
     """Opens Redis, MongoDB and the model, brings the indexes up to date, and closes all of it in reverse order.
 
@@ -81,8 +94,9 @@ async def open_stores(
     async with contextlib.AsyncExitStack() as stack:
         redis = await stack.enter_async_context(open_redis(settings.redis_url))
         blocking = await stack.enter_async_context(open_blocking_redis(settings.redis_url))
-        mongo = open_mongo(settings.mongo_url)
-        stack.push_async_callback(mongo.close)
+        if mongo is None:
+            own = mongo = open_mongo(settings.mongo_url)
+            stack.push_async_callback(own.close)
         if embedder is None:
             embedder = await _open_model(settings, stack)
         keys = Keys(settings.buckets)

@@ -16,7 +16,7 @@ from memoryd.hot.client import open_redis
 from memoryd.local.servers import Servers
 from tests.world import World, private_settings
 
-pytest_plugins = ["tests.servers", "tests.spans"]
+pytest_plugins = ["tests.models", "tests.servers", "tests.spans"]
 
 
 @pytest.fixture

@@ -91,9 +91,9 @@ def print_fields(fields: dict[str, Any]) -> None:
 
 def cell(value: Any) -> str:
     """A value as people read it."""
+    if value is None or value in ("", [], {}):
+        return "-"
     match value:
-        case None | "" | [] | {}:
-            return "-"
         case datetime():
             return value.strftime("%Y-%m-%d %H:%M:%S")
         case float():

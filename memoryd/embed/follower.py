@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from memoryd import keys as names
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.protocol import ModelFailed
+from memoryd.errors import MemorydError
 from memoryd.hot.journal import Entry, Follower
 from memoryd.hot.records import Attached, Records
 from memoryd.keys import kind_of
 from memoryd.limits import EMBED_BATCH_MAX, EMBED_TRIES_MAX
+from memoryd.model.ids import check_id
 from memoryd.retry import wait_for_stop
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.logs import get_logger
@@ -62,7 +64,8 @@ class EmbedFollower:
         await self._follower.leave()
 
     async def handle(self, entries: Sequence[Entry]) -> None:
-        """Does what a batch of entries asks for, and acknowledges them."""
+        """Does what a batch of entries asks for, and acknowledges them; what cannot be read is buried."""
+        entries = [one for one in entries if await self._readable(one)]
         if self._cache is not None:
             waiting = [one for one in entries if one.op in ("stored", "updated") and b"embedding" not in one.fields]
             if waiting:
@@ -77,6 +80,18 @@ class EmbedFollower:
                 if entry.op == "forgotten":
                     await self._cache.purge(entry.scope, entry.text("content_hash"))
         await self._follower.done(entries)
+
+    async def _readable(self, entry: Entry) -> bool:
+        """Whether the entry says which memory it means. One that does not must not hold up its bucket."""
+        try:
+            if entry.op in ("stored", "updated", "forgotten"):
+                check_id("id", entry.memory_id)
+                kind_of(entry.memory_type)
+                entry.scope.check()
+        except (MemorydError, ValueError) as error:
+            await self._bury(entry, f"{type(error).__name__} while embedding")
+            return False
+        return True
 
     async def _embed(self, cache: EmbeddingCache, entries: Sequence[Entry]) -> None:
         try:
@@ -114,9 +129,12 @@ class EmbedFollower:
             await self._embed(cache, entries[middle:])
             return
         for entry in entries:
-            measure(telemetry.DEAD_LETTERS, 1, {telemetry.FOLLOWER: "embed"})
-            log.error("embed.dead_letter", id=entry.memory_id, entry=entry.entry_id)
-            await self._follower.bury(entry, error.message)
+            await self._bury(entry, error.message)
+
+    async def _bury(self, entry: Entry, reason: str) -> None:
+        measure(telemetry.DEAD_LETTERS, 1, {telemetry.FOLLOWER: "embed"})
+        log.error("embed.dead_letter", id=entry.memory_id, entry=entry.entry_id)
+        await self._follower.bury(entry, reason)
 
     async def _attach(self, model: str, entry: Entry, vector: bytes) -> None:
         scope = entry.scope

@@ -29,8 +29,8 @@ class Entry:
     fields: dict[bytes, bytes]
 
     def text(self, name: str) -> str:
-        """A field as text; empty when the entry has none."""
-        return self.fields.get(name.encode(), b"").decode()
+        """A field as text; empty when the entry has none. Bytes that are no text must not stop who names the entry."""
+        return self.fields.get(name.encode(), b"").decode(errors="replace")
 
     @property
     def op(self) -> str:

@@ -28,7 +28,7 @@ class Wire:
         self._replies = replies
         self._events = events
 
-    async def ask(self, op: str, args: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    async def ask(self, op: str, args: dict[str, Any], /, **changes: Any) -> dict[str, Any]:
         """Sends a request; the reply, after it was checked against its schema. `changes` spoil the envelope."""
         envelope = {"v": 1, "id": secrets.token_hex(8), "op": op, "scope": SCOPE, "args": args, "reply_to": "wire"}
         raw = json.dumps(envelope | changes)
@@ -72,7 +72,7 @@ async def test_every_verb_answers_in_the_shape_that_is_written_down(world: World
     details = {"metadata": {"source": "chat", "n": [1, 2.5, None]}, "tags": ["drinks"], "session": "s1", "importance": 0.8}
     kept = await wire.result("store", {"content": "Ada prefers tea to coffee.", "type": "fact", **details})
     await wire.result("store", {"content": "Ada prefers tea to coffee.", "type": "fact", **details})
-    several = await wire.result("store_many", {"memories": [{"content": "One.", "related": [kept["id"]]}, {"content": ""}]})
+    several = await wire.result("store_many", {"memories": [{"content": "One.", "related": [kept["id"]]}, {"content": " "}]})
     await wire.result("get", {"id": kept["id"]})
     found = await wire.result("recall", {"query": "What does Ada drink, tea?", "types": ["fact"], "tags": ["drinks"]})
     await wire.result(
@@ -100,18 +100,21 @@ async def test_degraded_answers_have_the_same_shape(world: World, wire: Wire) ->
 
 
 @pytest.mark.parametrize(
-    ("op", "args", "code"),
+    ("op", "args", "spoiled", "code"),
     [
-        ("get", {"id": "mem_" + "0" * 32}, "not_found"),
-        ("get", {"id": "mine"}, "bad_request"),
-        ("store", {"content": ["no text"]}, "bad_request"),
-        ("dream", {}, "unknown_operation"),
+        ("get", {"id": "mem_" + "0" * 32}, {}, "not_found"),
+        ("get", {"id": "mine"}, {}, "bad_request"),
+        ("store", {"content": ["no text"]}, {}, "bad_request"),
+        ("stats", {}, {"op": "dream"}, "unknown_operation"),
+        ("stats", {}, {"v": 2}, "bad_request"),
+        ("stats", {}, {"scope": {"tenant": "acme"}}, "bad_request"),
     ],
 )
-async def test_errors_have_the_shape_that_is_written_down(wire: Wire, op: str, args: dict[str, Any], code: str) -> None:
+async def test_errors_have_the_shape_that_is_written_down(
+    wire: Wire, op: str, args: dict[str, Any], spoiled: dict[str, Any], code: str
+) -> None:
     """A reply is a result or a problem, never both."""
-    spoiled = {"op": op} if op == "dream" else {}
-    reply = await wire.ask("stats" if spoiled else op, args, **spoiled)
+    reply = await wire.ask(op, args, **spoiled)
 
     assert (reply["ok"], reply["error"]["code"]) == (False, code)
     assert "result" not in reply

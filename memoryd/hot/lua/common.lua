@@ -45,10 +45,15 @@ local function journal_record(key, journal, op, traceparent)
   return id
 end
 
+-- The name behind a tag, as `from_tag` in model/scope.py.
+local function from_tag(tag)
+  return (string.gsub(tag, '%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
 -- A hint for listeners; it carries no text. `agents` is the channel prefix of the project, the agent's tag completes it.
 local function notify(agents, op, record, version, entry)
   redis.call('PUBLISH', agents .. (record.agent_id or ''), cjson.encode({
-    v = 1, op = op, id = record.id, type = record.memory_type, session = record.session_id or '',
+    v = 1, op = op, id = record.id, type = record.memory_type, session = from_tag(record.session_id or ''),
     version = tonumber(version), entry = entry,
   }))
 end

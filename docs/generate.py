@@ -1,0 +1,277 @@
+"""Writes the parts of the documentation that the code knows: `python docs/generate.py`.
+
+A part stands between `<!-- generated: name -->` and `<!-- end -->`; the rest of a page is written by people. A test
+fails when a part is not what this would write.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import memoryd_telemetry.names as telemetry
+import typer
+from memoryd import errors, limits
+from memoryd.cli import app
+from memoryd.cli.output import exit_code
+from memoryd.config import Settings
+from memoryd.protocol.messages import ARGUMENTS
+from memoryd_schemas.protocol_files import protocol_schema
+from pydantic import SecretStr
+
+DOCS = Path(__file__).parent
+PART = re.compile(r"(<!-- generated: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+# --- what the code does not say -------------------------------------------------------------------------------------
+SPANS = {
+    telemetry.EMBED: "daemon: one batch of journal entries is given its vectors",
+    telemetry.ARCHIVE: "sync: one batch of journal entries is written to MongoDB",
+    telemetry.FOLLOW: "sync: one change in MongoDB is brought to Redis, or is given a version first",
+}
+ATTRIBUTES = {
+    telemetry.OPERATION_NAME: ("verbs", "the span's name"),
+    telemetry.STORE_ID: ("verbs, in the daemon", "a digest of tenant and project: scope names may name people"),
+    telemetry.RECORD_ID: ("verbs in the daemon, memoryd.follow", "the memory's id"),
+    telemetry.ERROR_TYPE: ("every span that failed", "the error's code, or its class"),
+    telemetry.VERB: ("verbs; metrics", "store, recall …; other for one that there is not"),
+    telemetry.OUTCOME: ("metrics", "ok or the error's code; of followed changes, what was done"),
+    telemetry.FOLLOWER: ("memoryd.dead_letters", "which follower gave it up: embed or archive"),
+    telemetry.BATCH_SIZE: ("memoryd.embed, memoryd.archive", "entries of the batch"),
+    telemetry.LINKS_DROPPED: ("spans with more than 128 links", "how many writes are not linked"),
+}
+# In one request, then in one answer, then in the service: what an author of a client can meet.
+LIMITS = {
+    "CONTENT_BYTES_MAX": "content",
+    "METADATA_BYTES_MAX": "metadata",
+    "METADATA_DEPTH_MAX": "levels of metadata",
+    "NAME_BYTES_MAX": "a name: tenant, project, agent, session, tag, source_tool",
+    "TAGS_MAX": "tags of a memory",
+    "REFERENCES_MAX": "ids in related, in derived_from",
+    "REQUEST_ID_BYTES_MAX": "a request's id",
+    "STORE_MANY_MAX": "memories of one store_many",
+    "QUERY_BYTES_MAX": "query",
+    "QUERY_WORDS_MAX": "words of a query that are searched for",
+    "RECALL_LIMIT_MAX": "hits of one recall",
+    "ENVELOPE_BYTES_MAX": "an envelope",
+    "REPLY_BYTES_MAX": "a reply",
+    "REQUESTS_BACKLOG_MAX": "requests that wait",
+    "JOURNAL_ENTRIES_MAX": "entries of one bucket's journal",
+    "IDEMPOTENCY_TTL_SECONDS": "how long a write's request id is known",
+    "CLAIM_TTL_SECONDS": "how long a published request's id is known",
+    "TAKEOVER_IDLE_SECONDS": "when a dead daemon's request is taken over",
+    "FSYNC_TIMEOUT_SECONDS": "longest wait for durability fsync",
+    "ARCHIVED_TIMEOUT_SECONDS": "longest wait for durability archived",
+    "TOMBSTONE_TTL_SECONDS": "a tombstone in Redis",
+}
+ERRORS = {
+    "bad_request": ("no", "correct the request; `details.field` names the field"),
+    "unknown_operation": ("no", "use a verb of this page; a newer verb needs a newer daemon"),
+    "too_large": ("no", "send less at once, or ask for fewer hits"),
+    "not_found": ("no", "the scope holds no such memory: it never did, it is forgotten, or it is another scope's"),
+    "conflict": ("after a `get`", "read the memory, decide anew, update with `details.current_version`"),
+    "request_id_reused": ("with a new id", "give each new request an id of its own"),
+    "durability_not_reached": (
+        "yes, the same id",
+        "the write **is** stored, as far as `details.reached` says; repeat the request to wait longer",
+    ),
+    "overloaded": ("yes, the same id", "wait `details.retry_after_seconds` first; nothing was taken"),
+    "hot_unavailable": ("yes, the same id", "Redis is away or not ready; wait a second, then longer"),
+    "archive_unavailable": ("yes, the same id", "only MongoDB could answer this, and it is away"),
+    "embedder_failed": ("yes, the same id", "the embedding model gave nothing"),
+    "internal": ("once, the same id", "a bug or a misconfigured server: the daemon's log has it"),
+}
+CLIENT_SIDE = ("no_answer", "schema_mismatch", "config", "servers_unavailable")  # never in a reply
+
+
+def main() -> None:
+    """Writes every page anew and names those that changed."""
+    for page in sorted(DOCS.rglob("*.md")):
+        old, new = page.read_text("utf-8"), written(page)
+        if new != old:
+            page.write_text(new, "utf-8")
+            sys.stdout.write(f"{page.relative_to(DOCS)}\n")
+
+
+def written(page: Path) -> str:
+    """The page with its generated parts as the code has them now."""
+    return PART.sub(lambda part: f"{part[1]}{render(part[2])}{part[3]}", page.read_text("utf-8"))
+
+
+def render(name: str) -> str:
+    """One generated part."""
+    verb, _, what = name.rpartition(".")
+    if verb:
+        return "".join(_fields(protocol_schema(f"{verb}.{what}")))
+    return "".join(PARTS[name]())
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    header = list(columns)
+    for row in (header, ["---"] * len(header), *rows):
+        yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |\n"
+
+
+# --- configuration, telemetry, limits, errors -----------------------------------------------------------------------
+def settings() -> Iterator[str]:
+    """Every variable of `memoryd.config`."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = "" if isinstance(field.default, SecretStr) else field.default
+        shown = "" if default in (None, "") else f"`{_without_home(default)}`"
+        rows.append([f"`MEMORYD_{name.upper()}`", shown, field.description or ""])
+    return _table(["variable", "default", "meaning"], rows)
+
+
+def spans() -> Iterator[str]:
+    """The names of spans: a verb's, then the followers'."""
+    verbs: dict[str, list[str]] = {}
+    for verb, span in telemetry.OPERATIONS.items():
+        verbs.setdefault(span, []).append(verb)
+    rows = [[f"`{span}`", f"client and daemon: {', '.join(of)}"] for span, of in verbs.items()]
+    return _table(["span", "work"], rows + [[f"`{span}`", work] for span, work in SPANS.items()])
+
+
+def attributes() -> Iterator[str]:
+    """The attributes that are set."""
+    return _table(["attribute", "on", "meaning"], ([f"`{name}`", *row] for name, row in ATTRIBUTES.items()))
+
+
+def metrics() -> Iterator[str]:
+    """Every metric of `memoryd_telemetry.names`."""
+    rows = ([f"`{one.name}`", one.kind, one.unit, one.meaning] for one in telemetry.METRICS)
+    return _table(["metric", "kind", "unit", "meaning"], rows)
+
+
+def protocol_limits() -> Iterator[str]:
+    """The limits of `memoryd.limits` that a client can meet, with the reasons that stand there."""
+    reasons = dict(re.findall(r"^(\w+) = .*?# (.*)$", inspect.getsource(limits), re.MULTILINE))
+    rows = ([what, _amount(name), reasons.get(name, "")] for name, what in LIMITS.items())
+    return _table(["of", "limit", "why"], rows)
+
+
+def _amount(name: str) -> str:
+    value, unit = getattr(limits, name), ""
+    if "SECONDS" in name:
+        unit = " s"
+    elif "BYTES" in name and name != "REQUEST_ID_BYTES_MAX":
+        unit = " bytes of UTF-8"
+    elif name == "REQUEST_ID_BYTES_MAX":
+        unit = " characters"
+    return f"{value:,g}{unit}"
+
+
+def protocol_errors() -> Iterator[str]:
+    """Every code that a reply can carry."""
+    codes = [code for code in errors.BY_CODE if code not in CLIENT_SIDE]
+    rows = ([f"`{code}`", inspect.cleandoc(errors.BY_CODE[code].__doc__ or ""), *ERRORS[code]] for code in codes)
+    return _table(["code", "meaning", "again?", "what to do"], rows)
+
+
+# --- the protocol's fields ------------------------------------------------------------------------------------------
+def _fields(schema: dict[str, Any]) -> Iterator[str]:
+    if schema.get("type") == "array":
+        schema = {**_resolved(schema["items"], schema), "$defs": schema["$defs"]}
+    required = schema.get("required", [])
+    rows = []
+    for name, field in schema.get("properties", {}).items():
+        default = "required" if name in required else f"`{_json(field['default'])}`" if "default" in field else ""
+        rows.append([f"`{name}`", _type(field, schema), default, field.get("description", "")])
+    return _table(["field", "type", "default", "meaning"], rows) if rows else iter(["None.\n"])
+
+
+def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
+    if "anyOf" in field:
+        return " or ".join(_type(one, schema) for one in field["anyOf"])
+    if "$ref" in field:
+        name = field["$ref"].rpartition("/")[2]
+        target = _resolved(field, schema)
+        return _type(target, schema) if "enum" in target else name
+    if "enum" in field:
+        return ", ".join(map(str, field["enum"]))
+    if field.get("format") == "date-time":
+        return "time"
+    kind = field.get("type", "anything")
+    if kind == "array":
+        return f"list of {_type(field['items'], schema)}"
+    if "minimum" in field:
+        return f"{kind} from {field['minimum']}" + (f" to {field['maximum']}" if "maximum" in field else "")
+    return str(kind)
+
+
+def _resolved(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    target: dict[str, Any] = schema["$defs"][field["$ref"].rpartition("/")[2]] if "$ref" in field else field
+    return target
+
+
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(value)
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+def cli() -> Iterator[str]:
+    """Every command with its arguments and options."""
+    for path, command in commands():
+        yield f"\n## `{' '.join(path)}`\n\n{inspect.cleandoc(command.help or '')}\n\n"
+        parameters = [one for one in command.params if one.name != "help" and not getattr(one, "hidden", False)]
+        usage = [f"[{one.name.upper()}]" if not one.required else one.name.upper() for one in parameters if not _is_option(one)]
+        yield f"```\n{' '.join([*path, *usage])}{' [OPTIONS]' if any(map(_is_option, parameters)) else ''}\n```\n"
+        if parameters:
+            yield "\n"
+            yield from _table(["argument or option", "default", "meaning"], map(_parameter, parameters))
+
+
+def commands() -> Iterator[tuple[list[str], Any]]:
+    """Each command that does something, with the words that call it."""
+
+    def below(path: list[str], command: Any) -> Iterator[tuple[list[str], Any]]:
+        if not hasattr(command, "commands"):
+            yield path, command
+            return
+        for name, one in command.commands.items():
+            yield from below([*path, name], one)
+
+    return below(["memoryd"], typer.main.get_command(app))
+
+
+def _is_option(parameter: Any) -> bool:
+    return bool(parameter.param_type_name == "option")
+
+
+def _parameter(one: Any) -> list[str]:
+    name = ", ".join(f"`{opt}`" for opt in one.opts) if _is_option(one) else f"`{one.name.upper()}`"
+    default = one.show_default if isinstance(one.show_default, str) else one.default
+    shown = "required" if one.required else "" if default in (None, "", [], False) else f"`{_without_home(default)}`"
+    return [name, shown, (one.help or "") + (f" (`{one.envvar}`)" if one.envvar else "")]
+
+
+def exit_codes() -> Iterator[str]:
+    """Which error ends the command with which code."""
+    meanings = re.findall(r"(\d+) ([^,.]+)", str(app.info.epilog).partition(":")[2])
+    codes: dict[int, list[str]] = {}
+    for code, kind in errors.BY_CODE.items():
+        codes.setdefault(exit_code(kind(**_details(kind))), []).append(f"`{code}`")
+    return _table(["exit code", "meaning", "errors"], ([n, meaning, ", ".join(codes.get(int(n), []))] for n, meaning in meanings))
+
+
+def _details(kind: type[errors.MemorydError]) -> dict[str, Any]:
+    return {"current_version": 1} if kind is errors.Conflict else {}
+
+
+def _without_home(value: Any) -> str:
+    return str(value).replace(str(Path.home()), "~")
+
+
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "settings": settings, "spans": spans, "attributes": attributes, "metrics": metrics, "limits": protocol_limits,
+    "errors": protocol_errors, "cli": cli, "exit_codes": exit_codes,
+}  # fmt: skip
+VERBS = tuple(ARGUMENTS)
+
+if __name__ == "__main__":
+    main()

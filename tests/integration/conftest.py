@@ -1,0 +1,30 @@
+"""What the integration tests share: a memoryd that notices a stop at once, so that no test waits a second for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+import memoryd.embed.follower
+import memoryd.protocol.server
+import memoryd_sync.archiver
+from memoryd.config import Settings
+from memoryd_schemas.mongo_apply import apply_mongo
+from tests.world import World
+
+
+@pytest.fixture(autouse=True)
+def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocking reads return after 0.1 s instead of 1 s; nothing else depends on it."""
+    for module in (memoryd.protocol.server, memoryd.embed.follower, memoryd_sync.archiver):
+        monkeypatch.setattr(module, "BLOCK_SECONDS", 0.1)
+
+
+@pytest.fixture
+async def unsynced(settings: Settings) -> AsyncIterator[World]:
+    """A memoryd whose daemon runs and whose sync the test does by hand; MongoDB has its collections."""
+    async with World(settings) as world:
+        await apply_mongo(world.archive.database)
+        await world.start("daemon")
+        yield world
