@@ -7,6 +7,7 @@ fails when a part is not what this would write.
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +20,6 @@ from memoryd import errors, limits
 from memoryd.cli import app
 from memoryd.cli.output import exit_code
 from memoryd.config import Settings
-from memoryd.protocol.messages import ARGUMENTS
 from memoryd_schemas.protocol_files import protocol_schema
 from pydantic import SecretStr
 
@@ -103,9 +103,8 @@ def written(page: Path) -> str:
 
 def render(name: str) -> str:
     """One generated part."""
-    verb, _, what = name.rpartition(".")
-    if verb:
-        return "".join(_fields(protocol_schema(f"{verb}.{what}")))
+    if "." in name:  # a message of the protocol
+        return "".join(_fields(protocol_schema(name.removesuffix("."))))
     return "".join(PARTS[name]())
 
 
@@ -175,12 +174,14 @@ def protocol_errors() -> Iterator[str]:
 def _fields(schema: dict[str, Any]) -> Iterator[str]:
     if schema.get("type") == "array":
         schema = {**_resolved(schema["items"], schema), "$defs": schema["$defs"]}
-    required = schema.get("required", [])
-    rows = []
-    for name, field in schema.get("properties", {}).items():
-        default = "required" if name in required else f"`{_json(field['default'])}`" if "default" in field else ""
-        rows.append([f"`{name}`", _type(field, schema), default, field.get("description", "")])
-    return _table(["field", "type", "default", "meaning"], rows) if rows else iter(["None.\n"])
+    fields, required = schema.get("properties", {}), schema.get("required", [])
+    if not fields:
+        return iter(["None.\n"])
+    rows = [[f"`{name}`", _type(field, schema), field.get("description", "")] for name, field in fields.items()]
+    if list(fields) == required or not any("default" in field for field in fields.values()):  # what the daemon writes
+        return _table(["field", "type", "meaning"], rows)
+    defaults = ("required" if name in required else f"`{json.dumps(field.get('default'))}`" for name, field in fields.items())
+    return _table(["field", "type", "default", "meaning"], ([*row[:2], default, row[2]] for row, default in zip(rows, defaults)))
 
 
 def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
@@ -205,12 +206,6 @@ def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
 def _resolved(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     target: dict[str, Any] = schema["$defs"][field["$ref"].rpartition("/")[2]] if "$ref" in field else field
     return target
-
-
-def _json(value: Any) -> str:
-    import json
-
-    return json.dumps(value)
 
 
 # --- the command ----------------------------------------------------------------------------------------------------
@@ -271,7 +266,6 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings, "spans": spans, "attributes": attributes, "metrics": metrics, "limits": protocol_limits,
     "errors": protocol_errors, "cli": cli, "exit_codes": exit_codes,
 }  # fmt: skip
-VERBS = tuple(ARGUMENTS)
 
 if __name__ == "__main__":
     main()

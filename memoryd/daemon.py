@@ -68,12 +68,21 @@ async def serve(
     client or Motor's); both stay open.
     """
     name = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(3)}"
-    async with open_stores(settings, embedder=embedder, mongo=mongo, clock=clock) as stores, asyncio.TaskGroup() as tasks:
+    async with (
+        open_stores(settings, embedder=embedder, mongo=mongo, clock=clock) as stores,
+        asyncio.TaskGroup() as tasks,
+    ):
         engine, embedding = build(stores, settings, name=name)
-        server = Server(stores.redis, stores.blocking, engine, name=name)
+
+        async def prepare() -> None:
+            await prepare_redis(stores.redis, stores.keys, settings, stores.embedder)
+
+        server = Server(stores.redis, stores.blocking, engine, name=name, prepare_redis=prepare)
         await server.prepare()
         tasks.create_task(server.run(stop), name="serve agents")
-        tasks.create_task(work(lambda: embedding.step(stop), embedding.leave, stop, doing="embed"), name="embed")
+        tasks.create_task(
+            work(lambda: embedding.step(stop), embedding.leave, stop, doing="embed", prepare=prepare), name="embed"
+        )
         log.info("daemon.ready", daemon=name, model=stores.embedder.model if stores.embedder else None)
         ready()
     log.info("daemon.stopped", daemon=name)
@@ -87,9 +96,9 @@ async def open_stores(
     mongo: MongoClient | None = None,
     clock: Clock | None = None,
 ) -> AsyncIterator[Stores]:
-    """Opens Redis, MongoDB and the model, brings the indexes up to date, and closes all of it in reverse order.
+    """Opens Redis, MongoDB and the model, and closes all of it in reverse order.
 
-    Raises HotUnavailable, SchemaMismatch, ModelUnavailable. MongoDB may be away: it is met when it comes.
+    Raises ModelUnavailable. MongoDB may be away: it is met when it comes.
     """
     async with contextlib.AsyncExitStack() as stack:
         redis = await stack.enter_async_context(open_redis(settings.redis_url))
@@ -100,7 +109,6 @@ async def open_stores(
         if embedder is None:
             embedder = await _open_model(settings, stack)
         keys = Keys(settings.buckets)
-        await prepare_redis(redis, keys, settings, embedder)
         archive = Archive(mongo[settings.mongo_database])
         yield Stores(redis, blocking, archive, embedder, keys, clock or SystemClock())
 

@@ -91,6 +91,13 @@ class HotUnavailable(MemorydError):
     hint = "see that Redis runs at MEMORYD_REDIS_URL; `memoryd up` starts one"
 
 
+class HotUnprepared(HotUnavailable):
+    """Redis answers, but was emptied: the daemon prepares it again, and sync brings the memories back."""
+
+    code = "hot_unprepared"
+    hint = "try again in a moment"
+
+
 class ArchiveUnavailable(MemorydError):
     """MongoDB does not answer, and this request cannot be answered without it."""
 
@@ -133,7 +140,7 @@ BY_CODE: dict[str, type[MemorydError]] = {
     cls.code: cls
     for cls in (
         MemorydError, BadRequest, UnknownOperation, TooLarge, NotFound, Conflict, RequestIdReused, DurabilityNotReached,
-        Overloaded, HotUnavailable, ArchiveUnavailable, EmbedderFailed, NoAnswer, SchemaMismatch, ConfigError,
+        Overloaded, HotUnavailable, HotUnprepared, ArchiveUnavailable, EmbedderFailed, NoAnswer, SchemaMismatch, ConfigError,
         ServersUnavailable,
     )
 }  # fmt: skip

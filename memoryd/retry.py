@@ -7,7 +7,7 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable
 
-from memoryd.errors import ArchiveUnavailable, HotUnavailable
+from memoryd.errors import ArchiveUnavailable, HotUnavailable, HotUnprepared
 from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.retry")
@@ -16,9 +16,16 @@ PAUSE_SECONDS_MIN = 0.05
 PAUSE_SECONDS_MAX = 2.0  # how long after a server's return its daemon may still wait
 
 
-async def persistently(step: Callable[[], Awaitable[None]], stop: asyncio.Event, *, doing: str) -> None:
+async def persistently(
+    step: Callable[[], Awaitable[None]],
+    stop: asyncio.Event,
+    *,
+    doing: str,
+    prepare: Callable[[], Awaitable[None]] | None = None,
+) -> None:
     """Repeats `step` until told to stop; waits with a growing, jittered pause while a server is away.
 
+    `prepare` mends a Redis that was emptied under us.
     Everything that is not a server's absence is raised: it ends the daemon, which is better than losing memories.
     """
     pause = PAUSE_SECONDS_MIN
@@ -30,6 +37,9 @@ async def persistently(step: Callable[[], Awaitable[None]], stop: asyncio.Event,
                 log.warning("server.away", doing=doing, code=error.code)
             await wait_for_stop(stop, pause * random.uniform(0.7, 1.3))
             pause = min(PAUSE_SECONDS_MAX, pause * 2)
+            if isinstance(error, HotUnprepared) and prepare is not None:
+                with contextlib.suppress(HotUnavailable):
+                    await prepare()
         else:
             if pause > PAUSE_SECONDS_MIN:
                 log.info("server.back", doing=doing)
@@ -46,12 +56,17 @@ async def wait_for_stop(stop: asyncio.Event, seconds: float) -> bool:
 
 
 async def work(
-    step: Callable[[], Awaitable[None]], leave: Callable[[], Awaitable[None]], stop: asyncio.Event, *, doing: str
+    step: Callable[[], Awaitable[None]],
+    leave: Callable[[], Awaitable[None]],
+    stop: asyncio.Event,
+    *,
+    doing: str,
+    prepare: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """A follower's life: `step` persistently until told to stop, then `leave`.
 
     What cannot be handed over because Redis is away is taken over by the others after a while.
     """
-    await persistently(step, stop, doing=doing)
+    await persistently(step, stop, doing=doing, prepare=prepare)
     with contextlib.suppress(HotUnavailable):
         await leave()

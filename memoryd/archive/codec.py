@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from bson.binary import Binary, BinaryVectorDtype
+from bson.dbref import DBRef
 
 from memoryd.clock import from_microseconds, to_microseconds
 from memoryd.model.ids import hash_content
@@ -101,7 +102,9 @@ def _encode(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """BSON's own number types as Python's, so that the metadata is JSON again."""
+    """What BSON's decoder made of the metadata as JSON again: its number types, and references out of `$ref` and `$id`."""
+    if isinstance(value, DBRef):
+        value = value.as_doc()
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):

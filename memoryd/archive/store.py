@@ -172,11 +172,7 @@ class Archive:
             DeleteMany({"memory_id": stone["_id"], "version": {"$lte": stone["version"]}}) async for stone in stones
         ]
         # A memory that was stored again after its forget has a tombstone no more; its old versions go all the same.
-        operations += [
-            DeleteMany({"memory_id": memory_id, "version": {"$lte": version}})
-            for memory_id, version in batch.forgotten.items()
-        ]
-        await _write(self.versions, operations)
+        await _write(self.versions, operations + _up_to(batch.forgotten))
 
     async def _write_vectors(self, vectors: Sequence[Vector]) -> None:
         await _write(self.memories, [_attach("_id", one) for one in vectors])
@@ -188,13 +184,18 @@ class Archive:
             found = await self.versions.find_one({"_id": f"{document['_id']}:{document['version']}"}, {"seal": 1})
         return found is not None and found.get("seal") == document["seal"]
 
-    async def missing(self, memory_ids: Iterable[str]) -> set[str]:
-        """Those ids that the archive has never heard of."""
-        wanted = set(memory_ids)
+    async def unseen(self, versions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Those versions of memories that have not been archived."""
+        wanted = {f"{memory_id}:{version}": (memory_id, version) for memory_id, version in versions}
         with archive_errors("archive"):
-            async for document in self.memories.find({"_id": {"$in": list(wanted)}}, {"_id": 1}):
-                wanted.discard(document["_id"])
-        return wanted
+            async for document in self.versions.find({"_id": {"$in": list(wanted)}}, {"_id": 1}):
+                del wanted[document["_id"]]
+        return set(wanted.values())
+
+    async def forget_versions(self, forgotten: Mapping[str, int]) -> None:
+        """Removes what `versions` holds of memories up to the versions at which they were forgotten."""
+        with archive_errors("archive"):
+            await _write(self.versions, _up_to(forgotten))
 
 
 def _living(scope: Scope) -> Document:
@@ -206,6 +207,10 @@ def _living(scope: Scope) -> Document:
     if scope.session:
         query["session_id"] = scope.session
     return query
+
+
+def _up_to(forgotten: Mapping[str, int]) -> list[Operation]:
+    return [DeleteMany({"memory_id": key, "version": {"$lte": version}}) for key, version in forgotten.items()]
 
 
 def _attach(key: str, one: Vector) -> UpdateMany:

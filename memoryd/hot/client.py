@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from memoryd.errors import ConfigError, HotUnavailable, MemorydError, Overloaded
+from memoryd.errors import ConfigError, HotUnavailable, HotUnprepared, MemorydError, Overloaded
 
 
 def open_redis(url: str, *, connections: int = 64) -> Redis:
@@ -40,6 +41,9 @@ def _password() -> dict[str, str]:
         raise ConfigError(f"MEMORYD_REDIS_PASSWORD_FILE cannot be read: {error.strerror}") from error
 
 
+_UNPREPARED = re.compile("NOGROUP|[Nn]o such index|Unknown Index name")
+
+
 @contextmanager
 def hot_errors(doing: str) -> Iterator[None]:
     """Turns Redis's errors into ours, saying what was being done. A Redis error's own text may quote arguments."""
@@ -54,6 +58,8 @@ def hot_errors(doing: str) -> Iterator[None]:
     except ReadOnlyError as error:
         raise HotUnavailable(f"{doing}: this Redis is a replica and takes no writes") from error
     except ResponseError as error:
+        if _UNPREPARED.search(str(error)):
+            raise HotUnprepared(f"{doing}: Redis has lost memoryd's groups or indexes") from error
         if str(error).startswith(("LOADING", "BUSY", "MISCONF", "MASTERDOWN", "CLUSTERDOWN")):
             raise HotUnavailable(f"{doing}: Redis is not ready ({str(error).split()[0]})") from error
         raise MemorydError(f"{doing}: Redis refused the command ({type(error).__name__})") from error

@@ -141,10 +141,22 @@ class Records:
                     found[memory_id] = memory
         return found
 
-    async def exists(self, scope: Scope, memory_type: MemoryType, memory_id: str) -> bool:
-        """Whether the memory lives here."""
+    async def lives(self, scope: Scope, memory_type: MemoryType, memory_id: str, version: int) -> bool:
+        """Whether the memory lives here, and this version of it is not forgotten."""
+        key = self.keys.memory(kind_of(memory_type), scope, memory_id)
         with hot_errors("get"):
-            return bool(await self.redis.exists(self.keys.memory(kind_of(memory_type), scope, memory_id)))
+            here = bool(await self.redis.exists(key))
+        return here and (await self.forgotten([memory_id])).get(memory_id, 0) < version
+
+    async def forgotten(self, memory_ids: Sequence[str]) -> dict[str, int]:
+        """Those of the memories that were forgotten, each with the version of its tombstone."""
+        with hot_errors("get"):
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for memory_id in memory_ids:
+                    pipe.get(self.keys.tombstone(memory_id))
+                stones = await pipe.execute()
+        found = zip(memory_ids, stones, strict=True)
+        return {one: msgspec.json.decode(raw, type=Tombstone, strict=False).version for one, raw in found if raw}
 
     async def tombstone(self, scope: Scope, memory_id: str) -> Tombstone | None:
         """What remains here of a memory that this scope held."""

@@ -5,10 +5,10 @@ Callers' values reach a query only as parameters, so no id, name, tag or text ca
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from unicodedata import category
 
 from redis.asyncio import Redis
 
@@ -18,8 +18,6 @@ from memoryd.hot.codec import to_hot_vector
 from memoryd.limits import QUERY_WORDS_MAX
 from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope, to_tag
-
-_WORD = re.compile(r"\w+")
 
 
 def _set_of(words: str) -> frozenset[str]:
@@ -67,9 +65,14 @@ class Candidates:
 
 def query_words(text: str) -> list[str]:
     """The words of a query that can find something: no stop words, each once, at most QUERY_WORDS_MAX."""
-    words = dict.fromkeys(word for word in _WORD.findall(text.lower()) if word not in _STOP_WORDS)
+    words = dict.fromkeys(word for word in _spelled(text.lower()).split() if word not in _STOP_WORDS)
     telling = [word for word in words if word not in _QUESTION_WORDS]
     return (telling or list(words))[:QUERY_WORDS_MAX]
+
+
+def _spelled(text: str) -> str:
+    """`text` with a space for whatever ends a word. A combining mark does not: Hindi, Thai and é may be written with it."""
+    return "".join(char if char.isalnum() or char == "_" or category(char)[0] == "M" else " " for char in text)
 
 
 class Clause:

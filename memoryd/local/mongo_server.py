@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memoryd.local.ports import free_port, wait_until_free
+from memoryd.local.ports import free_port, is_listening, wait_until_free
 from memoryd.local.processes import Process
 from memoryd.local.program import Program
 
@@ -48,8 +48,11 @@ class MongoServer(Process):
         """Return when it is the primary."""
         from pymongo import AsyncMongoClient
 
+        # The client comes after the port: it looks only twice a second, and PyMongo 4.20 leaves a socket open when a
+        # client is closed while it connects, as it would be when mongod ends at once.
+        await self._wait_for(lambda: is_listening(self.port), START_SECONDS)
         async with AsyncMongoClient[dict[str, Any]](
-            "127.0.0.1", self.port, directConnection=True, serverMonitoringMode="poll", serverSelectionTimeoutMS=500
+            "127.0.0.1", self.port, directConnection=True, serverSelectionTimeoutMS=500
         ) as client:
             await self._wait_for(lambda: self._answers(client), START_SECONDS)
             await make_member(client, self.address)

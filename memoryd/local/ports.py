@@ -22,7 +22,7 @@ def free_port() -> int:
 
 
 def is_taken(port: int) -> bool:
-    """Whether somebody listens on this port."""
+    """Whether a server could not listen on this port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections that linger do not count
         try:
@@ -30,6 +30,17 @@ def is_taken(port: int) -> bool:
         except OSError:
             return True
     return False
+
+
+async def is_listening(port: int) -> bool:
+    """Whether a connection to this port is accepted."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
 
 
 async def wait_until_free(port: int, server: str, option: str, variable: str) -> None:

@@ -217,7 +217,7 @@ def _check_json(value: Any, depth_left: int) -> None:
         case str():
             check_unicode("metadata", value)
         case int():
-            if abs(value) > INT64_MAX:
+            if not -INT64_MAX - 1 <= value <= INT64_MAX:
                 raise BadRequest("metadata: holds a whole number of more than 64 bits", field="metadata")
         case float():
             if not math.isfinite(value):

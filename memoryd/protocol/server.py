@@ -51,11 +51,20 @@ Fields = Mapping[bytes, bytes]
 class Server:
     """Serves one daemon's share of the requests. `blocking` waits in reads, `redis` does the rest."""
 
-    def __init__(self, redis: Redis, blocking: Redis, engine: Engine, *, name: str) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        blocking: Redis,
+        engine: Engine,
+        *,
+        name: str,
+        prepare_redis: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._redis = redis
         self._blocking = blocking
         self._engine = engine
         self._name = name
+        self._prepare_redis = prepare_redis
         self._slots = asyncio.Semaphore(REQUESTS_IN_FLIGHT_MAX)
         self._backlogged = False
         self._verbs: dict[str, Callable[[Envelope, Any, Request], Awaitable[Any]]] = {
@@ -67,19 +76,23 @@ class Server:
         """Serves until told to stop, then finishes what is in flight."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            tasks.create_task(persistently(self._serve_stream, stop, doing="serve"), name="serve")
-            tasks.create_task(persistently(self._take_over, stop, doing="take over"), name="take over")
+            prepare = self.prepare
+            tasks.create_task(persistently(self._serve_stream, stop, doing="serve", prepare=prepare), name="serve")
+            tasks.create_task(persistently(self._take_over, stop, doing="take over", prepare=prepare), name="take over")
             tasks.create_task(self._serve_published(stop), name="published")
 
     # --- the stream -----------------------------------------------------------------------------------------------
 
     async def prepare(self) -> None:
-        """Creates the consumer group; requests that came before any daemon are served too."""
-        try:
-            await self._redis.xgroup_create(keys.REQUESTS, GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):
-                raise
+        """Brings Redis up to date, and creates the consumer group; requests from before any daemon are served too."""
+        if self._prepare_redis is not None:
+            await self._prepare_redis()
+        with hot_errors("prepare"):
+            try:
+                await self._redis.xgroup_create(keys.REQUESTS, GROUP, id="0", mkstream=True)
+            except ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
 
     async def _serve_stream(self) -> None:
         await self._slots.acquire()  # reads only when there is room: what is read is this daemon's to answer

@@ -2,7 +2,7 @@
 
 Repeating an entry is harmless: current documents are written only over lower versions, versions have ids of their
 own, vectors go only to the content they were made of. Order between archivers is therefore not needed; what comes
-too early (a vector before its memory) stays pending and comes again.
+too early (a vector before its memory) stays pending and comes again, for a while.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from memoryd_telemetry.tracing import linked_span
 
 log = get_logger("memoryd.archiver")
 
+EARLY_TRIES_MAX = 24  # two minutes of redeliveries: whoever held the memory's own entry has lost it to another by then
 BLOCK_SECONDS = 0.5  # how soon a stop is noticed, and how often dead archivers' entries are looked for
 
 
@@ -35,6 +36,7 @@ class Archiver:
         self._follower = follower
         self._records = records
         self._archive = archive
+        self._early: dict[tuple[str, str], int] = {}
 
     async def step(self) -> None:
         """Archives what is there, or waits a moment for it. Raises HotUnavailable or ArchiveUnavailable."""
@@ -54,23 +56,29 @@ class Archiver:
         started = asyncio.get_running_loop().time()
         with linked_span(telemetry.ARCHIVE, [one.traceparent for one in entries], attributes):
             try:
-                done = await self._write(entries)
+                early = await self._write(entries)
             except (ArchiveUnavailable, HotUnavailable):
                 raise
             except Exception as error:
                 await self._isolate(entries, error)
                 return
-        await self._follower.done(done)
+        await self._follower.done([one for one in entries if (one.memory_id, one.version) not in early])
+        for entry in entries:
+            await self._count(entry, early=(entry.memory_id, entry.version) in early)
         measure(telemetry.ARCHIVE_DURATION, asyncio.get_running_loop().time() - started)
 
-    async def _write(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Writes the entries; returns those that are done (a vector whose memory is not there yet is not)."""
+    async def _write(self, entries: Sequence[Entry]) -> set[tuple[str, int]]:
+        """Writes the entries; returns the versions for which only a vector or a count came, too early."""
         batch = self._batch(entries)
         refused = await self._archive.write(batch)
         for memory_id in refused:
             await self._settle(batch, memory_id)
-        waiting = await self._too_early(entries)
-        return [one for one in entries if one.memory_id not in waiting]
+        # A memory that was forgotten and stored again has no tombstone in MongoDB. Redis knows what of it must not
+        # come back, even when this archiver has slept since it read the entries.
+        written = sorted({one["memory_id"] for one in batch.versions.values()})
+        if forgotten := await self._records.forgotten(written):
+            await self._archive.forget_versions(forgotten)
+        return await self._too_early(entries)
 
     def _batch(self, entries: Sequence[Entry]) -> Batch:
         batch = Batch()
@@ -117,21 +125,26 @@ class Archiver:
         if await self._records.raise_version(lost, archived_version=above, traceparent=document["traceparent"]):
             log.info("archive.raised", id=memory_id, version=document["version"], above=above)
 
-    async def _too_early(self, entries: Sequence[Entry]) -> set[str]:
-        """Memories of which only a vector or a count has come: their first entry is with another archiver.
+    async def _too_early(self, entries: Sequence[Entry]) -> set[tuple[str, int]]:
+        """Versions of which only a vector or a count has come: their own entry is with another archiver.
 
         One that no longer lives in Redis was forgotten meanwhile; for it there is nothing to wait for.
         """
-        partial = {one.memory_id: one for one in entries if one.op in ("embedded", "touched")}
-        for whole in entries:
-            if whole.op in ("stored", "updated", "forgotten"):
-                partial.pop(whole.memory_id, None)
-        missing = await self._archive.missing(partial) if partial else set()
+        partial = {(one.memory_id, one.version): one for one in entries if one.op in ("embedded", "touched")}
+        unseen = await self._archive.unseen(partial) if partial else set()
         return {
-            memory_id
-            for memory_id in missing
-            if await self._records.exists(partial[memory_id].scope, partial[memory_id].memory_type, memory_id)
+            version
+            for version in unseen
+            if await self._records.lives(partial[version].scope, partial[version].memory_type, *version)
         }
+
+    async def _count(self, entry: Entry, *, early: bool) -> None:
+        """Keeps count of an entry that came too early, and gives it up when its memory never comes."""
+        tries = self._early.pop((entry.bucket, entry.entry_id), 0) + 1
+        if early and tries < EARLY_TRIES_MAX:
+            self._early[entry.bucket, entry.entry_id] = tries
+        elif early:
+            await self._bury(entry, "the version that it belongs to was never archived")
 
     async def _isolate(self, entries: Sequence[Entry], error: Exception) -> None:
         """Tries the entries one by one, and buries those that cannot be archived, so that none blocks its bucket."""
@@ -140,7 +153,9 @@ class Archiver:
                 await self.archive([entry])
             return
         [entry] = entries
-        reason = f"{type(error).__name__} while archiving"
+        await self._bury(entry, f"{type(error).__name__} while archiving", error)
+
+    async def _bury(self, entry: Entry, reason: str, error: Exception | None = None) -> None:
         measure(telemetry.DEAD_LETTERS, 1, {telemetry.FOLLOWER: "archive"})
-        log.exception("archive.dead_letter", id=entry.memory_id, entry=entry.entry_id)
+        log.error("archive.dead_letter", id=entry.memory_id, entry=entry.entry_id, exc_info=error)
         await self._follower.bury(entry, reason)

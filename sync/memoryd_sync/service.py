@@ -42,8 +42,15 @@ async def sync(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], N
         archive = Archive(mongo[settings.mongo_database])
         await prepare(redis, archive, Keys(settings.buckets), stop)
         archiver, follower = build(redis, blocking, archive, settings, name=name)
+
+        async def groups() -> None:
+            with hot_errors("prepare the journals"):
+                await create_groups(redis, Keys(settings.buckets))
+
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(work(archiver.step, archiver.leave, stop, doing="archive"), name="archive")
+            tasks.create_task(
+                work(archiver.step, archiver.leave, stop, doing="archive", prepare=groups), name="archive"
+            )
             tasks.create_task(work(lambda: follower.step(stop), follower.leave, stop, doing="follow"), name="follow")
             log.info("sync.ready", name=name)
             ready()

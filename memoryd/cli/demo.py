@@ -1,0 +1,41 @@
+"""memoryd demo"""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from memoryd.cli import output
+
+
+def demo(
+    conversation: Annotated[
+        Path | None,
+        typer.Option(
+            "--conversation", metavar="FILE", exists=True, dir_okay=False, show_default=False,
+            help="A file in the LoCoMo format; its first conversation is used. Without it: the LoCoMo data set, or ours.",
+        ),
+    ] = None,  # fmt: skip
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep", metavar="DIR", file_okay=False, show_default=False,
+            help="Keep the data in this new folder; without it all of it is removed.",
+        ),
+    ] = None,  # fmt: skip
+) -> None:
+    """Watch a long conversation become memories, on real servers, from the first request to the last count."""
+    from memoryd.demo.story import tell
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode still gets the story
+    right = output.run(tell(Console(highlight=False, markup=False), conversation, keep))
+    if right is None:
+        raise typer.Exit(130)
+    if not right:
+        raise typer.Exit(output.FAILED)

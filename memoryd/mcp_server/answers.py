@@ -1,0 +1,63 @@
+"""What the tools answer: as much of a memory as a model needs, described for it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+
+class Kept(BaseModel):
+    """A write that is acknowledged."""
+
+    id: str
+    version: int
+    outcome: Annotated[str, Field(description="stored, updated, or reinforced: the same was remembered already.")]
+
+
+class Remembered(BaseModel):
+    """A memory as a model needs it."""
+
+    id: str
+    content: str
+    type: str
+    version: int
+    agent: str
+    session: str
+    importance: float
+    tags: list[str]
+    metadata: dict[str, Any]
+    created_at: datetime
+    valid_from: Annotated[datetime, Field(description="Since when it is true, or when it happened.")]
+    valid_until: datetime | None
+
+
+class Found(Remembered):
+    """A search's hit."""
+
+    score: Annotated[float, Field(description="To be compared within one search only.")]
+
+
+class Search(BaseModel):
+    """What a search found, best first."""
+
+    memories: list[Found]
+    note: Annotated[str, Field(description="Why the search was not complete; empty when it was.")]
+
+
+class Forgotten(BaseModel):
+    """What a forget removed."""
+
+    id: str
+    outcome: Annotated[str, Field(description="forgotten, or already when it had been forgotten before.")]
+    forgotten_at: datetime
+
+
+class Counts(BaseModel):
+    """How much is remembered here."""
+
+    memories: int
+    by_type: dict[str, int]
+    pending: Annotated[int, Field(description="Stored, and found by their words only until they are embedded.")]
+    archive_available: bool

@@ -1,0 +1,119 @@
+"""The tools: the client's verbs with words and limits for a model. The scope is the client's; none takes one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import Field
+
+from memoryd import MemoryClient
+from memoryd.errors import MemorydError
+from memoryd.mcp_server.answers import Counts, Forgotten, Found, Kept, Remembered, Search
+from memoryd.model.memory import Memory
+
+Id = Annotated[str, Field(description="The memory's id (mem_…), as store_memory or search_memory gave it.")]
+Type = Literal["fact", "episodic", "procedural", "semantic"]
+Importance = Annotated[float, Field(ge=0, le=1, description="0 for small talk, 1 for what must never be overlooked.")]
+Tags = Annotated[list[str], Field(max_length=32, description="Short labels to search by, for instance ['travel'].")]
+Details = Annotated[dict[str, Any], Field(description="Anything else about it, as a JSON object.")]
+Moment = Annotated[datetime, Field(description="With a time zone, for instance 2026-05-08T13:56:00Z.")]
+
+
+class Tools:
+    """The tools, over one connected client."""
+
+    def __init__(self, memory: MemoryClient) -> None:
+        self._memory = memory
+
+    async def store_memory(
+        self,
+        content: Annotated[str, Field(description="What to remember, in words that are understood without context.")],
+        type: Annotated[
+            Type, Field(description="fact: is true; episodic: happened; procedural: how to; semantic: else.")
+        ] = "semantic",
+        importance: Importance = 0.5,
+        tags: Tags = [],  # noqa: B006 - never changed
+        metadata: Details = {},  # noqa: B006
+        valid_from: Moment | None = None,
+    ) -> Kept:
+        """Remember one thing beyond this conversation. Storing the same thing again reinforces it."""
+        details: dict[str, Any] = {"type": type, "importance": importance, "tags": tags, "metadata": metadata}
+        with _told():
+            kept = await self._memory.store(content, **details, valid_from=valid_from)
+        return Kept(id=kept.id, version=kept.version, outcome=kept.outcome)
+
+    async def search_memory(
+        self,
+        query: Annotated[str, Field(description="A question or some words; it is matched by meaning and by words.")],
+        limit: Annotated[int, Field(ge=1, le=50)] = 10,
+        types: Annotated[list[Type], Field(description="Only these types; all when empty.")] = [],  # noqa: B006
+        tags: Annotated[list[str], Field(description="Only memories with one of these tags; all when empty.")] = [],  # noqa: B006
+    ) -> Search:
+        """Find what is remembered about something, best first. Finding nothing is an answer too."""
+        with _told():
+            found = await self._memory.recall(query, limit=limit, types=types, tags=tags)
+        return Search(memories=[Found(**_fields(hit.memory), score=hit.score) for hit in found], note=found.degraded)
+
+    async def get_memory(self, id: Id) -> Remembered:
+        """One memory as it is now."""
+        with _told():
+            return Remembered(**_fields(await self._memory.get(id)))
+
+    async def update_memory(
+        self,
+        id: Id,
+        content: Annotated[str | None, Field(description="The new text in full.")] = None,
+        importance: Importance | None = None,
+        tags: Tags | None = None,
+        metadata: Details | None = None,
+        valid_until: Annotated[Moment | None, Field(description="Until when it was true.")] = None,
+        if_version: Annotated[
+            int | None, Field(description="Refuse when it has another version by now, so that no change is lost.")
+        ] = None,
+    ) -> Kept:
+        """Correct a memory; what is not given stays as it is. Its earlier versions are kept."""
+        given = {"content": content, "importance": importance, "tags": tags, "metadata": metadata}
+        changes = {name: value for name, value in {**given, "valid_until": valid_until}.items() if value is not None}
+        with _told():
+            changed = await self._memory.update(id, if_version=if_version, **changes)
+        return Kept(id=changed.id, version=changed.version, outcome=changed.outcome)
+
+    async def forget_memory(self, id: Id) -> Forgotten:
+        """Remove a memory with all its versions, everywhere and for good. It cannot be brought back."""
+        with _told():
+            receipt = await self._memory.forget(id, durability="archived")
+        return Forgotten(id=receipt.id, outcome=receipt.outcome, forgotten_at=receipt.forgotten_at)
+
+    async def memory_stats(self) -> Counts:
+        """How many memories there are, and whether the service is whole."""
+        with _told():
+            stats = await self._memory.stats()
+        return Counts(
+            memories=stats.memories,
+            by_type=stats.by_type,
+            pending=stats.pending,
+            archive_available=stats.archive.available,
+        )
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turns our errors into the tool's, for the model to read. The code comes first: it is what a model can act on."""
+    try:
+        yield
+    except MemorydError as error:
+        hint = f"\nhint: {error.hint}" if error.hint else ""
+        raise ToolError(f"{error.code}: {error.message}{hint}") from error
+
+
+def _fields(memory: Memory) -> dict[str, Any]:
+    return {
+        "id": memory.id, "content": memory.content, "type": str(memory.memory_type), "version": memory.version,
+        "agent": memory.agent_id, "session": memory.session_id, "importance": memory.importance, "tags": memory.tags,
+        "metadata": memory.metadata, "created_at": memory.created_at, "valid_from": memory.valid_from,
+        "valid_until": memory.valid_until,
+    }  # fmt: skip

@@ -1,0 +1,273 @@
+"""Reconciling: does Redis hold what MongoDB holds? Compares every memory of both in batches, and mends what differs.
+
+It reads each side once, in the order that each side gives, and holds one batch in memory. What is still on its way
+through the journal looks like a difference; so differences are looked at again before they are reported or mended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from memoryd import keys as names
+from memoryd.archive.codec import Document
+from memoryd.archive.store import Archive, archive_errors
+from memoryd.hot import scripts
+from memoryd.hot.client import hot_errors
+from memoryd.hot.codec import MEMORY_FIELDS, to_memory
+from memoryd.hot.records import Records
+from memoryd.keys import KINDS, kind_of
+from memoryd.model.memory import Memory, MemoryType
+from memoryd.model.record import seal
+from memoryd.model.scope import Scope
+
+BATCH = 500  # memories that are compared at a time: about 2 MB of usual ones
+DIFFERENCES_MAX = 100_000  # kept for the report and the mending; more are counted, and found by the next run
+
+
+class Kind(StrEnum):
+    """How a memory differs, named by the side that lacks something."""
+
+    ARCHIVE_LACKS = "archive lacks it"
+    ARCHIVE_BEHIND = "archive holds an older version"
+    ARCHIVE_LACKS_VECTOR = "archive lacks its vector"
+    ARCHIVE_LACKS_HISTORY = "archive lacks this version in its history"
+    ARCHIVE_NOT_FORGOTTEN = "forgotten in Redis, alive in the archive"
+    HOT_LACKS = "Redis lacks it"
+    HOT_BEHIND = "Redis holds an older version"
+    HOT_LACKS_VECTOR = "Redis lacks its vector"
+    HOT_NOT_FORGOTTEN = "forgotten in the archive, alive in Redis"
+    CONTENT = "same version, other content"
+
+    @property
+    def hot_is_right(self) -> bool:
+        """Whether the archive is to be mended from Redis."""
+        return self.name.startswith("ARCHIVE")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a memory belongs."""
+
+    memory_id: str
+    scope: Scope
+    memory_type: MemoryType
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One memory that the two stores do not tell the same story about."""
+
+    place: Place
+    kind: Kind
+
+
+@dataclass
+class Comparison:
+    """The outcome: counts, digests a bucket, and the differences."""
+
+    hot: int = 0
+    archived: int = 0
+    differences: list[Difference] = field(default_factory=list)
+    differing: int = 0
+    digests: dict[str, list[int]] = field(default_factory=dict)
+
+    def add(self, difference: Difference) -> None:
+        """One more difference."""
+        self.differing += 1
+        if len(self.differences) < DIFFERENCES_MAX:
+            self.differences.append(difference)
+
+    def digest(self, bucket: str, side: int, memory_id: str, version: int, memory_seal: str) -> None:
+        """Takes a memory into its bucket's digest: a sum, because the two sides come in different orders."""
+        whole = hashlib.sha256(f"{memory_id}:{version}:{memory_seal}".encode()).digest()
+        sums = self.digests.setdefault(bucket, [0, 0])
+        sums[side] = (sums[side] + int.from_bytes(whole[:16], "big")) % 2**128
+
+
+@dataclass(frozen=True)
+class _Hot:
+    """What Redis holds of a memory."""
+
+    memory: Memory
+    has_vector: bool
+
+
+Progress = Callable[[int], None]
+
+
+class Reconciler:
+    """Compares and mends one Redis and the archive. `apply_document` is the follower's way into Redis."""
+
+    def __init__(
+        self, records: Records, archive: Archive, apply_document: Callable[[Document], Awaitable[None]]
+    ) -> None:
+        self._records = records
+        self._archive = archive
+        self._apply_document = apply_document
+
+    async def compare(self, *, progress: Progress = lambda _: None) -> Comparison:
+        """Every memory of both sides, once."""
+        comparison = Comparison()
+        async for batch in self._hot_batches():
+            await self._compare_hot(batch, comparison)
+            progress(len(batch))
+        async for documents in self._archive_batches():
+            await self._compare_archived(documents, comparison)
+            progress(len(documents))
+        return comparison
+
+    async def still_differing(self, differences: Sequence[Difference]) -> list[Difference]:
+        """Those that differ also now, with their present kind."""
+        fresh = Comparison()
+        for start in range(0, len(differences), BATCH):
+            places = [one.place for one in differences[start : start + BATCH]]
+            hot = await self._hot_of(places)
+            documents = await self._documents([one.memory_id for one in places])
+            await self._compare_hot(list(hot.values()), fresh)
+            await self._compare_archived(list(documents.values()), fresh)
+        return list({one.place.memory_id: one for one in fresh.differences}.values())
+
+    async def mend(self, difference: Difference) -> None:
+        """Brings the side that is behind up to the other; what goes to the archive goes through the journal."""
+        place = difference.place
+        if difference.kind.hot_is_right:
+            await self._rejournal(place)
+            return
+        document = await self._archive.get(place.memory_id)
+        if document is None:
+            return
+        await self._apply_document(document)
+        if difference.kind is Kind.CONTENT:
+            # Both sealed, both of one version, and different: Redis's is kept above, the archive's in the history.
+            hot = (await self._hot_of([place])).get(place.memory_id)
+            if hot is not None and seal(hot.memory) != document.get("seal"):
+                await self._records.raise_version(hot.memory, archived_version=int(document["version"]), traceparent="")
+
+    async def _rejournal(self, place: Place) -> None:
+        keys = self._records.keys
+        record = keys.memory(kind_of(place.memory_type), place.scope, place.memory_id)
+        bucket = keys.bucket(place.memory_id)
+        with hot_errors("rejournal"):
+            await scripts.rejournal(
+                self._records.redis, [record, keys.journal(bucket), keys.tombstone(place.memory_id)], [""]
+            )
+
+    # --- Redis's side ---------------------------------------------------------------------------------------------
+
+    async def _hot_batches(self) -> AsyncIterator[list[_Hot]]:
+        batch: list[str] = []
+        for kind in KINDS:
+            with hot_errors("reconcile"):
+                async for key in self._records.redis.scan_iter(match=f"{names.memories(kind)}*", count=BATCH):
+                    batch.append(key.decode())
+                    if len(batch) >= BATCH:
+                        yield await self._read(batch)
+                        batch = []
+        if batch:
+            yield await self._read(batch)
+
+    async def _hot_of(self, places: Sequence[Place]) -> dict[str, _Hot]:
+        keys = [self._records.keys.memory(kind_of(one.memory_type), one.scope, one.memory_id) for one in places]
+        return {one.memory.id: one for one in await self._read(keys)}
+
+    async def _read(self, keys: Sequence[str]) -> list[_Hot]:
+        with hot_errors("reconcile"):
+            async with self._records.redis.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.hmget(key, [*MEMORY_FIELDS, "pending"])
+                rows = await pipe.execute()
+        return [_to_hot(row) for row in rows if row[0] is not None]
+
+    async def _compare_hot(self, batch: Sequence[_Hot], comparison: Comparison) -> None:
+        """Compares what Redis holds with what the archive holds of it."""
+        documents = await self._documents([one.memory.id for one in batch])
+        history = await self._history([one.memory for one in batch])
+        for one in batch:
+            memory, own = one.memory, seal(one.memory)
+            comparison.hot += 1
+            comparison.digest(self._records.keys.bucket(memory.id), 0, memory.id, memory.version, own)
+            kind = _difference(one, own, documents.get(memory.id), history)
+            if kind is not None:
+                comparison.add(Difference(Place(memory.id, memory.scope, memory.memory_type), kind))
+
+    # --- the archive's side ---------------------------------------------------------------------------------------
+
+    async def _archive_batches(self) -> AsyncIterator[list[Document]]:
+        batch: list[Document] = []
+        with archive_errors("reconcile"):
+            async for document in self._archive.memories.find({"seal": {"$exists": True}}, _SUMMARY):
+                batch.append(document)
+                if len(batch) >= BATCH:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
+
+    async def _documents(self, memory_ids: Sequence[str]) -> dict[str, Document]:
+        with archive_errors("reconcile"):
+            found = self._archive.memories.find({"_id": {"$in": list(memory_ids)}}, _SUMMARY)
+            return {one["_id"]: one async for one in found}
+
+    async def _history(self, memories: Sequence[Memory]) -> set[str]:
+        wanted = [f"{one.id}:{one.version}" for one in memories]
+        with archive_errors("reconcile"):
+            found = self._archive.versions.find({"_id": {"$in": wanted}}, {"_id": 1})
+            return {one["_id"] async for one in found}
+
+    async def _compare_archived(self, documents: Sequence[Document], comparison: Comparison) -> None:
+        """Finds what only the archive has; what both have was compared from Redis's side."""
+        living = [one for one in documents if not one.get("tombstone") and "seal" in one]
+        places = {one["_id"]: _place(one) for one in living}
+        hot = await self._hot_of(list(places.values()))
+        for document in living:
+            memory_id = document["_id"]
+            comparison.archived += 1
+            bucket = self._records.keys.bucket(memory_id)
+            comparison.digest(bucket, 1, memory_id, int(document["version"]), document["seal"])
+            if memory_id not in hot:
+                kind = await self._why_missing(document)
+                comparison.add(Difference(places[memory_id], kind))
+
+    async def _why_missing(self, document: Document) -> Kind:
+        stone = await self._records.tombstone(_place(document).scope, document["_id"])
+        forgotten = stone is not None and stone.version >= int(document["version"])
+        return Kind.ARCHIVE_NOT_FORGOTTEN if forgotten else Kind.HOT_LACKS
+
+
+_SUMMARY: dict[str, Any] = {
+    "version": 1, "seal": 1, "tombstone": 1, "embedding_model": 1, "tenant": 1, "project": 1, "agent_id": 1,
+    "session_id": 1, "memory_type": 1,
+}  # fmt: skip
+
+
+def _place(document: Document) -> Place:
+    scope = Scope(document["tenant"], document["project"], document["agent_id"], document["session_id"])
+    return Place(document["_id"], scope, MemoryType(document["memory_type"]))
+
+
+def _to_hot(row: Sequence[bytes | None]) -> _Hot:
+    fields = {name.encode(): raw for name, raw in zip(MEMORY_FIELDS, row, strict=False) if raw is not None}
+    return _Hot(to_memory(fields), has_vector=row[-1] is None)
+
+
+def _difference(one: _Hot, own_seal: str, document: Document | None, history: set[str]) -> Kind | None:
+    """How Redis's memory and the archive's document differ, if they do."""
+    version = one.memory.version
+    if document is None:
+        return Kind.ARCHIVE_LACKS
+    archived = int(document.get("version", 0))
+    if document.get("tombstone"):
+        return Kind.HOT_NOT_FORGOTTEN if archived >= version else Kind.ARCHIVE_BEHIND
+    if archived != version:
+        return Kind.ARCHIVE_BEHIND if archived < version else Kind.HOT_BEHIND
+    if document.get("seal") != own_seal:
+        return Kind.CONTENT
+    if one.has_vector != bool(document.get("embedding_model")):
+        return Kind.ARCHIVE_LACKS_VECTOR if one.has_vector else Kind.HOT_LACKS_VECTOR
+    if f"{one.memory.id}:{version}" not in history:
+        return Kind.ARCHIVE_LACKS_HISTORY
+    return None
