@@ -80,6 +80,7 @@ ERRORS = {
     ),
     "overloaded": ("yes, the same id", "wait `details.retry_after_seconds` first; nothing was taken"),
     "hot_unavailable": ("yes, the same id", "Redis is away or not ready; wait a second, then longer"),
+    "hot_unprepared": ("yes, the same id", "Redis came back empty; the daemons make it ready within seconds"),
     "archive_unavailable": ("yes, the same id", "only MongoDB could answer this, and it is away"),
     "embedder_failed": ("yes, the same id", "the embedding model gave nothing"),
     "internal": ("once, the same id", "a bug or a misconfigured server: the daemon's log has it"),

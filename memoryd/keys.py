@@ -13,6 +13,7 @@ aether:journal:dead                                 Stream   bounded            
 aether:requests                                     Stream   until answered            clients           daemons
 aether:claim:<request>                              String   10 minutes                daemons           daemons
 aether:schema                                       Hash     permanent                 apply             apply
+aether:fence:{b}                                    String   permanent (a number)      follower          follower
 aether:follower:place                               Hash     permanent                 follower          follower
 aether:follower:lease                               String   4 s, renewed              follower          follower
 aether:follower:fence                               String   permanent (a counter)     follower          follower
@@ -40,7 +41,7 @@ FOLLOWER_FENCE = "aether:follower:fence"
 
 # Keys that live without a TTL; everything else must have one.
 PERMANENT_PREFIXES = (
-    "aether:memory:", "aether:journal:", "aether:place:", "aether:dedup:",
+    "aether:memory:", "aether:journal:", "aether:place:", "aether:dedup:", "aether:fence:",
     REQUESTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE,
 )  # fmt: skip
 
@@ -117,6 +118,10 @@ class Keys:
     def place(self, bucket: str) -> str:
         """How far each follower of a bucket's journal has come."""
         return f"aether:place:{{{bucket}}}"
+
+    def fence(self, bucket: str) -> str:
+        """The lease number below which no follower may write to this bucket any more."""
+        return f"aether:fence:{{{bucket}}}"
 
     def tombstone(self, memory_id: str) -> str:
         """What remains of a forgotten memory."""

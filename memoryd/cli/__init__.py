@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from memoryd.cli import (
@@ -11,7 +13,9 @@ from memoryd.cli import (
     forget,
     get,
     import_,
+    mcp,
     model,
+    output,
     recall,
     reindex,
     serve,
@@ -44,6 +48,7 @@ app.command("stats")(stats.stats)
 app.command("import")(import_.import_)
 app.command("export")(export.export)
 app.command("demo")(demo.demo)
+app.command("mcp")(mcp.mcp)
 app.command("config")(config.config)
 app.command("reindex")(reindex.reindex)
 app.add_typer(model.app, name="model")
@@ -51,4 +56,7 @@ app.add_typer(model.app, name="model")
 
 def main() -> None:
     """The console script."""
-    app()
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        sys.exit(output.extra_missing(error))

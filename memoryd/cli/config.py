@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import SecretStr
-
 from memoryd.cli import options, output
 from memoryd.errors import MemorydError
 
 
 def config(json: options.Json = False) -> None:
     """Show every setting: its variable, its value now, and what it means. Secrets and passwords stay hidden."""
+    from pydantic import SecretStr
+
     from memoryd.config import Settings, hide_password, load_settings
 
     try:

@@ -43,11 +43,25 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 def fail(error: MemorydError) -> NoReturn:
     """Ends the command."""
+    _say(error)
+    raise typer.Exit(exit_code(error))
+
+
+def extra_missing(error: ModuleNotFoundError) -> int:
+    """Says which extra brings the package that a command needs; returns the exit code."""
+    package = (error.name or "").partition(".")[0]
+    if package.startswith("memoryd"):
+        raise error  # ours: a broken installation, not a light one
+    extra = "mcp" if package == "mcp" else "daemon"
+    _say(MemorydError(f"this command needs the package {package}", hint=f"pip install 'memoryd[{extra}]'"))
+    return FAILED
+
+
+def _say(error: MemorydError) -> None:
     console = Console(stderr=True, highlight=False)
     console.print(Text(f"memoryd: {error.message}"), style="red")
     if error.hint:
         console.print(Text(f"hint: {error.hint}"))
-    raise typer.Exit(exit_code(error))
 
 
 def exit_code(error: MemorydError) -> int:

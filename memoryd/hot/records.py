@@ -236,11 +236,18 @@ class Records:
             return bool(await scripts.attach(self.redis, keys, args))
 
     async def project(
-        self, record: Record, *, tombstone: Tombstone | None = None, foreign: bool = False, traceparent: str = ""
+        self,
+        record: Record,
+        *,
+        tombstone: Tombstone | None = None,
+        foreign: bool = False,
+        traceparent: str = "",
+        fence: int | None = None,
     ) -> str:
-        """Brings what the archive holds here, only if it is newer: applied, enriched or ignored.
+        """Brings what the archive holds here, only if it is newer: applied, enriched, ignored, or fenced.
 
         With `tombstone`, the record's memory gives the place only. `foreign` journals it, so that it is embedded.
+        A follower gives the `fence` of its lease: a newer one shuts it out.
         """
         memory = record.memory
         bucket = self.keys.bucket(memory.id)
@@ -249,16 +256,22 @@ class Records:
             self.keys.journal(bucket),
             self.keys.tombstone(memory.id),
             self.keys.dedup(bucket),
+            self.keys.fence(bucket),
         ]
         stone = msgspec.json.encode(rename(tombstone, to_tag)) if tombstone else ""
         args: list[Encoded] = [
             memory.version, stone, TOMBSTONE_TTL_SECONDS, int(foreign),
-            names.events_prefix(memory.scope), traceparent,
+            names.events_prefix(memory.scope), traceparent, "" if fence is None else fence,
         ]  # fmt: skip
         args += [part for pair in record_fields(record, self.datatype).items() for part in pair]
         with hot_errors("project"):
             answer: bytes = await scripts.project(self.redis, keys, args)
         return answer.decode()
+
+    async def raise_fences(self, fence: int) -> None:
+        """Shuts out every follower with a lower number, in all buckets."""
+        with hot_errors("fence"):
+            await scripts.fence.many(self.redis, [([self.keys.fence(one)], [fence]) for one in self.keys.all_buckets()])
 
     async def bury(self, group: str, memory_id: str, reason: str) -> None:
         """Notes in the dead letters what could not be followed, by id and reason, never with its text."""

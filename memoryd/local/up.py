@@ -120,14 +120,15 @@ def _say_ready(console: Console, servers: Servers, *, json_output: bool) -> None
         sys.stdout.flush()
         return
     url = _without_password(servers.redis_url)
-    elsewhere = "" if servers.redis_url == USUAL_REDIS_URL else f" --url {url}"
+    elsewhere = [] if servers.redis_url == USUAL_REDIS_URL else [f"try it   export MEMORYD_REDIS_URL={url}"]
     lines = (
         f"Redis    {url}",
         f"MongoDB  {_without_password(servers.mongo_url)}",
         f"data     {servers.data}  (kept; logs in logs/)",
         "",
-        f'try it   memoryd store{elsewhere} "Ada prefers tea to coffee."',
-        f'         memoryd recall{elsewhere} "What does Ada drink?"',
+        *elsewhere,
+        f'{"      " if elsewhere else "try it"}   memoryd store "Ada prefers tea to coffee."',
+        '         memoryd recall "What does Ada drink?"',
         "stop it  Ctrl-C",
     )
     console.print(Panel(Text("\n".join(lines)), title="memoryd is ready", title_align="left", expand=False))

@@ -66,7 +66,8 @@ class Tools:
     async def update_memory(
         self,
         id: Id,
-        content: Annotated[str | None, Field(description="The new text in full.")] = None,
+        # Not `str | None`: the SDK would read text that looks like JSON as JSON.
+        content: Annotated[str, Field(description="The new text in full; empty leaves it as it is.")] = "",
         importance: Importance | None = None,
         tags: Tags | None = None,
         metadata: Details | None = None,
@@ -76,8 +77,9 @@ class Tools:
         ] = None,
     ) -> Kept:
         """Correct a memory; what is not given stays as it is. Its earlier versions are kept."""
-        given = {"content": content, "importance": importance, "tags": tags, "metadata": metadata}
-        changes = {name: value for name, value in {**given, "valid_until": valid_until}.items() if value is not None}
+        given: dict[str, Any] = {"content": content or None, "importance": importance, "tags": tags, "metadata": metadata}
+        given["valid_until"] = valid_until
+        changes = {name: value for name, value in given.items() if value is not None}
         with _told():
             changed = await self._memory.update(id, if_version=if_version, **changes)
         return Kept(id=changed.id, version=changed.version, outcome=changed.outcome)

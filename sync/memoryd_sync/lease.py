@@ -23,7 +23,12 @@ class Lease:
     @property
     def holder(self) -> str:
         """What the lease's key holds while it is ours."""
-        return f"{self._name}:{self._fence or 0}"
+        return f"{self._name}:{self.fence}"
+
+    @property
+    def fence(self) -> int:
+        """Higher than every earlier holder's; 0 while the lease is not held."""
+        return self._fence or 0
 
     async def hold(self) -> bool:
         """Takes or renews the lease; True while it is ours."""

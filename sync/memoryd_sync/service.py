@@ -40,12 +40,13 @@ async def sync(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], N
         mongo = open_mongo(settings.mongo_url)
         stack.push_async_callback(mongo.close)
         archive = Archive(mongo[settings.mongo_database])
-        await prepare(redis, archive, Keys(settings.buckets), stop)
+        keys = Keys(settings.buckets)
+        await prepare(redis, archive, keys, stop)
         archiver, follower = build(redis, blocking, archive, settings, name=name)
 
         async def groups() -> None:
             with hot_errors("prepare the journals"):
-                await create_groups(redis, Keys(settings.buckets))
+                await create_groups(redis, keys)
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(
@@ -62,11 +63,7 @@ async def prepare(redis: Redis, archive: Archive, keys: Keys, stop: asyncio.Even
     prepared = asyncio.Event()
 
     async def once() -> None:
-        try:
-            with archive_errors("prepare MongoDB"):
-                await apply_mongo(archive.database)
-        except SchemaError as error:
-            raise SchemaMismatch(str(error), hint=error.hint) from error
+        await prepare_archive(archive)
         with hot_errors("prepare the journals"):
             await create_groups(redis, keys)
         prepared.set()
@@ -82,6 +79,15 @@ async def prepare(redis: Redis, archive: Archive, keys: Keys, stop: asyncio.Even
         waiting.cancel()
 
 
+async def prepare_archive(archive: Archive) -> None:
+    """Brings MongoDB's collections up to date. Raises SchemaMismatch, ArchiveUnavailable."""
+    try:
+        with archive_errors("prepare MongoDB"):
+            await apply_mongo(archive.database)
+    except SchemaError as error:
+        raise SchemaMismatch(str(error), hint=error.hint) from error
+
+
 def build(
     redis: Redis, blocking: Redis, archive: Archive, settings: Settings, *, name: str
 ) -> tuple[Archiver, Follower]:
@@ -89,5 +95,12 @@ def build(
     clock, keys = SystemClock(), Keys(settings.buckets)
     records = Records(redis, keys, settings.vector_type)
     journals = JournalFollower(redis, blocking, keys, group="archive", consumer=name)
-    follower = Follower(records, archive, Places(redis, clock), Lease(redis, name), clock)
+    follower = Follower(
+        records,
+        archive,
+        Places(redis, clock),
+        Lease(redis, name),
+        clock,
+        prepare_archive=lambda: prepare_archive(archive),
+    )
     return Archiver(journals, records, archive), follower

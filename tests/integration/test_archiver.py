@@ -150,8 +150,11 @@ async def test_a_vector_whose_memory_was_buried_does_not_wait_for_ever(
 
 
 # --- several archivers, in any order, more than once --------------------------------------------------------------------
-async def test_two_archivers_share_the_work(world: World, memory: MemoryClient) -> None:
+async def test_two_archivers_share_the_work(
+    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Buckets are shared through the consumer group; nothing is written twice and nothing is left."""
+    monkeypatch.setitem(JournalFollower.take_over.__kwdefaults__, "idle_seconds", 0.3)  # of a vector that came early
     await world.start("sync2")
     await asyncio.gather(*(memory.store(f"Event {count}.", type="episodic") for count in range(200)))
     await caught_up(world, memory)

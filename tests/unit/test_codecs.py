@@ -31,7 +31,7 @@ ODD_KEYS = [
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 names = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=20)
 memory_ids = st.text("0123456789abcdef", min_size=32, max_size=32).map(lambda digits: f"mem_{digits}")
-moments = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999), timezones=st.just(UTC))  # noqa: DTZ001
+moments = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999), timezones=st.just(UTC))
 keys = st.sampled_from(ODD_KEYS) | text
 scalars = (
     st.none()

@@ -1,16 +1,17 @@
 -- project: bring what the archive holds into Redis, only if it is newer.
--- KEYS  1 record  2 journal  3 tombstone  4 dedup filter
+-- KEYS  1 record  2 journal  3 tombstone  4 dedup filter  5 fence
 -- ARGV  1 version  2 tombstone as JSON ('' = a living memory)  3 tombstone ttl  4 journal it as an update ('1'|'0')
---       5 events prefix  6 traceparent  7.. the record's fields and values
--- Returns applied | enriched (same version: a vector or newer counters) | ignored.
+--       5 events prefix  6 traceparent  7 the writer's fence ('' = none)  8.. the record's fields and values
+-- Returns applied | enriched (same version: a vector or newer counters) | ignored | fenced (a newer writer is active).
 -- Atomic because a local write between the comparison and the copy would be overwritten by its own past.
 local version, tombstone = tonumber(ARGV[1]), ARGV[2]
 local fields = {}
-for i = 7, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+for i = 8, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 local known = redis.call('HMGET', KEYS[1], 'version', 'entries', 'pending', 'content_hash', 'access_count')
 local current = tonumber(known[1] or '0')
 local buried = tombstone_version(KEYS[3]) or 0
 
+if ARGV[7] ~= '' and tonumber(ARGV[7]) < tonumber(redis.call('GET', KEYS[5]) or '0') then return 'fenced' end
 if version < current or version <= buried then return 'ignored' end
 if tombstone ~= '' then
   forget_entries(KEYS[2], known[2])
@@ -36,7 +37,7 @@ end
 
 redis.call('DEL', KEYS[1])
 local flat = { 'entries', known[2] or '' }
-for i = 7, #ARGV do flat[#flat + 1] = ARGV[i] end
+for i = 8, #ARGV do flat[#flat + 1] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(flat))
 redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id)
 local entry = ''

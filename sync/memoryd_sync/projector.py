@@ -1,0 +1,162 @@
+"""From MongoDB to Redis: the effect of one change, only if it is newer.
+
+Our own archiver's writes come back as equal versions and do nothing. A document whose seal does not fit its content
+was written by someone else: it is given a version first, and then comes back as a change like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pymongo.errors import DuplicateKeyError
+
+from memoryd.archive.codec import Document, completed, to_record, to_tombstone
+from memoryd.archive.store import Archive
+from memoryd.clock import Clock, to_microseconds
+from memoryd.errors import ArchiveUnavailable, HotUnavailable
+from memoryd.hot.records import Records, Request
+from memoryd.model.ids import check_id
+from memoryd.model.memory import Memory, check_content, check_metadata
+from memoryd.model.record import Record, seal
+from memoryd.model.scope import Scope
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.logs import get_logger
+from memoryd_telemetry.metrics import measure
+from memoryd_telemetry.propagation import inject
+from memoryd_telemetry.tracing import linked_span
+
+log = get_logger("memoryd.follower")
+
+
+class Fenced(Exception):
+    """A newer follower has taken over; this one must not write any more."""
+
+
+class Projector:
+    """Applies changes of the archive to one Redis. `model` is the model of its index, `fence` that of the lease."""
+
+    def __init__(self, records: Records, archive: Archive, clock: Clock) -> None:
+        self._records = records
+        self._archive = archive
+        self._clock = clock
+        self.model = ""
+        self.fence: int | None = None
+
+    async def apply(self, change: Mapping[str, Any]) -> None:
+        """The effect of one change event."""
+        match change["operationType"]:
+            case "insert" | "update" | "replace":
+                # None: the document is gone again; its own event follows.
+                if (document := change.get("fullDocument")) is not None:
+                    await self.apply_document(document)
+            case "delete":
+                await self._forget_deleted(change["documentKey"]["_id"])
+
+    async def apply_document(self, document: Document) -> None:
+        """Brings a document to Redis, only if newer; someone else's gets its version first."""
+        try:
+            outcome = await self._outcome(document)
+        except (HotUnavailable, ArchiveUnavailable, Fenced):
+            raise
+        except Exception as error:
+            # One document that cannot be followed must not hold up the others; it is kept by name and reason.
+            outcome = "dead"
+            log.exception("follow.dead_letter", id=str(document["_id"])[:64])
+            await self._records.bury("follow", str(document["_id"])[:64], type(error).__name__)
+        measure(telemetry.FOLLOW_EVENTS, 1, {telemetry.OUTCOME: outcome})
+
+    async def _outcome(self, document: Document) -> str:
+        if document.get("tombstone"):
+            stone = to_tombstone(document)
+            return self._unfenced(
+                await self._records.project(Record(stone.place(self._clock.now())), tombstone=stone, fence=self.fence)
+            )
+        if self._is_ours(document):
+            return await self._project(document)
+        return await self._adopt(document)
+
+    def _is_ours(self, document: Document) -> bool:
+        try:
+            return bool(document.get("seal") == seal(to_record(document).memory))
+        except (KeyError, ValueError, TypeError, OverflowError):
+            return False
+
+    async def _project(self, document: Document, *, foreign: bool = False) -> str:
+        record = to_record(document)
+        if record.memory.embedding_model not in ("", self.model):
+            # Another model's vector has no place in this index; the journal brings this Redis its own.
+            record, foreign = Record(record.memory), bool(self.model)
+        traceparent = inject() if foreign else ""
+        outcome = self._unfenced(
+            await self._records.project(record, foreign=foreign, traceparent=traceparent, fence=self.fence)
+        )
+        if outcome == "applied":
+            with linked_span(
+                telemetry.FOLLOW, [document.get("traceparent", "")], {telemetry.RECORD_ID: document["_id"]}
+            ):
+                log.debug("follow.applied", id=document["_id"], version=record.memory.version)
+        return outcome
+
+    def _unfenced(self, outcome: str) -> str:
+        if outcome == "fenced":
+            raise Fenced
+        return outcome
+
+    async def _adopt(self, document: Document) -> str:
+        """Gives someone else's write the next version, completes it, keeps it in `versions`, and projects it."""
+        whole = completed(document, self._clock.now())
+        whole["version"] = int(whole["version"]) + 1
+        whole["seal"] = seal(checked(to_record(whole).memory))
+        with linked_span(telemetry.FOLLOW, [], {telemetry.RECORD_ID: document["_id"]}):
+            whole["traceparent"] = inject()
+            # Only if nobody has written since; otherwise that write's own event brings us back here.
+            replaced = await self._archive.memories.replace_one(_exactly(document), whole)
+            if not replaced.matched_count:
+                return "outdated"
+            await self._keep_version(whole)
+            log.info("follow.adopted", id=document["_id"], version=whole["version"])
+            return await self._project(whole, foreign=True)
+
+    async def _keep_version(self, whole: Document) -> None:
+        version_id = f"{whole['_id']}:{whole['version']}"
+        try:
+            await self._archive.versions.insert_one(
+                {**whole, "_id": version_id, "memory_id": whole["_id"], "op": "updated"}
+            )
+        except DuplicateKeyError:
+            log.warning("follow.version_known", version_id=version_id)
+
+    async def _forget_deleted(self, memory_id: str) -> None:
+        """A person deleted the document: that is a forget, and its past goes too."""
+        last = await self._archive.versions.find_one({"memory_id": memory_id}, sort=[("version", -1)])
+        if last is None or await self._archive.get(memory_id) is not None:
+            return  # never followed, or somebody has written it again
+        scope = Scope(last["tenant"], last["project"])
+        memory = to_record({**last, "_id": memory_id}).memory
+        request = Request(id=f"deleted {memory_id} {last['version']}", fingerprint="", traceparent="")
+        now = to_microseconds(self._clock.now())
+        written, _ = await self._records.forget(
+            scope, memory, now=now, archived_version=int(last["version"]), request=request
+        )
+        log.info("follow.deleted", id=memory_id, outcome=written.outcome)
+
+
+def checked(memory: Memory) -> Memory:
+    """`memory`, if a caller could have stored it like this. Raises BadRequest."""
+    check_id("_id", memory.id)
+    memory.scope.check()
+    check_content(memory.content)
+    check_metadata(memory.metadata)
+    return memory
+
+
+def _exactly(document: Document) -> Document:
+    """Matches the document only as it was read: same version, same seal, same content."""
+    absent: Document = {"$exists": False}
+    return {
+        "_id": document["_id"],
+        "version": document.get("version", absent),
+        "seal": document.get("seal", absent),
+        "content": document["content"],
+    }

@@ -1,0 +1,374 @@
+"""Hostile input: a typed error or a correct result, and the daemon goes on.
+
+One daemon takes many cases in a row, because what one case breaks, the next ones and the last line of each test meet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from memoryd import MemoryClient, keys
+from memoryd.errors import BadRequest, MemorydError, NotFound, TooLarge
+from memoryd.limits import CONTENT_BYTES_MAX, ENVELOPE_BYTES_MAX, QUERY_BYTES_MAX, STORE_MANY_MAX, TAGS_MAX
+from tests.waiting import eventually
+from tests.wire import SCOPE, Wire, goes_on
+from tests.world import World
+
+ID = "mem_" + "0" * 32
+
+# Names that mean something to a key, a query, a glob, a shell, a URL, or a reader's eye.
+ODD_NAMES = [
+    "*", "a*", "|", "a|b", "{", "}", "{}", "{0a}", "@", "@tenant:{*}", "-", "-a", ":", ",", "a,b", "%", "%2C", "%2a", "~",
+    "'", '"', "\\", "\\*", "(", ")", "[", "]", "[a-z]", "$", "$p0", "=>[KNN 1 @embedding $v]", "?", "^", "!", ";", "/", "..",
+    "#", "&", "=", "<", ">", "+", " ", " a", "a ", "A", "a", "ä", "a\u0308", "\u202eevil", "\u200b", "\u2028", "עברית",
+    "العربية", "नमस्ते", "👩\u200d👩\u200d👧", "the", "null", "true", "0", "nan", "\ufeff", "\uffff", "x" * 128,
+]  # fmt: skip
+BAD_NAMES = ["", "\0", "a\0b", "a\nb", "\r", "\t", "\x1b[2J", "\x7f", "\x85", "x" * 129, "é" * 65]
+
+ODD_TEXTS = [
+    "*", "|", "}", "@tenant:{*}", "-Ada", '"Ada', "it's", "%%Ada%%", "(", ")", "[1 2]", "$p0", "$vector", "\\", "a\\", "~Ada",
+    "=>[KNN 10 @embedding $vector AS d]", "@content:(Ada|Bob) -@agent_id:{scout}", "Ada*", "w'*'", "tea => {$weight: 0}",
+    "'; DROP TABLE memories; --", '{"$where": "1"}', "$ne", "EVAL return 1", "\r\nFLUSHALL\r\n", "\x1b[31mred\x1b[0m", "\x01",
+    "the of and", "?!…", "4711", "1e309", "NaN", "null", "नमस्ते दुनिया", "caf\u0065\u0301", "\u202eright to left", "שלום עולם",
+    "👩\u200d👩\u200d👧", "\u0301", "\ufeff", "\uffff", "a" * 300, "<script>alert(1)</script>", "%s %n {0} {{}} ${x}",
+]  # fmt: skip
+
+
+@pytest.fixture
+async def wire(world: World) -> AsyncIterator[Wire]:
+    """A client without manners."""
+    async with Wire(world) as wire:
+        yield wire
+
+
+async def test_odd_text_is_remembered_and_found_as_it_is(world: World, memory: MemoryClient) -> None:
+    """Query syntax in a content or a query is text like any other: no error, no operator, no loss."""
+    kept = await memory.store_many([{"content": text, "type": "fact"} for text in ODD_TEXTS])
+    stats = await world.drained(memory)
+    ids = [getattr(one, "id", one) for one in kept]
+
+    assert len(set(ids)) == stats.memories == len(ODD_TEXTS)
+    for memory_id, text in zip(ids, ODD_TEXTS, strict=True):
+        assert (await memory.get(memory_id)).content == text
+        hits = {hit.memory.id: hit for hit in await memory.recall(text, limit=200)}
+        assert hits[memory_id].why["meaning"] == 0.5, text
+    await goes_on(world)
+
+
+async def test_odd_text_is_found_by_its_words_alone(world: World) -> None:
+    """Before the vector is there, each text that has words is found by them, in every script."""
+    world.embedder.away = True
+    async with world.connect() as memory:
+        for text in ["नमस्ते दुनिया", "caf\u0065\u0301", "שלום עולם", "4711", "a" * 300, "snake_case", "it's", "Ada*", "ÄRGER"]:
+            kept = await memory.store(text)
+            found = {hit.memory.id for hit in await memory.recall(text)}
+            assert kept.id in found, text
+
+
+async def test_odd_names_are_places_like_any_other(world: World, wire: Wire) -> None:
+    """As tenant, project, agent, session, tag and tool at once; each sees its own memory and nobody else's."""
+    for name in ODD_NAMES:
+        scope = dict.fromkeys(("tenant", "project", "agent", "session"), name)
+        args = {"content": "The same in every place.", "type": "fact", "tags": [name, f"{name[:60]},y"], "source_tool": name}
+        kept = await wire.result("store", args, scope=scope)
+        assert (kept["outcome"], kept["version"]) == ("stored", 1), name
+        one = await wire.result("get", {"id": kept["id"]}, scope=scope)
+        assert [one[field] for field in ("tenant", "project", "agent_id", "session_id", "source_tool")] == [name] * 5
+        assert one["tags"] == args["tags"]
+
+    for name in ODD_NAMES:
+        scope = dict.fromkeys(("tenant", "project", "agent", "session"), name)
+        found = await wire.result("recall", {"query": "the same place", "tags": [name]}, scope=scope)
+        assert [hit["memory"]["tenant"] for hit in found["hits"]] == [name]
+        assert (await wire.result("stats", scope=scope))["memories"] == 1
+    await goes_on(world)
+
+
+async def test_bad_names_are_refused_wherever_they_stand(world: World, wire: Wire) -> None:
+    """Before they reach a key or a filter; the error names the field and never quotes the name."""
+    for name in BAD_NAMES:
+        for part in ("tenant", "project", "agent", "session"):
+            if name or part in ("tenant", "project"):
+                error = await wire.refused("stats", scope={**SCOPE, part: name})
+                assert (error["code"], error["details"]["field"]) == ("bad_request", f"scope.{part}"), (part, name)
+        for args in ({"tags": [name]}, {"source_tool": name}, {"session": name}):
+            if name or "source_tool" not in args:
+                error = await wire.refused("store", {"content": "c", **args}) if args != {"session": ""} else {"code": "bad_request"}
+                assert error["code"] == "bad_request", (args, name)
+        error = await wire.refused("recall", {"query": "q", "tags": [name]})
+        assert error["code"] == "bad_request"
+    assert (await wire.result("stats"))["memories"] == 0
+    await goes_on(world)
+
+
+async def test_half_characters_are_refused(world: World, wire: Wire) -> None:
+    """JSON can spell a lone surrogate, and WTF-8 can carry one; neither store can hold it."""
+    for half in (rb"\ud800", rb"\udfff", rb"x\ud83d", b"\xed\xa0\x80", b"\xff", b"\xc3"):
+        for template in (
+            b'{"v":1,"id":"i","op":"store","scope":{"tenant":"t","project":"p"},"args":{"content":"HALF"}}',
+            b'{"v":1,"id":"i","op":"store","scope":{"tenant":"t","project":"p"},"args":{"content":"c","metadata":{"HALF":1}}}',
+            b'{"v":1,"id":"i","op":"stats","scope":{"tenant":"HALF","project":"p"}}',
+            b'{"v":1,"id":"i","op":"recall","scope":{"tenant":"t","project":"p"},"args":{"query":"HALF"}}',
+            b'{"v":1,"id":"HALF","op":"stats","scope":{"tenant":"t","project":"p"}}',
+            b'{"v":1,"id":"i","op":"HALF","scope":{"tenant":"t","project":"p"}}',
+        ):
+            answer = await wire.raw(template.replace(b"HALF", half))
+            assert answer["error"]["code"] in ("bad_request", "unknown_operation"), template
+    await goes_on(world)
+
+
+# What each operation is given, and the field that its refusal is about.
+WRONG_ARGS: list[tuple[str, Any]] = [
+    *[("store", {"content": value}) for value in (None, 5, True, [], {}, "", "   ", "\0", "a\0b", "x" * (CONTENT_BYTES_MAX + 1))],
+    *[("store", {"content": "c", "importance": value}) for value in ("0.5", -0.1, 1.1, None, True, [], 1e308)],
+    *[("store", {"content": "c", "metadata": value}) for value in (None, [], "x", 5, {"a": 2**64}, {"a": -(2**70)}, {"a": "\0"})],
+    *[("store", {"content": "c", "tags": value}) for value in (None, "t", [1], [None], [["t"]], {"t": 1}, ["t"] * 33)],
+    *[("store", {"content": "c", "type": value}) for value in (None, 5, "", "kumquat", "FACT", ["fact"], "semantic\0")],
+    *[("store", {"content": "c", "session": value}) for value in (5, [], {}, "\n")],
+    *[("store", {"content": "c", "dedup": value}) for value in ("yes", 1, [])],
+    *[("store", {"content": "c", "related": value}) for value in ("x", ["x"], [5], [ID.upper()], [ID] * 257)],
+    *[("store", {"content": "c", "valid_from": v}) for v in ("tomorrow", 5, "2026-01-01", "2026-01-01T00:00:00", "0000-01-01T00:00:00Z")],
+    *[("store", {"content": "c", "durability": value}) for value in ("kumquat", None, 1, "HOT")],
+    ("store", {}), ("store", {"content": "c", "kumquat": 1}), ("store", {"content": "c", "id": ID}),
+    ("store", {"content": "c", "tenant": "other"}), ("store", {"content": "c", "version": 9}), ("store", {"content": "c", "scope": {}}),
+    *[("store_many", {"memories": value}) for value in (None, "x", {}, 5, [{"content": "c"}] * (STORE_MANY_MAX + 1))],
+    *[(op, args) for op in ("store", "store_many", "get", "recall", "update", "forget", "stats") for args in ([1], 5, "x", True)],
+    *[(op, {"id": value}) for op in ("get", "forget") for value in (None, 5, "", "*", "mem_", ID + "\n", ID.upper(), [ID], "mem_zz" + "0" * 30)],
+    ("get", {"id": ID, "tenant": "other"}), ("forget", {"id": ID, "scope": {"tenant": "other"}}), ("get", {}), ("forget", {}),
+    *[("recall", {"query": value}) for value in (None, 5, [], "", "  ", "\0", "a\0b", "x" * (QUERY_BYTES_MAX + 1))],
+    *[("recall", {"query": "q", "limit": value}) for value in (0, -1, 201, 10**30, "5", 1.5, None, True)],
+    *[("recall", {"query": "q", "types": value}) for value in ("fact", ["kumquat"], [5], None)],
+    *[("recall", {"query": "q", "tags": value}) for value in ("t", [5], None, ["t"] * (TAGS_MAX + 1), [""], ["\0"])],
+    *[("recall", {"query": "q", "session": value}) for value in (5, [], "\0")],
+    ("recall", {"query": "q", "tenant": "other"}), ("recall", {"query": "q", "agent": "*"}), ("recall", {"query": "q", "filter": "*"}),
+    *[("update", {"id": ID, "changes": value}) for value in (None, {}, [], 5, {"version": 2}, {"tenant": "x"}, {"type": "fact"},
+        {"content": None}, {"content": ""}, {"importance": None}, {"metadata": None}, {"session_id": "s"}, {"id": ID})],
+    *[("update", {"id": ID, "changes": {"content": "c"}, "if_version": value}) for value in (0, -1, "1", 1.5, True, 10**30)],
+    ("update", {"id": "*", "changes": {"content": "c"}}), ("update", {"changes": {"content": "c"}}), ("stats", {"tenant": "other"}),
+]  # fmt: skip
+
+
+async def test_wrong_arguments_are_refused_and_change_nothing(world: World, wire: Wire) -> None:
+    """Wrong types, values outside their limits, fields that do not exist: each is the caller's error and says where."""
+    for op, args in WRONG_ARGS:
+        error = await wire.refused(op, args)
+        assert error["code"] == "bad_request", (op, str(args)[:80], error)
+        assert error["message"]
+        assert len(error["message"]) < 300
+    assert (await wire.result("stats"))["memories"] == 0
+    await goes_on(world)
+
+
+async def test_an_item_that_is_wrong_leaves_the_others_alone(world: World, wire: Wire) -> None:
+    """store_many answers for each, in order."""
+    items: list[Any] = [{"content": "one"}, None, "two", {"content": ""}, {"content": "three", "x": 1}, [], {"content": "four"}]
+
+    results = await wire.result("store_many", {"memories": items})
+
+    assert [one.get("stored", one.get("error", {})).get("code", "stored") for one in results] == [
+        "stored", "bad_request", "bad_request", "bad_request", "bad_request", "bad_request", "stored"
+    ]  # fmt: skip
+    assert (await wire.result("stats"))["memories"] == 2
+    await goes_on(world)
+
+
+NOT_ENVELOPES: list[bytes] = [
+    b"", b" ", b"\0", b"null", b"true", b"5", b'"x"', b"[]", b"{}", b"{", b"}", b'{"v":1', b"{'v':1}", b"\xff\xfe", b"\x80\x04K\x01.",
+    b'{"v":1,"id":"i","op":"stats"}', b'{"v":1,"id":"i","op":"stats","scope":null}', b'{"v":1,"id":"i","op":"stats","scope":[]}',
+    b'{"v":1,"id":"i","op":"stats","scope":{}}', b'{"v":1,"id":"i","op":"stats","scope":{"tenant":"t"}}',
+    b'{"v":1,"id":"i","op":"stats","scope":{"tenant":"t","project":5}}', b'{"v":1,"id":"i","op":"stats","scope":{"tenant":["*"],"project":"p"}}',
+    b'{"v":1,"id":"i","op":"stats","scope":{"tenant":"t","project":"p","role":"admin"}}',
+    b'{"v":0,"id":"i","op":"stats","scope":{"tenant":"t","project":"p"}}', b'{"v":2,"id":"i","op":"stats","scope":{"tenant":"t","project":"p"}}',
+    b'{"v":"1","id":"i","op":"stats","scope":{"tenant":"t","project":"p"}}', b'{"v":1e99,"id":"i","op":"stats","scope":{"tenant":"t","project":"p"}}',
+    b'{"v":1,"id":"","op":"stats","scope":{"tenant":"t","project":"p"}}', b'{"v":1,"id":5,"op":"stats","scope":{"tenant":"t","project":"p"}}',
+    b'{"v":1,"id":null,"op":"stats","scope":{"tenant":"t","project":"p"}}', b'{"v":1,"op":"stats","scope":{"tenant":"t","project":"p"}}',
+    b'{"v":1,"id":"i","op":5,"scope":{"tenant":"t","project":"p"}}', b'{"v":1,"id":"i","op":"stats","scope":{"tenant":"t","project":"p"},"reply_to":5}',
+    b'{"v":1,"id":"i","op":"store","scope":{"tenant":"t","project":"p"},"args":{"content":"c","importance":NaN}}',
+    b'{"v":1,"id":"i","op":"store","scope":{"tenant":"t","project":"p"},"args":{"content":"c","importance":1e999}}',
+    b'{"v":1,"id":"i","op":"store","scope":{"tenant":"t","project":"p"},"args":{"content":"c","metadata":{"a":Infinity}}}',
+    b'{"v":1,"id":"i","op":"store","scope":{"tenant":"t","project":"p"},"args":{"content":"c","metadata":{"a":1e999}}}',
+    b'{"v":1,"id":"i","op":"stats","scope":{"tenant":"t","project":"p"}}trailing',
+]  # fmt: skip
+
+
+async def test_what_is_no_request_is_answered_with_an_error(world: World, wire: Wire) -> None:
+    """The entry's own `id` and `reply_to` say to whom, when the envelope cannot be read."""
+    for raw in NOT_ENVELOPES:
+        answer = await wire.raw(raw)
+        assert not answer["ok"], raw
+        assert answer["error"]["code"] == "bad_request", (raw, answer)
+    await goes_on(world)
+
+
+async def test_operations_that_do_not_exist_are_named_so(world: World, wire: Wire) -> None:
+    """Neither a method of the server nor an operation of Redis can be called by its name."""
+    for op in ("", "STORE", "store ", "__init__", "carry_out", "_store", "run", "FLUSHALL", "store\0", "x" * 100_000, "🧠"):
+        error = await wire.refused(op)
+        assert error["code"] == "unknown_operation"
+        assert len(error["message"]) < 300
+    await goes_on(world)
+
+
+async def test_deep_json_is_refused(world: World, wire: Wire) -> None:
+    """A parser that recurses must not take the daemon with it: not at ten thousand levels, not at the edge either."""
+    for levels in (17, 100, 900, 950, 1000, 10_000, 500_000):
+        for opened, closed in ((b"[", b"]"), (b'{"a":', b"}")):
+            deep = opened * levels + b"1" + closed * levels
+            for template in (
+                b'{"v":1,"id":"i","op":"store","scope":{"tenant":"t","project":"p"},"args":{"content":"c","metadata":{"a":DEEP}}}',
+                b'{"v":1,"id":"i","op":"store_many","scope":{"tenant":"t","project":"p"},"args":{"memories":[DEEP]}}',
+                b'{"v":1,"id":"i","op":"stats","scope":{"tenant":"t","project":"p"},"args":DEEP}',
+                b'{"v":1,"id":"i","op":"stats","scope":DEEP}',
+                b'{"v":1,"id":"i","op":"stats","scope":{"tenant":"t","project":"p"},"unknown":DEEP}',
+            ):
+                answer = await wire.raw(template.replace(b"DEEP", deep))
+                if answer["ok"]:
+                    # An unknown part of an envelope is ignored, and an item that is wrong is answered as an item.
+                    assert b"unknown" in template or answer["result"][0]["error"]["code"] == "bad_request"
+                else:
+                    assert answer["error"]["code"] in ("bad_request", "too_large"), (levels, template, answer)
+    await goes_on(world)
+
+
+async def test_a_key_that_stands_twice_counts_once(world: World, wire: Wire) -> None:
+    """The last one, for everybody: the scope that was checked is the scope that is used."""
+    raw = (
+        b'{"v":1,"id":"i","op":"store","scope":{"tenant":"victim","project":"p"},'
+        b'"scope":{"tenant":"a","tenant":"mine","project":"p"},"args":{"content":"x"},"args":{"content":"first","content":"last"}}'
+    )
+    answer = await wire.raw(raw)
+    memory_id = answer["result"]["id"]
+
+    assert (await wire.result("get", {"id": memory_id}, scope={"tenant": "mine", "project": "p"}))["content"] == "last"
+    for tenant in ("victim", "a"):
+        assert (await wire.refused("get", {"id": memory_id}, scope={"tenant": tenant, "project": "p"}))["code"] == "not_found"
+    await goes_on(world)
+
+
+async def test_ten_megabytes_are_refused_and_fill_nothing(world: World, wire: Wire) -> None:
+    """Whether they are one content, one name, many memories, or no JSON at all; raw, or published."""
+    ten = b"x" * 10_000_000
+    for raw in (
+        ten,
+        b"[" * len(ten),
+        msgspec.json.encode(wire.envelope("store", {"content": ten.decode()})),
+        msgspec.json.encode(wire.envelope("stats", scope={**SCOPE, "tenant": ten.decode()})),
+        msgspec.json.encode(wire.envelope("store_many", {"memories": [{"content": "y" * 50_000}] * 200})),
+    ):
+        assert (await wire.raw(raw))["error"]["code"] == "too_large"
+        await world.redis.publish(keys.REQUESTS, raw)
+
+    await goes_on(world)
+    assert await world.redis.xlen(keys.REQUESTS) == 0
+    assert (await wire.result("stats"))["memories"] == 0
+
+
+async def test_the_client_refuses_what_the_daemon_would(world: World, memory: MemoryClient) -> None:
+    """At once and as the same classes, also for what JSON would change on its way: NaN becomes null there."""
+    refused: list[tuple[type[MemorydError], Any]] = [
+        (TooLarge, memory.store("x" * (ENVELOPE_BYTES_MAX + 1))),
+        (TooLarge, memory.store_many([{"content": "y" * 50_000}] * 200)),
+        (BadRequest, memory.store("c", importance=math.nan)),
+        (BadRequest, memory.store("c", importance=math.inf)),
+        (BadRequest, memory.store("c", metadata={"a": math.nan})),
+        (BadRequest, memory.store("c", metadata={"a": [math.inf]})),
+        (BadRequest, memory.store("c", metadata={1: "a"})),
+        (BadRequest, memory.store("c", metadata={"a": object()})),
+        (BadRequest, memory.store("c", metadata={"a": 2**64})),
+        (BadRequest, memory.store("lone \ud800")),
+        (BadRequest, memory.store("c", tags=["\udfff"])),
+        (BadRequest, memory.store("c", kumquat=1)),
+        (BadRequest, memory.store("c", type=object())),
+        (BadRequest, memory.store("c", request_id="r" * 129)),
+        (BadRequest, memory.store("c", request_id="lone \ud800")),
+        (BadRequest, memory.store(None)),  # type: ignore[arg-type]
+        (BadRequest, memory.store(b"bytes \xff")),  # type: ignore[arg-type]
+        (BadRequest, memory.store_many([{"content": "c", "metadata": {"a": math.nan}}])),
+        (BadRequest, memory.store_many("text")),  # type: ignore[arg-type]
+        (BadRequest, memory.store_many(None)),  # type: ignore[arg-type]
+        (BadRequest, memory.recall("\ud800")),
+        (BadRequest, memory.recall("q", types=[object()])),  # type: ignore[list-item]
+        (BadRequest, memory.get(None)),  # type: ignore[arg-type]
+        (BadRequest, memory.get("\ud800")),
+        (BadRequest, memory.update(ID)),
+        (BadRequest, memory.update(ID, content=None)),
+        (BadRequest, memory.update(ID, importance=math.nan)),
+        (NotFound, memory.update(ID, content="c")),
+        (NotFound, memory.forget(ID)),
+    ]
+    for number, (kind, asked) in enumerate(refused):
+        with pytest.raises(kind):
+            await asyncio.wait_for(asked, 3)
+            pytest.fail(f"case {number} was not refused")
+    assert (await memory.stats()).memories == 0
+    await goes_on(world)
+
+
+async def test_odd_metadata_is_the_same_in_both_stores(world: World, memory: MemoryClient) -> None:
+    """Keys that are operators, paths or references to MongoDB are data; the archive takes them and gives them back."""
+    metadata: dict[str, Any] = {
+        "": 0, "$a": {"$set": {"$where": "1"}}, "a.b": {".": [{"$": None}]}, "$ref": "memories", "$id": 1, "$db": "x",
+        "reference": {"$ref": "a", "$id": {"$oid": "b"}}, "most": 2**63 - 1, "least": -(2**63), "float": 1.0, "tiny": 5e-324,
+        "$numberLong": "5", "__proto__": {"constructor": []}, "_id": 7, "\u202e": "👩\u200d👧", "embedding": "x", "entries": "1-1",
+    }  # fmt: skip
+    kept = await memory.store("It says odd things about itself.", metadata=metadata, durability="archived")
+    document = await world.memories.find_one({"_id": kept.id})
+    await memory.update(kept.id, importance=0.9, durability="archived")
+    await world.drained(memory)
+
+    one = await memory.get(kept.id)
+    assert document is not None
+    assert one.metadata == metadata
+    assert (one.version, one.importance) == (2, 0.9)
+    assert type(one.metadata["float"]) is float
+    archived = await world.archive.get_memory(one.scope, kept.id)
+    assert archived is not None
+    assert msgspec.structs.replace(archived.memory, embedding_model="") == msgspec.structs.replace(one, embedding_model="")
+    await goes_on(world)
+
+
+async def test_the_largest_memory_that_is_allowed_is_kept(world: World, memory: MemoryClient) -> None:
+    """One word of 64 KiB, 64 KiB of brackets, and all other fields at their limits together."""
+    for content in ("x" * CONTENT_BYTES_MAX, "(" * CONTENT_BYTES_MAX, "é" * (CONTENT_BYTES_MAX // 2), "a " * (CONTENT_BYTES_MAX // 2)):
+        kept = await memory.store(
+            content, tags=[f"{number:0128d}" for number in range(TAGS_MAX)], related=[ID] * 256, derived_from=[ID] * 256,
+            metadata={"a": "x" * 16_000}, source_tool="%" * 128,
+        )  # fmt: skip
+        assert (await memory.get(kept.id)).content == content
+        found = await memory.recall(content[:QUERY_BYTES_MAX].strip()[: QUERY_BYTES_MAX // 2], tags=[f"{1:0128d}"])
+        assert kept.id in {hit.memory.id for hit in found} or not found.degraded
+    stats = await world.drained(memory)
+    assert (stats.memories, stats.archive.memories) == (4, 4)
+    await goes_on(world)
+
+
+async def test_rubbish_beside_an_envelope_is_ignored(world: World, wire: Wire) -> None:
+    """Other fields of the entry, and a trace header that is none, do not matter."""
+    for traceparent in ("zz", "00-" + "0" * 32 + "-" + "0" * 16 + "-01", "x" * 100_000, "00-" * 1000, "\0", "é"):
+        assert (await wire.ask("stats", traceparent=traceparent))["ok"]
+    after = len(wire.answers)
+    await wire.send(msgspec.json.encode(wire.envelope("stats", id="fields")), id="\x00", reply_to="*", other="x" * 1000)
+    assert (await wire.answer_to("fields", after=after))["ok"]
+    await goes_on(world)
+
+
+async def test_an_entry_that_is_no_request_is_taken_away(world: World, wire: Wire) -> None:
+    """Without the field, without an address, with an address that could be another channel: nobody can be told."""
+    await world.redis.xadd(keys.REQUESTS, {"other": "x"})
+    await world.redis.xadd(keys.REQUESTS, {"envelope": b"\xff", "id": b"\xff" * 1000, "reply_to": b"\xff"})
+    await world.redis.xadd(keys.REQUESTS, {b"\xff": b"\xff"})
+    for name in ("*", "a b", "a:b", "a\n", "é", "x" * 129, "../x", "[a-z]"):
+        await wire.send(b"rubbish", id="i", reply_to=name)
+        await wire.send(msgspec.json.encode(wire.envelope("stats", reply_to=name)), id="i", reply_to=name)
+
+    async def empty() -> bool:
+        return await world.redis.xlen(keys.REQUESTS) == 0
+
+    await eventually(empty, what="the request stream is empty")
+    assert not wire.answers
+    await goes_on(world)
