@@ -30,11 +30,11 @@ from memoryd.errors import (
 )
 from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import GROUPS, archived_up_to, entry_order
-from memoryd.hot.records import Records, Request, Written
+from memoryd.hot.records import Projection, Records, Request, Written
 from memoryd.hot.search import Filters, Search, query_words
 from memoryd.limits import ARCHIVED_TIMEOUT_SECONDS, QUERY_BYTES_MAX, RECALL_LIMIT_MAX, STORE_MANY_MAX
 from memoryd.model.ids import check_id, hash_content
-from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory, in_utc
+from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory, check_tags, in_utc
 from memoryd.model.record import Record
 from memoryd.model.results import ArchiveStats, EmbedderStats, Hit, Recalled, Receipt, Stats, Stored
 from memoryd.model.scope import Scope, check_name, check_unicode
@@ -239,7 +239,7 @@ class Engine:
         if memory := await self._records.get(scope.check(), memory_id):
             return memory
         record = await self._archived(scope, memory_id)
-        await self._records.project(record)
+        await self._records.project(Projection(record))
         return record.memory
 
     # --- durability -----------------------------------------------------------------------------------------------
@@ -368,5 +368,4 @@ def _check_recall(query: str, limit: int, tags: Sequence[str]) -> None:
         raise BadRequest(f"query: is longer than {QUERY_BYTES_MAX} bytes", field="query")
     if not 1 <= limit <= RECALL_LIMIT_MAX:
         raise BadRequest(f"limit: is {limit}, expected 1 to {RECALL_LIMIT_MAX}", field="limit")
-    for tag in tags:
-        check_name("tags", tag)
+    check_tags(tags)

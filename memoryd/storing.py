@@ -13,7 +13,7 @@ from memoryd.archive.codec import to_record
 from memoryd.archive.store import Archive
 from memoryd.clock import Clock
 from memoryd.errors import ArchiveUnavailable, MemorydError, Overloaded, RequestIdReused
-from memoryd.hot.records import NewRecord, Records, Request, Written
+from memoryd.hot.records import NewRecord, Projection, Records, Request, Written
 from memoryd.model.ids import content_id, event_id, hash_content
 from memoryd.model.memory import Memory, NewMemory, in_utc
 from memoryd.model.scope import Scope
@@ -91,7 +91,7 @@ class Storing:
         if document is None:
             return 0
         if not document.get("tombstone") and "seal" in document:
-            await self._records.project(to_record(document))
+            await self._records.project(Projection(to_record(document)))
         return int(document.get("version", 0))
 
     def _new_record(self, one: Arrival) -> NewRecord:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Callable
 from typing import Any, Self
 
 import msgspec
 from memoryd import keys
 from memoryd.hot.client import open_blocking_redis
 from redis.asyncio import Redis
-from tests.waiting import eventually
 from tests.world import World
 
 SCOPE = {"tenant": "acme", "project": "support", "agent": "scout"}
@@ -26,6 +26,7 @@ class Wire:
         self.redis: Redis = world.redis
         self.name = f"w-{secrets.token_hex(6)}"
         self.answers: list[Answer] = []
+        self._news = asyncio.Event()
         self._blocking = open_blocking_redis(world.settings.redis_url)
 
     async def __aenter__(self) -> Self:
@@ -46,6 +47,7 @@ class Wire:
         async for message in self._pubsub.listen():
             if message["type"] == "message":
                 self.answers.append(msgspec.json.decode(message["data"]))
+                self._news.set()
 
     def envelope(self, op: str, args: Any = None, **changes: Any) -> Answer:
         """A request in the protocol's form, with any part of it changed."""
@@ -58,16 +60,20 @@ class Wire:
 
     async def answer_to(self, request_id: str, *, after: int = 0) -> Answer:
         """The first answer to a request, among those after the first `after` answers."""
-        return await eventually(
-            lambda: next((one for one in self.answers[after:] if one["id"] == request_id), None),
-            what=f"an answer to {request_id}",
-        )
+        return await self._first(lambda one: bool(one["id"] == request_id), after)
+
+    async def _first(self, wanted: Callable[[Answer], bool], after: int) -> Answer:
+        async with asyncio.timeout(10):
+            while (found := next(filter(wanted, self.answers[after:]), None)) is None:
+                self._news.clear()
+                await self._news.wait()
+        return found
 
     async def raw(self, raw: bytes) -> Answer:
         """The answer to whatever `raw` is."""
         request_id, after = secrets.token_hex(8), len(self.answers)
         await self.send(raw, id=request_id, reply_to=self.name)
-        return await eventually(lambda: self.answers[after] if len(self.answers) > after else None, what="an answer")
+        return await self._first(lambda _: True, after)
 
     async def ask(self, op: str, args: Any = None, **changes: Any) -> Answer:
         """The answer to a request."""

@@ -69,6 +69,12 @@ class World:
         stop.set()
         await asyncio.wait_for(task, 30)
 
+    async def kill(self, name: str) -> None:
+        """Ends it where it stands: nothing is finished, handed over or given back."""
+        task, _ = self._running.pop(name)
+        task.cancel()
+        await asyncio.wait([task])
+
     def connect(self, **scope: Any) -> MemoryClient:
         """A client, by default for acme / support / scout."""
         return connect(self.settings.redis_url, **{"tenant": "acme", "project": "support", "agent": "scout", **scope})

@@ -137,6 +137,20 @@ class Archive:
             ):
                 yield to_record(document).memory
 
+    async def batches(
+        self, query: Document, size: int, projection: Document | None = None
+    ) -> AsyncIterator[list[Document]]:
+        """The documents of `memories` that match, `size` at a time."""
+        batch: list[Document] = []
+        with archive_errors("read"):
+            async for document in self.memories.find(query, projection):
+                batch.append(document)
+                if len(batch) >= size:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
+
     async def write(self, batch: Batch) -> list[str]:
         """Writes a batch; returns the ids whose current document was refused because the archive holds another.
 

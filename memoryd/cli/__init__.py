@@ -38,7 +38,7 @@ app = typer.Typer(
 
 app.command("up")(up.up)
 app.command("serve")(serve.serve)
-app.command("sync")(sync.sync)
+app.command("sync", context_settings=sync.PASSED_ON)(sync.sync)
 app.command("store")(store.store)
 app.command("recall")(recall.recall)
 app.command("get")(get.get)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from memoryd import keys as names
 from memoryd.archive.codec import to_record as from_document
 from memoryd.demo.forget import Found
 from memoryd.demo.stage import Stage
@@ -40,7 +41,7 @@ async def count(stage: Stage, left: Found) -> bool:
         "Nothing that was acknowledged may be missing, nothing that was forgotten may be there. So each store is read "
         "directly and compared with what the demo did.",
     )
-    await _journals_trimmed(stage)
+    await _settled(stage)
     checks = await _checks(stage, left)
     rows = [
         (one.what, one.expected, one.found, Text("ok") if one.passed else Text("DIFFERS", "bold red")) for one in checks
@@ -55,7 +56,7 @@ async def count(stage: Stage, left: Found) -> bool:
 
 
 async def _checks(stage: Stage, left: Found) -> list[Check]:
-    ledger, stats = stage.ledger, await stage.memory.stats()
+    ledger = stage.ledger
     hot, current, past = await _hot(stage), await _current(stage), await _past(stage)
     stones = await _stones(stage)
     alive = set(ledger.alive)
@@ -72,8 +73,8 @@ async def _checks(stage: Stage, left: Found) -> list[Check]:
         Check("tombstones, each in both stores", len(ledger.forgotten), len(stones), stones == ledger.forgotten),
         Check("places where the forgotten memory was still found", 0, len(left.anywhere)),
         Check("entries left in the journals", 0, await _journal_entries(stage)),
-        Check("requests left unanswered", 0, stats.requests_backlog),
-        Check("dead letters", 0, stats.dead_letters),
+        Check("requests left unanswered", 0, await stage.redis.xlen(names.REQUESTS)),
+        Check("dead letters", 0, await stage.redis.xlen(names.DEAD_LETTERS)),
     ]
 
 
@@ -131,15 +132,16 @@ def _pending(records: Records) -> int:
     return sum(record.memory.pending for record in records.values())
 
 
-async def _journals_trimmed(stage: Stage) -> None:
-    """Wait for the last trim, which comes a moment after the last acknowledgement. What is left then is counted."""
+async def _settled(stage: Stage) -> None:
+    """Wait until the last entries are trimmed, a moment after they are done. What is left even then is counted."""
     await stage.drained()
 
     async def look() -> bool | None:
-        return not await _journal_entries(stage) or None
+        left = await _journal_entries(stage) + await stage.redis.xlen(names.REQUESTS)
+        return left == 0 or None
 
     with contextlib.suppress(NeverHappened):
-        await until(look, "the journals are trimmed", within_seconds=10)
+        await until(look, "the streams are trimmed", within_seconds=10)
 
 
 async def _journal_entries(stage: Stage) -> int:

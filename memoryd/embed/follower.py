@@ -77,8 +77,8 @@ class EmbedFollower:
                     except Interrupted:
                         return  # unacknowledged: another daemon, or the next one, takes them over
             for entry in entries:
-                if entry.op == "forgotten":
-                    await self._cache.purge(entry.scope, entry.text("content_hash"))
+                for content_hash in _let_go(entry):
+                    await self._cache.purge(entry.scope, content_hash)
         await self._follower.done(entries)
 
     async def _readable(self, entry: Entry) -> bool:
@@ -141,6 +141,12 @@ class EmbedFollower:
         key = self._records.keys.memory(kind_of(entry.memory_type), scope, entry.memory_id)
         attached = Attached(entry.text("content_hash"), model, vector, names.events_prefix(scope), entry.traceparent)
         await self._records.attach(key, entry.memory_id, attached)
+
+
+def _let_go(entry: Entry) -> list[str]:
+    """The hashes of the contents that the memory no longer has."""
+    gone = [entry.text("content_hash")] if entry.op == "forgotten" else []
+    return [one for one in (*gone, *entry.text("replaced_hash").split(",")) if one]
 
 
 def _batches(entries: Sequence[Entry]) -> list[Sequence[Entry]]:

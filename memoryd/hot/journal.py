@@ -125,7 +125,8 @@ class Follower:
         """Moves an entry that cannot be done to the dead letters, by reference and reason, never with its text."""
         letter: dict[Any, Any] = {
             "group": self.group, "bucket": entry.bucket, "entry": entry.entry_id, "op": entry.op, "id": entry.memory_id,
-            "version": entry.text("version"), "reason": reason,
+            "version": entry.text("version"), "tenant": entry.text("tenant"), "project": entry.text("project"),
+            "memory_type": entry.text("memory_type"), "reason": reason,
         }  # fmt: skip
         with hot_errors(f"{self.group}: bury"):
             await self._redis.xadd(DEAD_LETTERS, letter, maxlen=DEAD_LETTERS_MAX)

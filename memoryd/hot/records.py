@@ -81,6 +81,21 @@ class Attached:
     traceparent: str
 
 
+@dataclass(frozen=True)
+class Projection:
+    """What the archive holds of one memory, on its way here.
+
+    With `tombstone`, the record's memory gives the place only. `foreign` journals it, so that it is embedded here.
+    A follower gives the `fence` of its lease: a newer one shuts it out.
+    """
+
+    record: Record
+    tombstone: Tombstone | None = None
+    foreign: bool = False
+    traceparent: str = ""
+    fence: int | None = None
+
+
 class Records:
     """The memories of one Redis. `datatype` is how its indexes keep vectors: float32 or float16."""
 
@@ -235,38 +250,41 @@ class Records:
         with hot_errors("attach"):
             return bool(await scripts.attach(self.redis, keys, args))
 
-    async def project(
-        self,
-        record: Record,
-        *,
-        tombstone: Tombstone | None = None,
-        foreign: bool = False,
-        traceparent: str = "",
-        fence: int | None = None,
-    ) -> str:
-        """Brings what the archive holds here, only if it is newer: applied, enriched, ignored, or fenced.
+    async def project(self, one: Projection) -> str:
+        """Brings what the archive holds here, only if it is newer: applied, enriched, ignored, or fenced."""
+        [outcome] = await self.project_many([one])
+        return outcome
 
-        With `tombstone`, the record's memory gives the place only. `foreign` journals it, so that it is embedded.
-        A follower gives the `fence` of its lease: a newer one shuts it out.
-        """
-        memory = record.memory
-        bucket = self.keys.bucket(memory.id)
-        keys = [
-            self.keys.memory(kind_of(memory.memory_type), memory.scope, memory.id),
-            self.keys.journal(bucket),
-            self.keys.tombstone(memory.id),
-            self.keys.dedup(bucket),
-            self.keys.fence(bucket),
-        ]
-        stone = msgspec.json.encode(rename(tombstone, to_tag)) if tombstone else ""
-        args: list[Encoded] = [
-            memory.version, stone, TOMBSTONE_TTL_SECONDS, int(foreign),
-            names.events_prefix(memory.scope), traceparent, "" if fence is None else fence,
-        ]  # fmt: skip
-        args += [part for pair in record_fields(record, self.datatype).items() for part in pair]
+    async def project_many(self, many: Sequence[Projection]) -> list[str]:
+        """The same for many in one round trip; their outcomes in order."""
+        calls = [(self._project_keys(one), self._project_args(one)) for one in many]
         with hot_errors("project"):
-            answer: bytes = await scripts.project(self.redis, keys, args)
-        return answer.decode()
+            if len(calls) == 1:
+                return [(await scripts.project(self.redis, *calls[0])).decode()]
+            answers = await scripts.project.many(self.redis, calls)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            return [answer.decode() for answer in answers]
+
+    def _project_keys(self, one: Projection) -> list[str]:
+        memory, keys = one.record.memory, self.keys
+        bucket = keys.bucket(memory.id)
+        return [
+            keys.memory(kind_of(memory.memory_type), memory.scope, memory.id),
+            keys.journal(bucket),
+            keys.tombstone(memory.id),
+            keys.dedup(bucket),
+            keys.fence(bucket),
+        ]
+
+    def _project_args(self, one: Projection) -> list[Encoded]:
+        stone = msgspec.json.encode(rename(one.tombstone, to_tag)) if one.tombstone else ""
+        control: list[Encoded] = [
+            one.record.memory.version, stone, TOMBSTONE_TTL_SECONDS, int(one.foreign),
+            names.events_prefix(one.record.memory.scope), one.traceparent, "" if one.fence is None else one.fence,
+        ]  # fmt: skip
+        return control + [part for pair in record_fields(one.record, self.datatype).items() for part in pair]
 
     async def raise_fences(self, fence: int) -> None:
         """Shuts out every follower with a lower number, in all buckets."""

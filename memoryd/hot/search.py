@@ -84,12 +84,19 @@ class Clause:
 
     def tag(self, name: str, values: Sequence[str]) -> None:
         """Requires one of the exact values."""
-        marks = [self._param(to_tag(value)) for value in values]
+        marks = [self._param(to_tag(value)) for value in dict.fromkeys(values)]
         self.parts.append(f"@{name}:{{{'|'.join(marks)}}}")
 
     def words(self, words: Sequence[str]) -> None:
-        """Requires at least one of the words in the content."""
-        self.parts.append(f"@content:({'|'.join(self._param(word) for word in words)})")
+        """Requires at least one of the words in the content; the score is then theirs alone.
+
+        RediSearch scores tags too, and for what nearly every memory has its rarity underflows (an IDF of 37, where a
+        telling word has 5), so that the shortest memory would win. In a group of weight 0 they still filter. The words
+        come first: the parser would take what follows such a group into it.
+        """
+        filters = str(self)
+        content = f"@content:({'|'.join(self._param(word) for word in words)})"
+        self.parts = [content, f"(({filters}) => {{$weight: 0;}})"]
 
     def _param(self, value: str) -> str:
         name = f"p{len(self.params)}"

@@ -164,9 +164,7 @@ def check_details(given: NewMemory | Changes) -> None:
     if given.source_tool:
         check_name("source_tool", given.source_tool)
     if given.tags:
-        _check_list("tags", given.tags, TAGS_MAX)
-        for tag in given.tags:
-            check_name("tags", tag)
+        check_tags(given.tags)
     for field in ("related", "derived_from"):
         if ids := getattr(given, field):
             _check_list(field, ids, REFERENCES_MAX)
@@ -177,6 +175,13 @@ def check_details(given: NewMemory | Changes) -> None:
             in_utc(field, moment)
     if given.metadata:
         check_metadata(given.metadata)
+
+
+def check_tags(tags: Sequence[str]) -> None:
+    """Raises BadRequest unless these are few tags that each can be one."""
+    _check_list("tags", tags, TAGS_MAX)
+    for tag in tags:
+        check_name("tags", tag)
 
 
 def _check_list(field: str, values: Sequence[str], most: int) -> None:

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from memoryd import keys
 from memoryd.errors import BadRequest, MemorydError, NoAnswer, TooLarge
 from memoryd.hot.client import hot_errors, open_blocking_redis, open_redis
-from memoryd.limits import ENVELOPE_BYTES_MAX
+from memoryd.limits import ENVELOPE_BYTES_MAX, REQUEST_ID_BYTES_MAX
 from memoryd.model.memory import Durability, Memory, check_metadata
 from memoryd.model.results import Recalled, Receipt, Stats, Stored
 from memoryd.model.scope import Scope
@@ -170,7 +170,7 @@ class MemoryClient:
 
     async def _call(self, op: str, args: Mapping[str, Any], answer: type[T], request_id: str | None = None) -> T:
         """Sends a request, again when no answer comes, and gives its result. Raises what the answer says."""
-        request_id = request_id or secrets.token_hex(12)
+        request_id = _checked_id(request_id or secrets.token_hex(12))
         with operation(op, kind=SpanKind.CLIENT):
             envelope = self._envelope(op, args, request_id)
             raw = await self._answer_to(request_id, {"envelope": envelope, "id": request_id, "reply_to": self.name})
@@ -237,12 +237,21 @@ def _result(raw: bytes, kind: type[T]) -> T:
 
 def _checked(details: Mapping[str, Any]) -> Mapping[str, Any]:
     """Refuses here what JSON would change silently: it has no NaN, and writes one as null."""
+    if not isinstance(details, Mapping):
+        raise BadRequest("memories: expected an object each", field="memories")
     if isinstance(metadata := details.get("metadata"), dict):
         check_metadata(metadata)
     importance = details.get("importance")
     if isinstance(importance, float) and importance != importance:  # noqa: PLR0124  # only NaN differs from itself
         raise BadRequest("importance: is not a number, expected 0 to 1", field="importance")
     return details
+
+
+def _checked_id(request_id: str) -> str:
+    """Refuses here an id that no answer could carry back: its caller would wait in vain."""
+    if not isinstance(request_id, str) or len(request_id) > REQUEST_ID_BYTES_MAX:
+        raise BadRequest(f"request_id: expected 1 to {REQUEST_ID_BYTES_MAX} characters", field="request_id")
+    return request_id
 
 
 def _encoded(value: Any) -> bytes:

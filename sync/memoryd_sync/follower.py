@@ -16,6 +16,7 @@ from memoryd.errors import MemorydError
 from memoryd.hot.client import hot_errors
 from memoryd.hot.records import Records
 from memoryd.keys import SCHEMA
+from memoryd.limits import FOLLOW_BATCH_MAX
 from memoryd_sync.lease import RENEW_SECONDS, Lease
 from memoryd_sync.place import Places
 from memoryd_sync.projector import Fenced, Projector
@@ -25,7 +26,7 @@ from memoryd_telemetry.logs import get_logger
 log = get_logger("memoryd.follower")
 
 # MongoDB cannot go on from the token: its history is lost, its stream is broken, or the token is not one of its own.
-PLACE_LOST = frozenset({286, 280, 260, 50811})
+PLACE_LOST = frozenset({286, 280, 260, 50811, 9, 15, 40647})
 COLLECTION_GONE = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
 SAVE_SECONDS = 0.5  # also when idle: a quiet collection's token would age out of the oplog
 AWAIT_MILLISECONDS = 250  # how long the server holds an idle poll
@@ -144,10 +145,10 @@ class Follower:
     async def _copy_all(self, stop: asyncio.Event) -> bool:
         """Applies every document of the archive; False when it was interrupted."""
         count = 0
-        async for document in self._archive.memories.find({}):
-            await self._projector.apply_document(document)
-            count += 1
-            if count % 500 == 0 and (stop.is_set() or not await self._lease.hold()):
+        async for documents in self._archive.batches({}, FOLLOW_BATCH_MAX):
+            await self._projector.apply_all(documents)
+            count += len(documents)
+            if stop.is_set() or not await self._lease.hold():
                 return False
         log.info("follow.copied", memories=count)
         return True

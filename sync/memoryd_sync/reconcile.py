@@ -115,7 +115,7 @@ class Reconciler:
         async for batch in self._hot_batches():
             await self._compare_hot(batch, comparison)
             progress(len(batch))
-        async for documents in self._archive_batches():
+        async for documents in self._archive.batches({"seal": {"$exists": True}}, BATCH, _SUMMARY):
             await self._compare_archived(documents, comparison)
             progress(len(documents))
         return comparison
@@ -135,7 +135,7 @@ class Reconciler:
         """Brings the side that is behind up to the other; what goes to the archive goes through the journal."""
         place = difference.place
         if difference.kind.hot_is_right:
-            await self._rejournal(place)
+            await rejournal(self._records, place)
             return
         document = await self._archive.get(place.memory_id)
         if document is None:
@@ -146,15 +146,6 @@ class Reconciler:
             hot = (await self._hot_of([place])).get(place.memory_id)
             if hot is not None and seal(hot.memory) != document.get("seal"):
                 await self._records.raise_version(hot.memory, archived_version=int(document["version"]), traceparent="")
-
-    async def _rejournal(self, place: Place) -> None:
-        keys = self._records.keys
-        record = keys.memory(kind_of(place.memory_type), place.scope, place.memory_id)
-        bucket = keys.bucket(place.memory_id)
-        with hot_errors("rejournal"):
-            await scripts.rejournal(
-                self._records.redis, [record, keys.journal(bucket), keys.tombstone(place.memory_id)], [""]
-            )
 
     # --- Redis's side ---------------------------------------------------------------------------------------------
 
@@ -196,17 +187,6 @@ class Reconciler:
 
     # --- the archive's side ---------------------------------------------------------------------------------------
 
-    async def _archive_batches(self) -> AsyncIterator[list[Document]]:
-        batch: list[Document] = []
-        with archive_errors("reconcile"):
-            async for document in self._archive.memories.find({"seal": {"$exists": True}}, _SUMMARY):
-                batch.append(document)
-                if len(batch) >= BATCH:
-                    yield batch
-                    batch = []
-        if batch:
-            yield batch
-
     async def _documents(self, memory_ids: Sequence[str]) -> dict[str, Document]:
         with archive_errors("reconcile"):
             found = self._archive.memories.find({"_id": {"$in": list(memory_ids)}}, _SUMMARY)
@@ -236,6 +216,15 @@ class Reconciler:
         stone = await self._records.tombstone(_place(document).scope, document["_id"])
         forgotten = stone is not None and stone.version >= int(document["version"])
         return Kind.ARCHIVE_NOT_FORGOTTEN if forgotten else Kind.HOT_LACKS
+
+
+async def rejournal(records: Records, place: Place) -> int:
+    """Writes a memory, or its tombstone, into the journal again; returns how many entries it took, 0 when it is gone."""
+    keys = records.keys
+    record = keys.memory(kind_of(place.memory_type), place.scope, place.memory_id)
+    journal = keys.journal(keys.bucket(place.memory_id))
+    with hot_errors("rejournal"):
+        return int(await scripts.rejournal(records.redis, [record, journal, keys.tombstone(place.memory_id)], [""]))
 
 
 _SUMMARY: dict[str, Any] = {

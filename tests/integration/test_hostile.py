@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -64,7 +64,7 @@ async def test_odd_text_is_found_by_its_words_alone(world: World) -> None:
     """Before the vector is there, each text that has words is found by them, in every script."""
     world.embedder.away = True
     async with world.connect() as memory:
-        for text in ["नमस्ते दुनिया", "caf\u0065\u0301", "שלום עולם", "4711", "a" * 300, "snake_case", "it's", "Ada*", "ÄRGER"]:
+        for text in ["नमस्ते दुनिया", "caf\u0065\u0301", "שלום עולם", "4711", "a" * 120, "snake_case", "it's", "Ada*", "ÄRGER"]:
             kept = await memory.store(text)
             found = {hit.memory.id for hit in await memory.recall(text)}
             assert kept.id in found, text
@@ -270,41 +270,45 @@ async def test_ten_megabytes_are_refused_and_fill_nothing(world: World, wire: Wi
 
 async def test_the_client_refuses_what_the_daemon_would(world: World, memory: MemoryClient) -> None:
     """At once and as the same classes, also for what JSON would change on its way: NaN becomes null there."""
-    refused: list[tuple[type[MemorydError], Any]] = [
-        (TooLarge, memory.store("x" * (ENVELOPE_BYTES_MAX + 1))),
-        (TooLarge, memory.store_many([{"content": "y" * 50_000}] * 200)),
-        (BadRequest, memory.store("c", importance=math.nan)),
-        (BadRequest, memory.store("c", importance=math.inf)),
-        (BadRequest, memory.store("c", metadata={"a": math.nan})),
-        (BadRequest, memory.store("c", metadata={"a": [math.inf]})),
-        (BadRequest, memory.store("c", metadata={1: "a"})),
-        (BadRequest, memory.store("c", metadata={"a": object()})),
-        (BadRequest, memory.store("c", metadata={"a": 2**64})),
-        (BadRequest, memory.store("lone \ud800")),
-        (BadRequest, memory.store("c", tags=["\udfff"])),
-        (BadRequest, memory.store("c", kumquat=1)),
-        (BadRequest, memory.store("c", type=object())),
-        (BadRequest, memory.store("c", request_id="r" * 129)),
-        (BadRequest, memory.store("c", request_id="lone \ud800")),
-        (BadRequest, memory.store(None)),  # type: ignore[arg-type]
-        (BadRequest, memory.store(b"bytes \xff")),  # type: ignore[arg-type]
-        (BadRequest, memory.store_many([{"content": "c", "metadata": {"a": math.nan}}])),
-        (BadRequest, memory.store_many("text")),  # type: ignore[arg-type]
-        (BadRequest, memory.store_many(None)),  # type: ignore[arg-type]
-        (BadRequest, memory.recall("\ud800")),
-        (BadRequest, memory.recall("q", types=[object()])),  # type: ignore[list-item]
-        (BadRequest, memory.get(None)),  # type: ignore[arg-type]
-        (BadRequest, memory.get("\ud800")),
-        (BadRequest, memory.update(ID)),
-        (BadRequest, memory.update(ID, content=None)),
-        (BadRequest, memory.update(ID, importance=math.nan)),
-        (NotFound, memory.update(ID, content="c")),
-        (NotFound, memory.forget(ID)),
+    refused: list[tuple[type[MemorydError], Callable[[], Awaitable[Any]]]] = [
+        (TooLarge, lambda: memory.store("x" * (ENVELOPE_BYTES_MAX + 1))),
+        (TooLarge, lambda: memory.store_many([{"content": "y" * 50_000}] * 200)),
+        (BadRequest, lambda: memory.store("c", importance=math.nan)),
+        (BadRequest, lambda: memory.store("c", importance=math.inf)),
+        (BadRequest, lambda: memory.store("c", metadata={"a": math.nan})),
+        (BadRequest, lambda: memory.store("c", metadata={"a": [math.inf]})),
+        (BadRequest, lambda: memory.store("c", metadata={1: "a"})),
+        (BadRequest, lambda: memory.store("c", metadata={"a": object()})),
+        (BadRequest, lambda: memory.store("c", metadata={"a": 2**64})),
+        (BadRequest, lambda: memory.store("lone \ud800")),
+        (BadRequest, lambda: memory.store("c", tags=["\udfff"])),
+        (BadRequest, lambda: memory.store("c", kumquat=1)),
+        (BadRequest, lambda: memory.store("c", type=object())),
+        (BadRequest, lambda: memory.store("c", request_id="r" * 129)),
+        (BadRequest, lambda: memory.store("c", request_id="lone \ud800")),
+        (BadRequest, lambda: memory.store(None)),  # type: ignore[arg-type]
+        (BadRequest, lambda: memory.store(b"bytes \xff")),  # type: ignore[arg-type]
+        (BadRequest, lambda: memory.store_many([{"content": "c", "metadata": {"a": math.nan}}])),
+        (BadRequest, lambda: memory.store_many("text")),  # type: ignore[arg-type]
+        (BadRequest, lambda: memory.store_many(None)),  # type: ignore[arg-type]
+        (BadRequest, lambda: memory.recall("\ud800")),
+        (BadRequest, lambda: memory.recall("q", types=[object()])),  # type: ignore[list-item]
+        (BadRequest, lambda: memory.get(None)),  # type: ignore[arg-type]
+        (BadRequest, lambda: memory.get("\ud800")),
+        (BadRequest, lambda: memory.update(ID)),
+        (BadRequest, lambda: memory.update(ID, content=None)),
+        (BadRequest, lambda: memory.update(ID, importance=math.nan)),
+        (NotFound, lambda: memory.update(ID, content="c")),
+        (NotFound, lambda: memory.forget(ID)),
     ]
-    for number, (kind, asked) in enumerate(refused):
-        with pytest.raises(kind):
-            await asyncio.wait_for(asked, 3)
-            pytest.fail(f"case {number} was not refused")
+    for number, (kind, ask) in enumerate(refused):
+        try:
+            await asyncio.wait_for(ask(), 3)
+        except kind:
+            continue
+        except Exception as error:
+            raise AssertionError(f"case {number} was refused as {type(error).__name__}") from error
+        pytest.fail(f"case {number} was not refused")
     assert (await memory.stats()).memories == 0
     await goes_on(world)
 

@@ -26,8 +26,19 @@ COMMAND = [sys.executable, "-m", "memoryd", "mcp"]
 @pytest.fixture
 async def model(memory: MemoryClient) -> AsyncIterator[Client]:
     """What a model's host holds: an MCP client of the scope acme / support / scout."""
-    async with Client(mcp_server(memory)) as client:
-        yield client
+    client, opened, done = Client(mcp_server(memory)), asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        async with client:
+            opened.set()
+            await done.wait()
+
+    # The SDK wants to be left in the task that it was entered in, and a fixture ends in another one.
+    holding = asyncio.create_task(hold())
+    await asyncio.wait_for(opened.wait(), 10)
+    yield client
+    done.set()
+    await holding
 
 
 async def use(model: Client, tool: str, **arguments: Any) -> dict[str, Any]:

@@ -24,16 +24,29 @@ local function remember_entry(key, journal, entry)
   redis.call('HSET', key, 'entries', table.concat(kept, ','))
 end
 
+-- Returns how many it removed, and the replaced hashes in them: the embedding follower has perhaps not seen them.
 local function forget_entries(journal, entries)
-  local removed = 0
-  for id in string.gmatch(entries or '', '[^,]+') do removed = removed + redis.call('XDEL', journal, id) end
-  return removed
+  local removed, replaced = 0, {}
+  for id in string.gmatch(entries or '', '[^,]+') do
+    for _, found in ipairs(redis.call('XRANGE', journal, id, id)) do
+      for i = 1, #found[2], 2 do
+        if found[2][i] == 'replaced_hash' then replaced[#replaced + 1] = found[2][i + 1] end
+      end
+    end
+    removed = removed + redis.call('XDEL', journal, id)
+  end
+  return removed, replaced
 end
 
--- Appends the whole record as it is now, so that one entry is enough to archive this version.
-local function journal_record(key, journal, op, traceparent)
+-- Appends the whole record as it is now, so that one entry is enough to archive this version. `replaced` is the hash of
+-- the content that it had before, when that was another: whoever keeps something under it lets go of it.
+local function journal_record(key, journal, op, traceparent, replaced)
   local flat = redis.call('HGETALL', key)
   local entry = { 'op', op, 'traceparent', traceparent }
+  if replaced then
+    entry[#entry + 1] = 'replaced_hash'
+    entry[#entry + 1] = replaced
+  end
   for i = 1, #flat, 2 do
     if flat[i] ~= 'entries' and flat[i] ~= 'pending' then
       entry[#entry + 1] = flat[i]

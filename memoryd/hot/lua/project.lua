@@ -41,6 +41,7 @@ for i = 8, #ARGV do flat[#flat + 1] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(flat))
 redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id)
 local entry = ''
-if ARGV[4] == '1' then entry = journal_record(KEYS[1], KEYS[2], 'updated', ARGV[6]) end
+local replaced = known[4] and known[4] ~= fields.content_hash and known[4] or nil
+if ARGV[4] == '1' then entry = journal_record(KEYS[1], KEYS[2], 'updated', ARGV[6], replaced) end
 notify(ARGV[5], current == 0 and 'stored' or 'updated', fields, version, entry)
 return 'applied'

@@ -1,0 +1,270 @@
+"""`memoryd sync …`: without a word the service; with one, a look at it or a hand for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json as json_text
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from memoryd.archive.store import Archive, open_mongo
+from memoryd.cli import options, output
+from memoryd.clock import SystemClock
+from memoryd.config import Settings, load_settings
+from memoryd.daemon import stop_on_signals
+from memoryd.errors import MemorydError
+from memoryd.hot.client import hot_errors, open_redis
+from memoryd.hot.records import Records
+from memoryd.keys import SCHEMA, Keys
+from memoryd.limits import FOLLOW_BATCH_MAX
+from memoryd_sync.dead import DeadLetters
+from memoryd_sync.follower import SETTLE_SECONDS
+from memoryd_sync.projector import Projector
+from memoryd_sync.reconcile import Comparison, Difference, Reconciler
+from memoryd_sync.service import sync
+from memoryd_sync.status import status as read_status
+from memoryd_telemetry.logs import setup_logs
+from memoryd_telemetry.metrics import setup_metrics
+from memoryd_telemetry.tracing import setup_tracing
+
+app = typer.Typer(
+    name="memoryd sync",
+    help="Keep Redis and MongoDB telling one story. Without a command it runs the service (the same as `memoryd-sync`).",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+dead_app = typer.Typer(help="What a follower gave up, with its reason.", no_args_is_help=True)
+app.add_typer(dead_app, name="dead")
+
+Letter = Annotated[str, typer.Argument(help="The letter's own id, as `dead list` shows it.", show_default=False)]
+DIFFERENT = 1
+
+
+@app.callback(invoke_without_command=True)
+def service(context: typer.Context) -> None:
+    """Keep Redis and MongoDB telling one story. Without a command it runs the service (the same as `memoryd-sync`)."""
+    if context.invoked_subcommand is None:
+        output.run(_serve())
+
+
+@app.command("status")
+def status(json: options.Json = False) -> None:
+    """Show the lag of each follower in entries and seconds, the place in the change stream and the oplog's window."""
+
+    async def work() -> None:
+        async with _opened() as tools:
+            now = await read_status(tools.records.redis, tools.archive, tools.records.keys)
+        if json:
+            output.print_json(now)
+            return
+        behind = [[one.bucket, one.follower, one.entries, one.seconds] for one in now.lags if one.entries]
+        if behind:
+            output.print_table("", ["bucket", "follower", "entries behind", "seconds behind"], behind)
+        output.print_fields(
+            {
+                "entries behind": sum(one.entries for one in now.lags),
+                "dead letters": now.dead_letters,
+                "active follower": now.lease_holder,
+                "place saved": "never" if now.place_age_seconds is None else f"{now.place_age_seconds:.1f} s ago",
+                "oplog reaches back": "unknown"
+                if now.oplog_window_seconds is None
+                else f"{now.oplog_window_seconds:.0f} s",
+            }
+        )
+
+    output.run(work())
+
+
+@app.command("verify")
+def verify(json: options.Json = False) -> None:
+    """Compare every memory of Redis with MongoDB's, by version, content, vector and history. Exit code 1: they differ."""
+    comparison, differing = output.run(_compare())
+    _report(comparison, differing, json=json)
+    if differing:
+        raise typer.Exit(DIFFERENT)
+
+
+@app.command("repair")
+def repair(
+    json: options.Json = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be mended, as `verify` does.")
+    ] = False,
+) -> None:
+    """Mend what `verify` finds: the side that is behind is brought up to the other, and nothing forgotten returns."""
+
+    comparison, differing = output.run(_compare() if dry_run else _mend())
+    _report(comparison, differing, json=json)
+
+
+@app.command("rebuild")
+def rebuild(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Bring all of MongoDB to Redis again, with vectors, and what only Redis has to MongoDB.
+
+    Agents keep working meanwhile. Nothing in Redis is removed first; a Redis that lost everything is filled.
+    """
+    if not yes:
+        typer.confirm("Compare and copy every memory of MongoDB to Redis again?", abort=True, err=True)
+
+    async def work() -> None:
+        async with _opened() as tools:
+            count = await _with_progress("rebuilding", tools.rebuild)
+            typer.echo(f"{count} documents of MongoDB were applied", err=True)
+        _, differing = await _mend()
+        typer.echo(f"{len(differing)} memories were mended", err=True)
+
+    output.run(work())
+
+
+@dead_app.command("list")
+def dead_list(
+    after: Annotated[str, typer.Option("--after", help="Only letters after this one.")] = "-",
+    json: options.Json = False,
+) -> None:
+    """List the dead letters, oldest first."""
+    letters = output.run(_with_letters(lambda one: one.list(after=after)))
+    if json:
+        output.print_json(letters)
+        return
+    rows = [[one.letter, one.group, one.op, one.id, one.reason] for one in letters]
+    output.print_table("", ["letter", "follower", "op", "memory", "reason"], rows)
+
+
+@dead_app.command("show")
+def dead_show(letter: Letter, json: options.Json = False) -> None:
+    """Show one dead letter whole."""
+    one = output.run(_with_letters(lambda letters: letters.show(letter)))
+    if json:
+        output.print_json(one)
+    else:
+        output.print_fields(msgspec.structs.asdict(one))
+
+
+@dead_app.command("retry")
+def dead_retry(letter: Letter) -> None:
+    """Have the memory followed again as it is now, and drop the letter."""
+    done = output.run(_with_letters(lambda letters: letters.retry(letter)))
+    typer.echo("it is followed again" if done else "there is nothing left to follow; the letter is dropped", err=True)
+
+
+@dead_app.command("drop")
+def dead_drop(letter: Letter) -> None:
+    """Remove a dead letter without trying again."""
+    output.run(_with_letters(lambda letters: letters.drop(letter)))
+
+
+# --- what the commands stand on ---------------------------------------------------------------------------------------
+
+
+class _Tools:
+    """Open stores, and what works on them."""
+
+    def __init__(self, records: Records, archive: Archive, model: str) -> None:
+        self.records = records
+        self.archive = archive
+        self._projector = Projector(records, archive, SystemClock())
+        self._projector.model = model
+        self.reconciler = Reconciler(records, archive, self._projector.apply_document)
+        self.letters = DeadLetters(records, archive, self._projector.apply_document)
+
+    async def rebuild(self, progress: Callable[[int], None]) -> int:
+        """Applies every document of the archive to Redis; returns how many."""
+        count = 0
+        async for documents in self.archive.batches({}, FOLLOW_BATCH_MAX):
+            await self._projector.apply_all(documents)
+            progress(len(documents))
+            count += len(documents)
+        return count
+
+
+@contextlib.asynccontextmanager
+async def _opened() -> AsyncIterator[_Tools]:
+    settings = load_settings()
+    async with open_redis(settings.redis_url) as redis, open_mongo(settings.mongo_url) as mongo:
+        records = Records(redis, Keys(settings.buckets), settings.vector_type)
+        with hot_errors("open"):
+            model: Any = await redis.hget(SCHEMA, "model")
+        yield _Tools(records, Archive(mongo[settings.mongo_database]), (model or b"").decode())
+
+
+async def _compare() -> tuple[Comparison, list[Difference]]:
+    """A whole comparison, and what still differs a moment later."""
+    async with _opened() as tools:
+        comparison = await _with_progress("comparing", lambda progress: tools.reconciler.compare(progress=progress))
+        if not comparison.differences:
+            return comparison, []
+        await asyncio.sleep(SETTLE_SECONDS)  # what was only on its way has arrived by then
+        return comparison, await tools.reconciler.still_differing(comparison.differences)
+
+
+async def _mend() -> tuple[Comparison, list[Difference]]:
+    """A whole comparison, and what differed and was mended."""
+    comparison, differing = await _compare()
+    async with _opened() as tools:
+        for difference in differing:
+            await tools.reconciler.mend(difference)
+    return comparison, differing
+
+
+async def _with_progress(title: str, work: Callable[[Callable[[int], None]], Awaitable[Any]]) -> Any:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(title, total=None)
+        return await work(lambda count: progress.advance(bar, count))
+
+
+async def _with_letters(work: Callable[[DeadLetters], Awaitable[Any]]) -> Any:
+    async with _opened() as tools:
+        return await work(tools.letters)
+
+
+def _report(comparison: Comparison, differing: list[Difference], *, json: bool) -> None:
+    rows = [[one.place.memory_id, one.kind] for one in differing]
+    if json:
+        digests = {bucket: [f"{one:032x}" for one in pair] for bucket, pair in sorted(comparison.digests.items())}
+        output.print_json(
+            {
+                "hot": comparison.hot,
+                "archived": comparison.archived,
+                "differences": [{"id": memory_id, "kind": kind} for memory_id, kind in rows],
+                "digests": digests,
+            }
+        )
+        return
+    if rows:
+        output.print_table("", ["memory", "difference"], rows)
+    output.print_fields(
+        {"memories in Redis": comparison.hot, "memories in MongoDB": comparison.archived, "differences": len(rows)}
+    )
+
+
+async def _serve() -> None:
+    settings: Settings = load_settings()
+    setup_logs(settings.log_level, "memoryd-sync")
+    endings = [setup_tracing("memoryd-sync"), setup_metrics("memoryd-sync")]
+    try:
+        await sync(settings, stop_on_signals(), ready=_say_ready)
+    finally:
+        for end in endings:
+            await asyncio.to_thread(end)
+
+
+def _say_ready() -> None:
+    sys.stdout.write(json_text.dumps({"ready": True, "service": "sync"}) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """The console script `memoryd-sync`."""
+    try:
+        app()
+    except MemorydError as error:
+        output.fail(error)

@@ -1,0 +1,457 @@
+"""The follower: what others write to MongoDB is seen by agents, with a version of its own; nothing is skipped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from bson import ObjectId, json_util
+from pymongo.errors import AutoReconnect
+
+import memoryd_sync.follower
+import memoryd_sync.service
+from memoryd import MemoryClient
+from memoryd.archive.codec import Document
+from memoryd.errors import ArchiveUnavailable, NotFound
+from memoryd.keys import FOLLOWER_LEASE, FOLLOWER_PLACE
+from memoryd.limits import LEASE_SECONDS
+from memoryd_sync.lease import RENEW_SECONDS
+from tests.integration.tools import a_hand, archived, caught_up, dead_letters, hot, one_story, past
+from tests.waiting import eventually
+from tests.world import World
+
+PERSON = "mem_" + "ab" * 16  # the id of a memory that a person inserts
+MINIMAL: Document = {"_id": PERSON, "tenant": "acme", "project": "support", "memory_type": "fact", "content": "Ada sails."}
+
+
+def version_of(memory: MemoryClient, memory_id: str, version: int) -> Callable[[], Awaitable[bool]]:
+    """Whether agents see this version."""
+
+    async def seen() -> bool:
+        try:
+            return (await memory.get(memory_id)).version == version
+        except NotFound:
+            return False
+
+    return seen
+
+
+def gone(memory: MemoryClient, memory_id: str) -> Callable[[], Awaitable[bool]]:
+    """Whether agents see it no more."""
+
+    async def seen() -> bool:
+        try:
+            await memory.get(memory_id)
+        except NotFound:
+            return True
+        return False
+
+    return seen
+
+
+# --- what a person writes -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"content": "Ada lives in Lisbon."},
+        {"metadata": {"checked": True, "by": {"name": "Grace"}}},
+        {"importance": 1},
+        {"importance": 0.9, "tags": ["home"], "content": "Ada lives in Faro.", "source_tool": "mongosh"},
+    ],
+    ids=["content", "metadata", "importance", "several fields"],
+)
+async def test_a_foreign_edit_gets_a_version_and_is_seen(world: World, memory: MemoryClient, edit: Document) -> None:
+    """It is in Redis, in the history, embedded anew where its words are new, and equal on both sides."""
+    kept = await memory.store("Ada lives in Porto.", type="fact", metadata={"source": "chat"}, durability="archived")
+    await caught_up(world, memory)
+
+    await world.memories.update_one({"_id": kept.id}, {"$set": edit})
+    await eventually(version_of(memory, kept.id, 2), what="the edit reaches Redis")
+    await caught_up(world, memory)
+
+    seen = await memory.get(kept.id)
+    assert {name: getattr(seen, name) for name in edit} == edit
+    assert [version for version, _ in await past(world, kept.id)] == [1, 2]
+    [record] = (await one_story(world)).values()
+    [hit] = (await memory.recall(seen.content)).hits
+    assert hit.why["meaning"] > 0, "the vector is not the one of its words"
+    assert record.memory.version == 2
+
+
+async def test_two_foreign_edits_at_once_lose_neither(world: World, memory: MemoryClient) -> None:
+    """The second one may come while the first is given its version."""
+    kept = await memory.store("Ada lives in Porto.", type="fact", durability="archived")
+
+    for number in range(10):
+        await world.memories.update_one({"_id": kept.id}, {"$set": {f"metadata.note{number}": number}})
+
+    async def all_there() -> bool:
+        return len((await memory.get(kept.id)).metadata) == 10
+
+    await eventually(all_there, what="all ten notes reach Redis")
+    await caught_up(world, memory)
+    await one_story(world)
+
+
+async def test_an_edit_between_the_look_and_the_adoption_is_not_overwritten(unsynced: World) -> None:
+    """The adoption replaces the document only as it was read, field by field."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        kept = await memory.store("Ada lives in Porto.", type="fact")
+        await hand.archive_all()
+        await unsynced.memories.update_one({"_id": kept.id}, {"$set": {"importance": 0.9}})
+        read = await unsynced.memories.find_one({"_id": kept.id})
+        assert read is not None
+
+        await unsynced.memories.update_one({"_id": kept.id}, {"$set": {"metadata.late": True}})
+        await hand.projector.apply_document(read)
+
+        now = await unsynced.memories.find_one({"_id": kept.id})
+        assert now is not None
+        assert now["metadata"] == {"late": True}
+
+
+async def test_a_person_inserts_a_memory_with_little_more_than_its_words(world: World, memory: MemoryClient) -> None:
+    """What is missing is filled in; it is embedded, found and archived like any other."""
+    await world.memories.insert_one(dict(MINIMAL))
+
+    async with world.connect(agent="") as project:  # it belongs to no agent
+        await eventually(version_of(project, PERSON, 1), what="the insert reaches Redis")
+        await caught_up(world, memory)
+        [hit] = (await project.recall("Who sails?")).hits
+
+    assert hit.memory.id == PERSON
+    assert await past(world, PERSON) == [(1, "Ada sails.")]
+    await one_story(world)
+
+
+async def test_a_person_deletes_a_document_and_that_is_a_forget(world: World, memory: MemoryClient) -> None:
+    """A tombstone takes its place, its past goes too, and no tier has it."""
+    kept = await memory.store("Ada's locker code is kumquat-4711.", type="fact")
+    await caught_up(world, memory)
+
+    await world.memories.delete_one({"_id": kept.id})
+    await eventually(gone(memory, kept.id), what="the delete reaches Redis")
+    await caught_up(world, memory)
+
+    stone = await world.memories.find_one({"_id": kept.id})
+    assert stone is not None
+    assert stone["tombstone"]
+    assert not await past(world, kept.id)
+    assert b"kumquat" not in await world.everything_in_redis()
+    assert "kumquat" not in await world.everything_in_mongo()
+
+
+@pytest.mark.parametrize("value", [datetime(2026, 1, 1, tzinfo=UTC), ObjectId()], ids=["a date", "an ObjectId"])
+async def test_what_is_no_memory_goes_to_the_dead_letters_and_the_old_value_stays(
+    world: World, memory: MemoryClient, value: Any
+) -> None:
+    """BSON has types that JSON has not. Agents keep what they had; the next edits are followed."""
+    kept = await memory.store("Ada lives in Porto.", type="fact", metadata={"a": 1}, durability="archived")
+    other = await memory.store("Bob lives in Rome.", type="fact", durability="archived")
+
+    await world.memories.update_one({"_id": kept.id}, {"$set": {"metadata.when": value}})
+    await world.memories.update_one({"_id": other.id}, {"$set": {"content": "Bob lives in Bonn."}})
+    await eventually(version_of(memory, other.id, 2), what="the edit behind it")
+
+    assert (await memory.get(kept.id)).metadata == {"a": 1}
+    assert [(one["group"], one["id"]) for one in await dead_letters(world)] == [("follow", kept.id)]
+
+    await world.memories.update_one({"_id": kept.id}, {"$set": {"metadata": {"a": 2}}})
+    await eventually(version_of(memory, kept.id, 2), what="the repair reaches Redis")
+    assert (await memory.get(kept.id)).metadata == {"a": 2}
+
+
+async def test_mongodb_may_fail_in_the_middle_of_an_adoption(
+    unsynced: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is no fault of the document: it is followed when MongoDB is back, not buried."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        await unsynced.memories.insert_one(dict(MINIMAL))
+
+        async def away(*_: Any, **__: Any) -> None:
+            raise AutoReconnect("connection closed")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(unsynced.archive.memories, "replace_one", away, raising=False)
+            with pytest.raises(ArchiveUnavailable):
+                await hand.projector.apply_document(dict(MINIMAL))
+
+        assert not await dead_letters(unsynced)
+        await hand.projector.apply_document(dict(MINIMAL))
+        async with unsynced.connect(agent="") as project:
+            assert (await project.get(PERSON)).version == 1
+        assert (await memory.stats()).dead_letters == 0
+
+
+async def test_an_adoption_that_died_half_way_is_finished_by_its_own_event(
+    unsynced: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The document has its version, but neither the history nor Redis has heard of it; its event comes as ours."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        await unsynced.memories.insert_one(dict(MINIMAL))
+
+        async def died(*_: Any, **__: Any) -> None:
+            raise asyncio.CancelledError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(hand.projector, "_keep_version", died)
+            with pytest.raises(asyncio.CancelledError):
+                await hand.projector.apply_document(dict(MINIMAL))
+
+        adopted = await unsynced.memories.find_one({"_id": PERSON})
+        assert adopted is not None
+        await hand.projector.apply_document(adopted)
+        await hand.archive_all()
+
+        async def embedded() -> bool:
+            await hand.archive_all()
+            return (await memory.stats()).embed_backlog == 0 and (await archived(unsynced))[PERSON].vector is not None
+
+        await eventually(embedded, what="it is embedded and archived")
+        await one_story(unsynced)
+
+
+# --- what we write ------------------------------------------------------------------------------------------------------
+async def test_our_own_writes_come_back_and_do_nothing(world: World, memory: MemoryClient) -> None:
+    """No version is counted up, and when all is written MongoDB is still: no loop between the two stores."""
+    kept = [await memory.store(f"Ada knows fact {count}.", type="fact") for count in range(5)]
+    await memory.store("Ada knows fact 0.", type="fact")
+    await memory.update(kept[1].id, importance=0.9)
+    await caught_up(world, memory)
+    before = await one_story(world)
+
+    async with await world.memories.watch(max_await_time_ms=100) as changes:
+        seen, until = [], time.monotonic() + 2
+        while time.monotonic() < until:
+            if (change := await changes.try_next()) is not None:
+                seen.append(change["operationType"])
+
+    assert seen == []
+    assert await one_story(world) == before
+    assert not await dead_letters(world)
+
+
+# --- its place ----------------------------------------------------------------------------------------------------------
+async def place_of(world: World) -> dict[bytes, bytes]:
+    redis: Any = world.redis
+    found: dict[bytes, bytes] = await redis.hgetall(FOLLOWER_PLACE)
+    return found
+
+
+async def test_what_was_edited_while_sync_was_stopped_is_followed_without_a_copy(
+    world: World, memory: MemoryClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The follower goes on from its place."""
+    kept = await memory.store("Ada lives in Porto.", type="fact", durability="archived")
+    lost = await memory.store("Ada lived in Rome.", type="fact", durability="archived")
+    await eventually(lambda: place_of(world), what="the place is saved")
+    await world.stop("sync")
+    await world.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Lisbon."}})
+    await world.memories.delete_one({"_id": lost.id})
+
+    with caplog.at_level(logging.INFO, logger="memoryd"):
+        await world.start("sync")
+        await eventually(version_of(memory, kept.id, 2), what="the edit reaches Redis")
+        await eventually(gone(memory, lost.id), what="the delete reaches Redis")
+
+    assert "follow.adopted" in caplog.text
+    assert "follow.copied" not in caplog.text
+
+
+async def test_the_place_is_saved_when_nothing_happens(
+    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the place in a quiet collection would age out of the oplog. Another collection's writes move it on."""
+    await eventually(lambda: place_of(world), what="the first place")
+    first = (await place_of(world))[b"token"]
+    monkeypatch.setattr(memoryd_sync.follower, "SAVE_SECONDS", 0.05)
+
+    await world.archive.database["elsewhere"].insert_one({})
+
+    async def moved() -> bool:
+        return (await place_of(world))[b"token"] != first
+
+    await eventually(moved, what="the place moves on")
+
+
+# What MongoDB answers to each was tried: 280, 280, 9, 15, 40647.
+LOST_PLACES = {
+    "a place that the oplog has passed": lambda token: {"_data": token[:2] + "60000001" + token[10:]},
+    "a place of another MongoDB": lambda token: {"_data": token[:10] + "0000FFFF" + token[18:]},
+    "a place that is no hex": lambda _: {"_data": "zz"},
+    "a place that ends too early": lambda _: {"_data": "8263"},
+    "a place without a token": lambda _: {},
+}
+
+
+@pytest.mark.parametrize("lost", LOST_PLACES.values(), ids=LOST_PLACES)
+async def test_a_lost_place_is_said_and_everything_is_compared(
+    world: World,
+    memory: MemoryClient,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: Callable[[str], Document],
+) -> None:
+    """Nothing is skipped: edits, inserts and deletes that nobody saw are found, and sync goes on."""
+    monkeypatch.setattr(memoryd_sync.follower, "SETTLE_SECONDS", 0.1)
+    kept = await memory.store("Ada lives in Porto.", type="fact", durability="archived")
+    await eventually(lambda: place_of(world), what="the place is saved")
+    await world.stop("sync")
+    token = json_util.loads((await place_of(world))[b"token"])["_data"]
+    await world.redis.hset(FOLLOWER_PLACE, "token", json_util.dumps(lost(token)))  # type: ignore[misc]
+    await world.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Lisbon."}})
+
+    with caplog.at_level(logging.INFO, logger="memoryd"):
+        await world.start("sync")
+        await eventually(version_of(memory, kept.id, 2), what="the edit reaches Redis")
+    await caught_up(world, memory)
+
+    assert "follow.place_lost" in caplog.text
+    assert "follow.copied" in caplog.text
+    await one_story(world)
+    await world.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Faro."}})
+    await eventually(version_of(memory, kept.id, 3), what="the next edit is followed")
+
+
+async def test_a_dropped_collection_does_not_end_sync(
+    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stream ends with it. Redis still has every memory and gives them back."""
+    monkeypatch.setattr(memoryd_sync.follower, "SETTLE_SECONDS", 0.1)
+    kept = await memory.store("Ada lives in Porto.", type="fact")
+    await caught_up(world, memory)
+
+    await world.memories.drop()
+
+    async def back() -> bool:
+        return kept.id in await archived(world)
+
+    await eventually(back, what="the memory is archived again")
+    await caught_up(world, memory)
+    await one_story(world)
+    await world.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Faro."}})
+    await eventually(version_of(memory, kept.id, 2), what="edits are followed again")
+
+
+async def test_an_emptied_redis_gets_everything_back_with_vectors(
+    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first copy brings all memories, those that a person inserted too, and no tombstone comes to life."""
+    monkeypatch.setattr(memoryd_sync.follower, "SETTLE_SECONDS", 0.1)
+    for number in range(30):
+        await memory.store(f"Ada knows fact {number}.", type="fact")
+    forgotten = await memory.store("Ada's locker code is kumquat-4711.", type="fact")
+    await memory.forget(forgotten.id)
+    await caught_up(world, memory)
+    before = await one_story(world)
+    await world.stop("sync")
+    await world.stop("daemon")
+
+    calls = world.embedder.calls
+    await world.redis.flushall()
+    await world.start("daemon", "sync")
+
+    async def full() -> bool:
+        return (await hot(world)).keys() == before.keys()
+
+    await eventually(full, what="Redis is full again")
+    await caught_up(world, memory)
+    assert await one_story(world) == before
+    assert world.embedder.calls == calls, "vectors were computed again instead of copied"
+    assert not (await memory.recall("What is Ada's locker code?", limit=50)).hits or all(
+        hit.memory.id != forgotten.id for hit in await memory.recall("What is Ada's locker code?", limit=50)
+    )
+    with pytest.raises(NotFound):
+        await memory.get(forgotten.id)
+
+
+async def test_a_copy_that_was_stopped_begins_again(
+    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A place after half a copy would leave the other half out of Redis for ever."""
+    monkeypatch.setattr(memoryd_sync.follower, "SETTLE_SECONDS", 0.1)
+    await memory.store_many([{"content": f"Ada knows fact {count}.", "type": "fact"} for count in range(250)])
+    await memory.store_many([{"content": f"Bob knows fact {count}.", "type": "fact"} for count in range(251)])
+    await caught_up(world, memory)
+    await world.stop("sync")
+    await world.stop("daemon")
+    await world.redis.flushall()
+    await world.start("daemon")
+
+    stopped = asyncio.Event()
+    stopped.set()  # it is noticed after 500 memories
+    follower = memoryd_sync.service.build(
+        world.redis, world.redis, world.archive, world.settings, name="by hand"
+    )[1]
+    await follower.step(stopped)
+    await follower.leave()
+    assert not await place_of(world)
+    await world.start("sync")
+
+    async def full() -> bool:
+        return len(await hot(world)) == 501
+
+    await eventually(full, what="Redis is full again")
+
+
+# --- the lease ----------------------------------------------------------------------------------------------------------
+async def holder(world: World) -> bytes:
+    found: bytes | None = await world.redis.get(FOLLOWER_LEASE)
+    return found or b""
+
+
+async def test_one_follower_is_active_and_the_next_one_begins_at_once_when_it_stops(
+    world: World, memory: MemoryClient
+) -> None:
+    """A lease that is given back need not run out."""
+    await eventually(lambda: holder(world), what="the first one is active")
+    first = await holder(world)
+    await world.start("sync2")
+    kept = await memory.store("Ada lives in Porto.", type="fact", durability="archived")
+    assert await holder(world) == first
+
+    await world.stop("sync")
+    await world.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Lisbon."}})
+
+    await eventually(version_of(memory, kept.id, 2), within_seconds=RENEW_SECONDS + 2, what="the second follows")
+    assert await holder(world) not in (b"", first)
+
+
+async def test_a_killed_follower_is_replaced_when_its_lease_runs_out(world: World, memory: MemoryClient) -> None:
+    """It cannot give the lease back; the other takes over where it stood, within five seconds."""
+    await eventually(lambda: holder(world), what="the first one is active")
+    await eventually(lambda: place_of(world), what="its place is saved")
+    first = await holder(world)
+    await world.start("sync2")
+    kept = await memory.store("Ada lives in Porto.", type="fact", durability="archived")
+
+    await world.kill("sync")
+    await world.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Lisbon."}})
+
+    await eventually(
+        version_of(memory, kept.id, 2), within_seconds=LEASE_SECONDS + RENEW_SECONDS + 2, what="the second follows"
+    )
+    assert await holder(world) not in (b"", first)
+
+
+async def test_agents_edits_and_a_persons_at_the_same_time_lose_neither(world: World, memory: MemoryClient) -> None:
+    """The person's edit of version 1 becomes version 2 while the agent's version 2 is on its way: it is lifted."""
+    kept = await memory.store("Ada lives in Porto.", type="fact", durability="archived")
+    await world.stop("sync")
+    await memory.update(kept.id, content="Ada lives in Faro.")
+    async with a_hand(world) as hand:
+        await world.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Lisbon."}})
+        edited = await world.memories.find_one({"_id": kept.id})
+        assert edited is not None
+        await hand.projector.apply_document(edited)
+    await world.start("sync")
+    await caught_up(world, memory)
+
+    versions = [content for _, content in await past(world, kept.id)]
+    assert versions == ["Ada lives in Porto.", "Ada lives in Lisbon.", "Ada lives in Faro."]
+    await one_story(world)
