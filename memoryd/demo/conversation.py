@@ -41,8 +41,9 @@ def first_conversation(path: Path) -> Conversation:
 
 
 def _chosen(asked: Sequence[Question], turns: Sequence[Item]) -> list[Question]:
-    """The first five that single turns answer; where there are fewer, the first five that any turns answer."""
+    """The same five each time, spread over those that single turns answer; where these are few, over all answered."""
     known = {turn["metadata"]["dia_id"] for turn in turns}
     answered = [one for one in asked if one.evidence and known.issuperset(one.evidence) and one.category != ADVERSARIAL]
     simple = [one for one in answered if one.category == SINGLE_HOP]
-    return (simple if len(simple) >= QUESTIONS else answered)[:QUESTIONS]
+    many = simple if len(simple) >= QUESTIONS else answered
+    return [many[number * len(many) // QUESTIONS] for number in range(QUESTIONS)] if len(many) > QUESTIONS else many

@@ -14,6 +14,12 @@ from memoryd.errors import NotFound
 from memoryd.model.ids import hash_content
 
 
+# Where it must have shown before: a look that finds nothing proves something only if it could have found it.
+SHOWN_BEFORE = (
+    "get by its id", "recall by its words", "Redis: all other keys", "MongoDB: memories", "MongoDB: versions"
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Found:
     """Where a memory shows."""
@@ -46,8 +52,7 @@ async def forget(stage: Stage, memory: Memory) -> Found:
         ["place", "before", "after"],
         [(place, len(found), len(after.places[place])) for place, found in before.places.items()],
     )
-    if not before.anywhere:
-        after.places["the look before the forget, which should have found it"] = [memory.id]
+    after.places["a look that was blind before"] = [place for place in SHOWN_BEFORE if not before.places[place]]
     await _show_tombstones(stage, memory)
     return after
 

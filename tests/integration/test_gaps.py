@@ -1,0 +1,216 @@
+"""Gaps are never skipped: what one store loses, sync notices, compares whole, and brings back from the other."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from memoryd import MemoryClient
+from memoryd.clock import SystemClock
+from memoryd.errors import HotUnavailable, NotFound
+from memoryd.hot.records import Records
+from memoryd_sync.dead import DeadLetters
+from memoryd_sync.projector import Fenced, Projector
+from memoryd_sync.reconcile import Comparison, Kind, Reconciler
+from tests.waiting import eventually
+from tests.world import World
+
+
+def reconciler_of(world: World) -> Reconciler:
+    records = Records(world.redis, world.keys)
+    return Reconciler(records, world.archive, projector_of(world).apply_document)
+
+
+def projector_of(world: World) -> Projector:
+    projector = Projector(Records(world.redis, world.keys), world.archive, SystemClock())
+    projector.model = world.embedder.model
+    return projector
+
+
+async def stored(memory: MemoryClient, count: int) -> list[str]:
+    items = [{"content": f"Observation {number} of the harbour.", "type": "episodic"} for number in range(count)]
+    return [one.id for one in await memory.store_many(items) if not isinstance(one, Exception)]
+
+
+async def test_an_emptied_redis_is_filled_from_mongodb_while_agents_store(world: World, memory: MemoryClient) -> None:
+    """FLUSHALL under a running daemon: the indexes, groups, memories and vectors come back by themselves."""
+    ids = await stored(memory, 40)
+    await world.drained(memory)
+
+    await world.redis.flushall()
+
+    async def can_store() -> Any:
+        try:
+            return await memory.store("Written while Redis is being filled.", type="fact")
+        except HotUnavailable:
+            return None
+
+    new = await eventually(can_store, what="a store is acknowledged again")
+
+    async def all_back() -> bool:
+        comparison = await reconciler_of(world).compare()
+        return comparison.hot == comparison.archived == len(ids) + 1 and not comparison.differences
+
+    await eventually(all_back, within_seconds=20, what="Redis holds what MongoDB holds")
+    assert {one.memory.id for one in await memory.recall("harbour observation", limit=50)} >= set(ids)
+    assert (await memory.get(new.id)).content == "Written while Redis is being filled."
+    assert (await world.drained(memory)).pending == 0
+
+
+async def test_a_dropped_collection_is_filled_from_redis(world: World, memory: MemoryClient) -> None:
+    """A collection that is dropped takes nothing acknowledged with it: Redis still has it, and sync writes it again."""
+    ids = await stored(memory, 20)
+    await world.drained(memory)
+
+    await world.memories.drop()
+
+    async def all_back() -> bool:
+        return await world.memories.count_documents({"_id": {"$in": ids}, "embedding": {"$exists": True}}) == len(ids)
+
+    await eventually(all_back, within_seconds=20, what="MongoDB holds what Redis holds")
+    assert not (await reconciler_of(world).compare()).differences
+
+
+async def test_a_place_that_mongodb_does_not_know_is_not_trusted(world: World, memory: MemoryClient) -> None:
+    """A resume token from another cluster: sync says that the place is lost, compares both stores, and goes on."""
+    kept = await memory.store("Ada lives in Porto.", type="fact", durability="archived")
+    await world.stop("sync")
+    token = '{"_data": "8263A1B2C3000000012B022C0100296E5A1004"}'
+    await world.redis.hset("aether:follower:place", mapping={"token": token, "saved_at": 1})
+    await world.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Faro."}})
+
+    await world.start("sync")
+
+    async def followed() -> bool:
+        return (await memory.get(kept.id)).content == "Ada lives in Faro."
+
+    await eventually(followed, what="the edit from the gap reaches Redis")
+
+
+async def differing(world: World) -> Comparison:
+    return await reconciler_of(world).compare()
+
+
+Damage = Callable[[World, str], Awaitable[Any]]
+
+
+async def lose_from_archive(world: World, memory_id: str) -> None:
+    await world.memories.delete_one({"_id": memory_id})
+
+
+async def lose_from_redis(world: World, memory_id: str) -> None:
+    await world.redis.delete(await key_of(world, memory_id))
+
+
+async def lose_vector_in_archive(world: World, memory_id: str) -> None:
+    await world.memories.update_one({"_id": memory_id}, {"$unset": {"embedding": ""}, "$set": {"embedding_model": ""}})
+
+
+async def lose_vector_in_redis(world: World, memory_id: str) -> None:
+    key = await key_of(world, memory_id)
+    await world.redis.hdel(key, "embedding", "embedding_model")
+    await world.redis.hset(key, "pending", "1")
+
+
+async def lose_history(world: World, memory_id: str) -> None:
+    await world.versions.delete_many({"memory_id": memory_id})
+
+
+async def age_in_redis(world: World, memory_id: str) -> None:
+    await world.memories.update_one({"_id": memory_id}, {"$set": {"content": "Edited while sync was away."}})
+    document = await world.memories.find_one({"_id": memory_id})
+    assert document is not None
+    await projector_of(world).apply_document(document)
+    await world.redis.hset(await key_of(world, memory_id), "version", "1")
+
+
+async def bury_in_archive(world: World, memory_id: str) -> None:
+    document = await world.memories.find_one({"_id": memory_id})
+    assert document is not None
+    names = {name: document[name] for name in ("tenant", "project", "agent_id", "session_id", "memory_type")}
+    stone = {"tombstone": True, "version": 2, "forgotten_at": document["recorded_at"] + 1, **names}
+    await world.memories.replace_one({"_id": memory_id}, stone)
+
+
+async def key_of(world: World, memory_id: str) -> str:
+    keys = [key async for key in world.redis.scan_iter(match=f"aether:memory:*:{memory_id}")]
+    return str(keys[0].decode())
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [
+        (lose_from_archive, Kind.ARCHIVE_LACKS),
+        (lose_from_redis, Kind.HOT_LACKS),
+        (lose_vector_in_archive, Kind.ARCHIVE_LACKS_VECTOR),
+        (lose_vector_in_redis, Kind.HOT_LACKS_VECTOR),
+        (lose_history, Kind.ARCHIVE_LACKS_HISTORY),
+        (age_in_redis, Kind.HOT_BEHIND),
+        (bury_in_archive, Kind.HOT_NOT_FORGOTTEN),
+    ],
+)
+async def test_each_kind_of_difference_is_found_and_mended(
+    world: World, memory: MemoryClient, damage: Damage, kind: Kind
+) -> None:
+    """`verify` names what differs, `repair` mends it from the side that is right, and then nothing differs."""
+    kept = await memory.store("Ada prefers tea.", type="fact")
+    await stored(memory, 5)
+    await world.drained(memory)
+    await world.stop("sync")
+
+    await damage(world, kept.id)
+    comparison = await differing(world)
+    assert [(one.place.memory_id, one.kind) for one in comparison.differences] == [(kept.id, kind)]
+    assert sum(hot != archived for hot, archived in comparison.digests.values()) == (
+        0 if "VECTOR" in kind.name or "HISTORY" in kind.name else 1
+    )
+
+    reconciler = reconciler_of(world)
+    for difference in await reconciler.still_differing(comparison.differences):
+        await reconciler.mend(difference)
+    await world.redis.delete("aether:follower:place")
+    await world.start("sync")
+
+    async def agree() -> bool:
+        return not (await differing(world)).differences
+
+    await eventually(agree, what="both stores tell the same story again")
+    if kind is Kind.HOT_NOT_FORGOTTEN:
+        with pytest.raises(NotFound):
+            await memory.get(kept.id)
+
+
+async def test_a_follower_that_lost_its_lease_cannot_write(world: World, memory: MemoryClient) -> None:
+    """It may wake up with an old change in its hands; the higher fence of its successor shuts it out."""
+    kept = await memory.store("Ada prefers tea.", type="fact", durability="archived")
+    document = await world.memories.find_one({"_id": kept.id})
+    assert document is not None
+    stale, successor = projector_of(world), projector_of(world)
+    stale.fence, successor.fence = 1_000, 1_001
+    await Records(world.redis, world.keys).raise_fences(successor.fence)
+
+    with pytest.raises(Fenced):
+        await stale.apply_document(document)
+
+    await successor.apply_document(document)
+
+
+async def test_a_dead_letter_can_be_tried_again_or_dropped(world: World, memory: MemoryClient) -> None:
+    """What the model refused once may be embedded later; the letter says where it came from and why it is there."""
+    world.embedder.refused = "kumquat"
+    kept = await memory.store("A kumquat is a fruit.", type="fact")
+    letters = DeadLetters(Records(world.redis, world.keys), world.archive, projector_of(world).apply_document)
+    [letter] = await eventually(letters.list, what="a dead letter is written")
+    assert (letter.group, letter.id) == ("embed", kept.id)
+    assert "kumquat" not in repr(letter)
+
+    world.embedder.refused = ""
+    assert await letters.retry(letter.letter)
+    await world.drained(memory)
+
+    assert not (await memory.get(kept.id)).pending
+    assert await letters.list() == []
+    with pytest.raises(NotFound):
+        await letters.drop(letter.letter)
