@@ -14,14 +14,16 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import memoryd_telemetry.names as telemetry
 import typer
+from pydantic import SecretStr
+
+import memoryd_telemetry.names as telemetry
 from memoryd import errors, limits
 from memoryd.cli import app
 from memoryd.cli.output import exit_code
 from memoryd.config import Settings
 from memoryd_schemas.protocol_files import protocol_schema
-from pydantic import SecretStr
+from memoryd_sync.cli import app as sync_app
 
 DOCS = Path(__file__).parent
 PART = re.compile(r"(<!-- generated: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -148,7 +150,7 @@ def metrics() -> Iterator[str]:
 
 def protocol_limits() -> Iterator[str]:
     """The limits of `memoryd.limits` that a client can meet, with the reasons that stand there."""
-    reasons = dict(re.findall(r"^(\w+) = .*?# (.*)$", inspect.getsource(limits), re.MULTILINE))
+    reasons = dict(re.findall(r"^(\w+) = (?:\(\n)?.*?# (.*)$", inspect.getsource(limits), re.MULTILINE))
     rows = ([what, _amount(name), reasons.get(name, "")] for name, what in LIMITS.items())
     return _table(["of", "limit", "why"], rows)
 
@@ -181,8 +183,9 @@ def _fields(schema: dict[str, Any]) -> Iterator[str]:
     rows = [[f"`{name}`", _type(field, schema), field.get("description", "")] for name, field in fields.items()]
     if list(fields) == required or not any("default" in field for field in fields.values()):  # what the daemon writes
         return _table(["field", "type", "meaning"], rows)
-    defaults = ("required" if name in required else f"`{json.dumps(field.get('default'))}`" for name, field in fields.items())
-    return _table(["field", "type", "default", "meaning"], ([*row[:2], default, row[2]] for row, default in zip(rows, defaults)))
+    for row, (name, field) in zip(rows, fields.items(), strict=True):
+        row.insert(2, "required" if name in required else f"`{json.dumps(field.get('default'))}`")
+    return _table(["field", "type", "default", "meaning"], rows)
 
 
 def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
@@ -215,7 +218,11 @@ def cli() -> Iterator[str]:
     for path, command in commands():
         yield f"\n## `{' '.join(path)}`\n\n{inspect.cleandoc(command.help or '')}\n\n"
         parameters = [one for one in command.params if one.name != "help" and not getattr(one, "hidden", False)]
-        usage = [f"[{one.name.upper()}]" if not one.required else one.name.upper() for one in parameters if not _is_option(one)]
+        usage = [
+            f"[{one.name.upper()}]" if not one.required else one.name.upper()
+            for one in parameters
+            if not _is_option(one)
+        ]
         yield f"```\n{' '.join([*path, *usage])}{' [OPTIONS]' if any(map(_is_option, parameters)) else ''}\n```\n"
         if parameters:
             yield "\n"
@@ -232,7 +239,10 @@ def commands() -> Iterator[tuple[list[str], Any]]:
         for name, one in command.commands.items():
             yield from below([*path, name], one)
 
-    return below(["memoryd"], typer.main.get_command(app))
+    for path, command in below(["memoryd"], typer.main.get_command(app)):
+        yield path, command
+        if path == ["memoryd", "sync"]:  # whose words belong to the package that stands on memoryd
+            yield from below(path, typer.main.get_command(sync_app))
 
 
 def _is_option(parameter: Any) -> bool:
@@ -252,7 +262,9 @@ def exit_codes() -> Iterator[str]:
     codes: dict[int, list[str]] = {}
     for code, kind in errors.BY_CODE.items():
         codes.setdefault(exit_code(kind(**_details(kind))), []).append(f"`{code}`")
-    return _table(["exit code", "meaning", "errors"], ([n, meaning, ", ".join(codes.get(int(n), []))] for n, meaning in meanings))
+    return _table(
+        ["exit code", "meaning", "errors"], ([n, meaning, ", ".join(codes.get(int(n), []))] for n, meaning in meanings)
+    )
 
 
 def _details(kind: type[errors.MemorydError]) -> dict[str, Any]:

@@ -76,5 +76,5 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def hide_password(url: str) -> str:
-    """`url` without its password, fit to be shown."""
-    return re.sub(r"//[^/@]*@", "//…@", url)
+    """`url` without its password, fit to be shown. A password may hold an @, and Redis's may stand in the query."""
+    return re.sub(r"(password=)[^&]*", r"\1…", re.sub(r"//[^/]*@", "//…@", url))

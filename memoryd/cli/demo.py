@@ -12,23 +12,30 @@ from rich.console import Console
 
 from memoryd.cli import output
 
+Conversation = Annotated[
+    Path | None,
+    typer.Option(
+        "--conversation",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        show_default=False,
+        help="A file in the LoCoMo format, whose first conversation is taken; without it the data set or our own.",
+    ),
+]
+Keep = Annotated[
+    Path | None,
+    typer.Option(
+        "--keep",
+        metavar="DIR",
+        file_okay=False,
+        show_default=False,
+        help="Keep the data in this new folder; without it all of it is removed at the end.",
+    ),
+]
 
-def demo(
-    conversation: Annotated[
-        Path | None,
-        typer.Option(
-            "--conversation", metavar="FILE", exists=True, dir_okay=False, show_default=False,
-            help="A file in the LoCoMo format; its first conversation is used. Without it: the LoCoMo data set, or ours.",
-        ),
-    ] = None,  # fmt: skip
-    keep: Annotated[
-        Path | None,
-        typer.Option(
-            "--keep", metavar="DIR", file_okay=False, show_default=False,
-            help="Keep the data in this new folder; without it all of it is removed.",
-        ),
-    ] = None,  # fmt: skip
-) -> None:
+
+def demo(conversation: Conversation = None, keep: Keep = None) -> None:
     """Watch a long conversation become memories, on real servers, from the first request to the last count."""
     from memoryd.demo.story import tell
 

@@ -26,6 +26,7 @@ class Report:
 
     stored: int = 0
     reinforced: int = 0
+    already: int = 0  # by an earlier run of the same import
     failed: list[str] = field(default_factory=list)
 
 
@@ -57,10 +58,11 @@ def import_(
     A LoCoMo conversation becomes a project, its turns episodic memories in their sessions, valid from their dates.
     """
     report = output.run(_import(file, format, conversation, again, url, Scoping(tenant, project, agent)))
+    counts = {"stored": report.stored, "reinforced": report.reinforced, "already": report.already}
     if json:
-        output.print_json({"stored": report.stored, "reinforced": report.reinforced, "failed": report.failed})
+        output.print_json({**counts, "failed": report.failed})
     else:
-        output.print_fields({"stored": report.stored, "reinforced": report.reinforced, "failed": len(report.failed)})
+        output.print_fields({**counts, "failed": len(report.failed)})
     for line in report.failed:
         typer.echo(line, err=True)
     if report.failed:
@@ -103,6 +105,8 @@ async def _store(
     for answer in answers:
         if isinstance(answer, MemorydError):
             report.failed.append(answer.message)
+        elif answer.replayed:
+            report.already += 1
         elif answer.outcome == "reinforced":
             report.reinforced += 1
         else:

@@ -59,9 +59,9 @@ def extra_missing(error: ModuleNotFoundError) -> int:
 
 def _say(error: MemorydError) -> None:
     console = Console(stderr=True, highlight=False)
-    console.print(Text(f"memoryd: {error.message}"), style="red")
+    console.print(_text(f"memoryd: {error.message}"), style="red")
     if error.hint:
-        console.print(Text(f"hint: {error.hint}"))
+        console.print(_text(f"hint: {error.hint}"))
 
 
 def exit_code(error: MemorydError) -> int:
@@ -84,12 +84,12 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    """A table for people. Cells are printed as they are: no markup in a memory's text is obeyed."""
+    """A table for people. Neither markup nor a control sequence in a memory's text is obeyed: both are shown."""
     table = Table(title=title or None, title_justify="left", header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell(value)) for value in row))
+        table.add_row(*(_text(cell(value)) for value in row))
     Console(highlight=False).print(table)
 
 
@@ -99,8 +99,16 @@ def print_fields(fields: dict[str, Any]) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in fields.items():
-        table.add_row(name, Text(cell(value)))
+        table.add_row(name, _text(cell(value)))
     Console(highlight=False).print(table)
+
+
+def _text(words: str) -> Text:
+    return Text(words.translate(_SHOWN))
+
+
+# A terminal obeys control characters: they can retitle its window, rewrite what stands above, or hide a line.
+_SHOWN = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 def cell(value: Any) -> str:

@@ -49,7 +49,8 @@ async def count(stage: Stage, left: Found) -> bool:
     stage.voice.table(["what", "expected", "found", ""], rows)
     wrong = [one for one in checks if not one.passed]
     if wrong:
-        stage.voice.say(f"{len(wrong)} of {len(checks)} checks failed: {'; '.join(one.what for one in wrong)}", style="bold red")
+        named = "; ".join(one.what for one in wrong)
+        stage.voice.say(f"{len(wrong)} of {len(checks)} checks failed: {named}", style="bold red")
     else:
         stage.voice.say(f"all {len(checks)} checks passed", style="bold green")
     return not wrong
@@ -61,15 +62,15 @@ async def _checks(stage: Stage, left: Found) -> list[Check]:
     stones = await _stones(stage)
     alive = set(ledger.alive)
     last = {memory_id: past[key] for memory_id, (_, n) in ledger.alive.items() if (key := f"{memory_id}:{n}") in past}
-    others = len(alive) - ledger.turns
+    others, embedded = len(alive) - ledger.turns, len(alive) if stage.has_model else 0
     return [
         Check("turns of the conversation that were acknowledged", ledger.turns, ledger.turns_acknowledged),
-        Check(f"memories in Redis: these turns and {others} facts of the demo", len(alive), len(hot), set(hot) == alive),
+        Check(f"memories in Redis: the turns and {others} facts", len(alive), len(hot), set(hot) == alive),
         Check("memories in MongoDB's `memories`", len(alive), len(current), set(current) == alive),
         Check("versions in MongoDB's `versions`", len(ledger.versions), len(past), set(past) == ledger.versions),
-        Check("memories of the acknowledged content and version in all three", len(alive), _equal(stage, hot, current, last)),
-        Check("memories with the same vector in all three", len(alive) if stage.has_model else 0, _vectors(hot, current, last)),
-        Check("memories that wait for a vector", 0 if stage.has_model else len(alive), _pending(hot)),
+        Check("memories with the acknowledged content in all three", len(alive), _equal(stage, hot, current, last)),
+        Check("memories with the same vector in all three", embedded, _vectors(hot, current, last)),
+        Check("memories that wait for a vector", len(alive) - embedded, _pending(hot)),
         Check("tombstones, each in both stores", len(ledger.forgotten), len(stones), stones == ledger.forgotten),
         Check("places where the forgotten memory was still found", 0, len(left.anywhere)),
         Check("entries left in the journals", 0, await _journal_entries(stage)),
@@ -106,9 +107,7 @@ def _by_id(records: Iterable[Record]) -> Records:
 async def _stones(stage: Stage) -> dict[str, int]:
     """The tombstones that both stores have, with their versions."""
     found = {one["_id"]: int(one["version"]) async for one in stage.archive.memories.find({"tombstone": True})}
-    here = {
-        key.decode().rpartition(":")[2] async for key in stage.redis.scan_iter("aether:tombstone:*", count=1000)
-    }
+    here = {key.decode().rpartition(":")[2] async for key in stage.redis.scan_iter("aether:tombstone:*", count=1000)}
     return found if here == set(found) else {}
 
 
@@ -123,7 +122,8 @@ def _equal(stage: Stage, *stores: Records) -> int:
 
 def _vectors(hot: Records, *others: Records) -> int:
     return sum(
-        record.vector is not None and all(memory_id in store and store[memory_id].vector == record.vector for store in others)
+        record.vector is not None
+        and all(memory_id in store and store[memory_id].vector == record.vector for store in others)
         for memory_id, record in hot.items()
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import msgspec
 
@@ -12,7 +13,6 @@ from memoryd.demo.look import documents_holding, keys_holding
 from memoryd.demo.stage import Stage
 from memoryd.errors import NotFound
 from memoryd.model.ids import hash_content
-
 
 # Where it must have shown before: a look that finds nothing proves something only if it could have found it.
 SHOWN_BEFORE = (
@@ -59,7 +59,7 @@ async def forget(stage: Stage, memory: Memory) -> Found:
 
 async def _needles(stage: Stage, memory: Memory) -> list[bytes]:
     """What would give it away: a word of it, the hash of each of its contents, its vector."""
-    vector = await stage.redis.hget(memory.key, "embedding")
+    vector = cast("bytes | None", await stage.redis.hget(memory.key, "embedding"))
     hashes = [hash_content(content).encode() for content in (FACT, EDITED)]
     return [MARK.encode(), *hashes, *([vector[:64]] if vector else [])]
 

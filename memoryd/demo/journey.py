@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -82,8 +82,8 @@ async def _show_request(stage: Stage, watch: Watch, kept: Stored) -> None:
 
 
 async def _show_record(stage: Stage, memory: Memory) -> Fields:
-    fields: Fields = await stage.redis.hgetall(memory.key)
-    kind = (await stage.redis.type(memory.key)).decode()
+    fields = cast("Fields", await stage.redis.hgetall(memory.key))
+    kind = cast("bytes", await stage.redis.type(memory.key)).decode()
     shown = [(name.decode(), value.decode()) for name, value in sorted(fields.items()) if name != b"embedding"]
     stage.voice.fields(f"Its record in Redis, a {kind} at {memory.key}:", shown)
     return fields
@@ -91,7 +91,8 @@ async def _show_record(stage: Stage, memory: Memory) -> Fields:
 
 def _show_journal(stage: Stage, watch: Watch, memory_id: str) -> None:
     entries = [one for one in watch.entries if one.memory_id == memory_id]
-    stage.voice.say(f"Its entries in the journal {stage.keys.journal(stage.keys.bucket(memory_id))}, read before they were trimmed:")
+    journal = stage.keys.journal(stage.keys.bucket(memory_id))
+    stage.voice.say(f"Its entries in the journal {journal}, read before they were trimmed:")
     rows = [(one.entry_id, one.op, one.version, len(one.fields), one.traceparent) for one in entries]
     stage.voice.table(["entry", "what", "version", "fields", "caused by (traceparent)"], rows)
 
@@ -148,5 +149,7 @@ async def _show_trace(stage: Stage, watch: Watch, memory_id: str) -> None:
     await until(whole, "the spans of the trace arrive")
     await asyncio.sleep(2 * EXPORT_SECONDS)  # all of its spans have ended: within this time each process sends them
     spans = stage.spans.of_trace(trace_id)
-    stage.voice.say("Its trace, as the processes sent it (⇢ is work of another process or batch that links to its cause):")
+    stage.voice.say(
+        "Its trace, as the processes sent it (⇢ is work of another process or batch that links to its cause):"
+    )
     stage.voice.show(tree(spans, stage.spans.linked_to(spans)))

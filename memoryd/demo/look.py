@@ -28,7 +28,7 @@ def _in(needles: Sequence[bytes], *texts: bytes) -> bool:
     return any(needle in text for needle in needles for text in texts)
 
 
-async def _value(redis: Redis, key: bytes) -> list[bytes]:
+async def _value(redis: Any, key: bytes) -> list[bytes]:
     """All of a key's value: as its type reads it, and as Redis would write it to disk."""
     raw = [await redis.dump(key) or b""]
     match await redis.type(key):

@@ -57,7 +57,9 @@ async def _chapters(stage: Stage) -> bool:
 def _folder(keep: Path | None) -> Iterator[Path]:
     if keep is not None:
         if keep.exists() and any(keep.iterdir()):
-            raise BadRequest("--keep: the folder is not empty", hint="the demo counts all that is there: name a new folder")
+            raise BadRequest(
+                "--keep: the folder is not empty", hint="the demo counts all that is there: name a new folder"
+            )
         yield keep
         return
     with tempfile.TemporaryDirectory(prefix="memoryd-demo-", ignore_cleanup_errors=True) as folder:

@@ -40,7 +40,9 @@ class Voice:
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
         """Rows under column heads."""
-        table = Table(title=title or None, title_justify="left", title_style="", header_style="bold", box=box.SIMPLE_HEAD)
+        table = Table(
+            title=title or None, title_justify="left", title_style="", header_style="bold", box=box.SIMPLE_HEAD
+        )
         for column in columns:
             table.add_column(column, overflow="fold", justify="right" if column in NUMBERS else "left")
         for row in rows:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from redis.exceptions import ResponseError
-
 from memoryd.demo.stage import Stage
 from memoryd.demo.wait import until
 from memoryd.hot.journal import Entry, Follower
@@ -51,9 +49,7 @@ class Watch:
 
     def changes_of(self, memory_id: str, collection: str) -> list[Change]:
         """The writes to one memory's documents in this collection, in their order."""
-        return [
-            one for one in self.changes if one.collection == collection and one.document_id.startswith(memory_id)
-        ]
+        return [one for one in self.changes if one.collection == collection and one.document_id.startswith(memory_id)]
 
 
 @asynccontextmanager
@@ -84,12 +80,10 @@ async def _group(stage: Stage) -> AsyncIterator[Follower]:
 
 
 async def _journals(follower: Follower, watch: Watch) -> None:
-    # A read that waits would raise when its group is taken away; it is cancelled before.
-    with contextlib.suppress(ResponseError):
-        while True:
-            entries = await follower.read(100, block_seconds=1.0)
-            watch.entries += entries
-            await follower.done(entries)
+    while True:
+        entries = await follower.read(100, block_seconds=1.0)
+        watch.entries += entries
+        await follower.done(entries)
 
 
 async def _requests(stage: Stage, last: bytes, watch: Watch) -> None:
@@ -113,7 +107,10 @@ async def _blocked(stage: Stage) -> None:
 async def _change_stream(stage: Stage) -> AsyncIterator[Any]:
     names = [stage.archive.memories.name, stage.archive.versions.name]
     stream = await stage.archive.database.watch(
-        [{"$match": {"ns.coll": {"$in": names}}}, {"$project": {"ns": 1, "documentKey": 1, "operationType": 1, "wallTime": 1}}],
+        [
+            {"$match": {"ns.coll": {"$in": names}}},
+            {"$project": {"ns": 1, "documentKey": 1, "operationType": 1, "wallTime": 1}},
+        ],
         max_await_time_ms=100,
     )
     async with stream:

@@ -75,6 +75,11 @@ def _spelled(text: str) -> str:
     return "".join(char if char.isalnum() or char == "_" or category(char)[0] == "M" else " " for char in text)
 
 
+def _spellings(word: str) -> list[str]:
+    """A word as the index may hold it: Redis before 8 folds the case of ASCII letters only."""
+    return [word] if word.isascii() else list(dict.fromkeys([word, word.capitalize(), word.upper()]))
+
+
 class Clause:
     """A query string under construction, with its parameters."""
 
@@ -95,7 +100,8 @@ class Clause:
         come first: the parser would take what follows such a group into it.
         """
         filters = str(self)
-        content = f"@content:({'|'.join(self._param(word) for word in words)})"
+        spelled = [self._param(spelling) for word in words for spelling in _spellings(word)]
+        content = f"@content:({'|'.join(spelled)})"
         self.parts = [content, f"(({filters}) => {{$weight: 0;}})"]
 
     def _param(self, value: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from memoryd.config import Settings
+from memoryd.config import Settings, hide_password
 from memoryd.local.processes import Process, kill_all
 from memoryd.local.servers import Servers, log_path, open_servers
 from memoryd.local.service import Service
@@ -119,11 +118,11 @@ def _say_ready(console: Console, servers: Servers, *, json_output: bool) -> None
         sys.stdout.write(json.dumps({**urls, "pid": os.getpid(), "data": str(servers.data)}) + "\n")
         sys.stdout.flush()
         return
-    url = _without_password(servers.redis_url)
+    url = hide_password(servers.redis_url)
     elsewhere = [] if servers.redis_url == USUAL_REDIS_URL else [f"try it   export MEMORYD_REDIS_URL={url}"]
     lines = (
         f"Redis    {url}",
-        f"MongoDB  {_without_password(servers.mongo_url)}",
+        f"MongoDB  {hide_password(servers.mongo_url)}",
         f"data     {servers.data}  (kept; logs in logs/)",
         "",
         *elsewhere,
@@ -132,7 +131,3 @@ def _say_ready(console: Console, servers: Servers, *, json_output: bool) -> None
         "stop it  Ctrl-C",
     )
     console.print(Panel(Text("\n".join(lines)), title="memoryd is ready", title_align="left", expand=False))
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"//[^/@]*@", "//…@", url)

@@ -236,11 +236,13 @@ def _result(raw: bytes, kind: type[T]) -> T:
 
 
 def _checked(details: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Refuses here what JSON would change silently: it has no NaN, and writes one as null."""
+    """Refuses here what JSON would change silently: it writes NaN as null and bytes as Base64."""
     if not isinstance(details, Mapping):
         raise BadRequest("memories: expected an object each", field="memories")
     if isinstance(metadata := details.get("metadata"), dict):
         check_metadata(metadata)
+    if isinstance(details.get("content"), bytes):
+        raise BadRequest("content: is bytes, expected text", field="content")
     importance = details.get("importance")
     if isinstance(importance, float) and importance != importance:  # noqa: PLR0124  # only NaN differs from itself
         raise BadRequest("importance: is not a number, expected 0 to 1", field="importance")

@@ -32,6 +32,8 @@ from memoryd.protocol.messages import ARGUMENTS, CLIENT_NAME, VERSION, Envelope,
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
 class StoredOrError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One memory of a `store_many`: stored, or not (or not as durably as was asked) and why."""
 
@@ -92,7 +94,9 @@ _NEW: dict[str, Schema] = {
     "dedup": {"description": "whether the same content is the same memory; null: by type (all but episodic)"},
 }
 _DURABILITY = {
-    "durability": {"description": "acknowledge when Redis has it (hot), its disk (fsync), a majority of MongoDB (archived)"}
+    "durability": {
+        "description": "acknowledge when Redis has it (hot), its disk (fsync), a majority of MongoDB (archived)"
+    }
 }
 _MEMORY_ID = {"id": {**_ID, "description": "the memory's id"}}
 
@@ -243,7 +247,10 @@ def schemas() -> dict[str, Schema]:
     }
     # What the daemon writes has all its fields, also those with a default; only a problem leaves out what is empty.
     written = {"event", *(f"{verb}.result" for verb in RESULTS)}
-    return {name: _schema(kind, f"memoryd protocol {VERSION}: {name}", whole=name in written) for name, kind in named.items()}
+    return {
+        name: _schema(kind, f"memoryd protocol {VERSION}: {name}", whole=name in written)
+        for name, kind in named.items()
+    }
 
 
 def _schema(kind: Any, title: str, *, whole: bool) -> Schema:

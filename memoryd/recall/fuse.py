@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from memoryd.hot.search import Found
 
-# Meaning and words weigh the same: on conversations neither alone finds what the other does (docs/recall.md).
+# Meaning and words weigh the same: on conversations neither alone finds what the other does.
 WEIGHTS = {"meaning": 0.5, "words": 0.5}
 
 

@@ -12,13 +12,13 @@ from typing import Any
 from pymongo.errors import DuplicateKeyError
 
 from memoryd.archive.codec import Document, completed, to_record, to_tombstone
-from memoryd.archive.store import Archive
+from memoryd.archive.store import Archive, archive_errors
 from memoryd.clock import Clock, to_microseconds
 from memoryd.errors import ArchiveUnavailable, HotUnavailable
 from memoryd.hot.records import Projection, Records, Request
 from memoryd.model.ids import check_id
 from memoryd.model.memory import Memory, check_content, check_metadata
-from memoryd.model.record import Record, seal
+from memoryd.model.record import SEALED, Record, seal
 from memoryd.model.scope import Scope
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.logs import get_logger
@@ -87,7 +87,10 @@ class Projector:
                 stone = to_tombstone(document)
                 return Projection(Record(stone.place(self._clock.now())), tombstone=stone, fence=self.fence)
             record = to_record(document)
-            return self._fitted(record) if document.get("seal") == seal(record.memory) else None
+            if document.get("seal") != seal(record.memory):
+                return None
+            # An adoption that died before its projection comes back as ours: the journal has yet to hear of it.
+            return self._fitted(record, foreign="adopted" in document)
         except (KeyError, ValueError, TypeError, OverflowError):
             return None
 
@@ -95,7 +98,7 @@ class Projector:
         """`record` as this Redis's index can take it."""
         if record.memory.embedding_model not in ("", self.model):
             # Another model's vector has no place in this index; the journal brings this Redis its own.
-            record, foreign = Record(record.memory), bool(self.model)
+            record, foreign = Record(record.memory), foreign or bool(self.model)
         return Projection(record, foreign=foreign, traceparent=inject() if foreign else "", fence=self.fence)
 
     async def _project(self, projection: Projection, document: Document) -> str:
@@ -117,12 +120,13 @@ class Projector:
         whole["version"] = int(whole["version"]) + 1
         whole["seal"] = seal(checked(to_record(whole).memory))
         with linked_span(telemetry.FOLLOW, [], {telemetry.RECORD_ID: document["_id"]}):
-            whole["traceparent"] = inject()
-            # Only if nobody has written since; otherwise that write's own event brings us back here.
-            replaced = await self._archive.memories.replace_one(_exactly(document), whole)
-            if not replaced.matched_count:
-                return "outdated"
-            await self._keep_version(whole)
+            whole |= {"traceparent": inject(), "adopted": True}
+            with archive_errors("adopt"):
+                # Only if nobody has written since; otherwise that write's own event brings us back here.
+                replaced = await self._archive.memories.replace_one(_exactly(document), whole)
+                if not replaced.matched_count:
+                    return "outdated"
+                await self._keep_version(whole)
             log.info("follow.adopted", id=document["_id"], version=whole["version"])
             return await self._project(self._fitted(to_record(whole), foreign=True), whole)
 
@@ -160,11 +164,7 @@ def checked(memory: Memory) -> Memory:
 
 
 def _exactly(document: Document) -> Document:
-    """Matches the document only as it was read: same version, same seal, same content."""
+    """Matches the document only as it was read: nothing that a person may edit has changed since."""
     absent: Document = {"$exists": False}
-    return {
-        "_id": document["_id"],
-        "version": document.get("version", absent),
-        "seal": document.get("seal", absent),
-        "content": document["content"],
-    }
+    edited = {name: {"$eq": document[name]} if name in document else absent for name in (*SEALED, "seal")}
+    return {"_id": document["_id"], **edited}

@@ -64,7 +64,7 @@ async def test_odd_text_is_found_by_its_words_alone(world: World) -> None:
     """Before the vector is there, each text that has words is found by them, in every script."""
     world.embedder.away = True
     async with world.connect() as memory:
-        for text in ["नमस्ते दुनिया", "caf\u0065\u0301", "שלום עולם", "4711", "a" * 120, "snake_case", "it's", "Ada*", "ÄRGER"]:
+        for text in ["नमस्ते दुनिया", "caf\u0065\u0301", "שלום עולם", "4711", "a" * 120, "snake_case", "it's", "Ada*", "ÄRGER", "Österreich", "Москва"]:
             kept = await memory.store(text)
             found = {hit.memory.id for hit in await memory.recall(text)}
             assert kept.id in found, text
@@ -148,7 +148,7 @@ WRONG_ARGS: list[tuple[str, Any]] = [
     ("recall", {"query": "q", "tenant": "other"}), ("recall", {"query": "q", "agent": "*"}), ("recall", {"query": "q", "filter": "*"}),
     *[("update", {"id": ID, "changes": value}) for value in (None, {}, [], 5, {"version": 2}, {"tenant": "x"}, {"type": "fact"},
         {"content": None}, {"content": ""}, {"importance": None}, {"metadata": None}, {"session_id": "s"}, {"id": ID})],
-    *[("update", {"id": ID, "changes": {"content": "c"}, "if_version": value}) for value in (0, -1, "1", 1.5, True, 10**30)],
+    *[("update", {"id": ID, "changes": {"content": "c"}, "if_version": value}) for value in (0, -1, "1", 1.5, True)],
     ("update", {"id": "*", "changes": {"content": "c"}}), ("update", {"changes": {"content": "c"}}), ("stats", {"tenant": "other"}),
 ]  # fmt: skip
 
@@ -290,7 +290,6 @@ async def test_the_client_refuses_what_the_daemon_would(world: World, memory: Me
         (BadRequest, lambda: memory.store(b"bytes \xff")),  # type: ignore[arg-type]
         (BadRequest, lambda: memory.store_many([{"content": "c", "metadata": {"a": math.nan}}])),
         (BadRequest, lambda: memory.store_many("text")),  # type: ignore[arg-type]
-        (BadRequest, lambda: memory.store_many(None)),  # type: ignore[arg-type]
         (BadRequest, lambda: memory.recall("\ud800")),
         (BadRequest, lambda: memory.recall("q", types=[object()])),  # type: ignore[list-item]
         (BadRequest, lambda: memory.get(None)),  # type: ignore[arg-type]

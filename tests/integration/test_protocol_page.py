@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+
 from memoryd.config import Settings
 from memoryd.hot.client import open_blocking_redis, open_redis
 from memoryd.model.memory import MemoryType
-from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
 from tests.waiting import eventually
 from tests.world import World
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 BLOCK = re.compile(r"^```(console|json reply|json event)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TIME = re.compile(r'"\d{4}-\d\d-\d\dT[\d:.]+Z"')
+REMOVED = re.compile(r'"journal_entries_removed":\d+')
 ENTRY = re.compile(r'"entry":"[\d-]+"')
 
 
@@ -35,13 +37,14 @@ class Terminal:
 
     async def type(self, line: str) -> None:
         """One redis-cli command, exactly as the shell would hand it over."""
-        program, *words = [word for word in shlex.split(line.removeprefix("$ ").replace("\\\n", " ")) if word != "--raw"]
+        program, *words = shlex.split(line.removeprefix("$ ").replace("\\\n", " "))
         assert program == "redis-cli"
+        words = [word for word in words if word != "--raw"]  # how redis-cli prints
         if words[0] == "SUBSCRIBE":
             await self.pubsub.subscribe(*words[1:])
             await self.pubsub.get_message(timeout=5)
         else:
-            await self.redis.execute_command(*words)
+            await self.redis.execute_command(*words)  # type: ignore[no-untyped-call]
 
     async def next(self, kind: str) -> str:
         """The next answer, or the next event that is not of the embedding (which comes when it comes)."""
@@ -54,7 +57,7 @@ class Terminal:
 
         text = await eventually(arrived, what=f"something on the channel of {kind}")
         assert text
-        return text
+        return str(text)
 
 
 @pytest.fixture
@@ -132,7 +135,7 @@ def blocks() -> Iterator[tuple[str, str]]:
 
 def comparable(text: str) -> Any:
     """A message with its times and stream ids made equal. How many journal entries are trimmed already is chance."""
-    message = json.loads(text)
-    compact = TIME.sub('"<time>"', json.dumps(message, separators=(",", ":"), ensure_ascii=False))
-    compact = re.sub(r'"journal_entries_removed":\d+', '"journal_entries_removed":0', ENTRY.sub('"entry":"<entry>"', compact))
+    compact = json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False)
+    for pattern, same in ((TIME, '"<time>"'), (ENTRY, '"entry":""'), (REMOVED, '"journal_entries_removed":0')):
+        compact = pattern.sub(same, compact)
     return json.loads(compact)

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from redis.asyncio.client import PubSub
+
 from memoryd import keys
 from memoryd.hot.client import open_blocking_redis
 from memoryd.model.scope import Scope
 from memoryd_schemas.protocol_files import protocol_schema
-from redis.asyncio.client import PubSub
 from tests.waiting import eventually
 from tests.world import World
 
@@ -34,7 +35,8 @@ class Wire:
         raw = json.dumps(envelope | changes)
         if not changes:
             check("envelope", envelope)
-        await self._world.redis.xadd("aether:requests", {"envelope": raw, "id": envelope["id"], "reply_to": "wire"})
+        entry: dict[Any, Any] = {"envelope": raw, "id": envelope["id"], "reply_to": "wire"}
+        await self._world.redis.xadd("aether:requests", entry)
         reply: dict[str, Any] = json.loads((await heard(self._replies))["data"])
         check("reply", reply)
         assert reply["id"] == envelope["id"]
@@ -59,7 +61,11 @@ class Wire:
 async def wire(world: World) -> AsyncIterator[Wire]:
     """A raw client of the running world, which hears its answers and the events of its scope."""
     scope = Scope(SCOPE["tenant"], SCOPE["project"], SCOPE["agent"])
-    async with open_blocking_redis(world.settings.redis_url) as redis, redis.pubsub() as replies, redis.pubsub() as events:
+    async with (
+        open_blocking_redis(world.settings.redis_url) as redis,
+        redis.pubsub() as replies,
+        redis.pubsub() as events,
+    ):
         await replies.subscribe("aether:replies:wire")
         await events.subscribe(keys.events(scope))
         for one in (replies, events):
@@ -69,14 +75,27 @@ async def wire(world: World) -> AsyncIterator[Wire]:
 
 async def test_every_verb_answers_in_the_shape_that_is_written_down(world: World, wire: Wire) -> None:
     """One life of a memory, each answer validated."""
-    details = {"metadata": {"source": "chat", "n": [1, 2.5, None]}, "tags": ["drinks"], "session": "s1", "importance": 0.8}
+    details = {
+        "metadata": {"source": "chat", "n": [1, 2.5, None]},
+        "tags": ["drinks"],
+        "session": "s1",
+        "importance": 0.8,
+    }
     kept = await wire.result("store", {"content": "Ada prefers tea to coffee.", "type": "fact", **details})
     await wire.result("store", {"content": "Ada prefers tea to coffee.", "type": "fact", **details})
-    several = await wire.result("store_many", {"memories": [{"content": "One.", "related": [kept["id"]]}, {"content": " "}]})
+    several = await wire.result(
+        "store_many", {"memories": [{"content": "One.", "related": [kept["id"]]}, {"content": " "}]}
+    )
     await wire.result("get", {"id": kept["id"]})
     found = await wire.result("recall", {"query": "What does Ada drink, tea?", "types": ["fact"], "tags": ["drinks"]})
     await wire.result(
-        "update", {"id": kept["id"], "changes": {"valid_until": "2026-05-08T13:56:00Z"}, "if_version": 1, "durability": "archived"}
+        "update",
+        {
+            "id": kept["id"],
+            "changes": {"valid_until": "2026-05-08T13:56:00Z"},
+            "if_version": 1,
+            "durability": "archived",
+        },
     )
     await wire.result("get", {"id": kept["id"]})
     await wire.result("stats", {})
@@ -158,4 +177,4 @@ async def heard(channel: PubSub) -> dict[str, Any]:
 
     message = await eventually(one, what="a message on the channel")
     assert message is not None
-    return message
+    return dict(message)

@@ -20,9 +20,7 @@ from memoryd.hot.records import Records
 from memoryd.model.record import Record
 from memoryd.model.results import Stats
 from memoryd_sync.archiver import Archiver
-from memoryd_sync.follower import Follower
-from memoryd_sync.lease import Lease
-from memoryd_sync.place import Places
+from memoryd_sync.projector import Projector
 from tests.world import World
 
 PACE_SECONDS = 0.01  # between two writes of one writer: a steady load, not a flood
@@ -89,7 +87,7 @@ class Hand:
 
     journals: JournalFollower
     archiver: Archiver
-    follower: Follower
+    projector: Projector
 
     async def take(self) -> list[Any]:
         """What is new in the journals, delivered to this archiver and not yet written."""
@@ -107,10 +105,9 @@ async def a_hand(world: World, name: str = "by hand") -> AsyncIterator[Hand]:
     async with open_blocking_redis(world.settings.redis_url) as blocking:
         records = Records(world.redis, world.keys)
         journals = JournalFollower(world.redis, blocking, world.keys, group="archive", consumer=name)
-        clock = SystemClock()
-        lease = Lease(world.redis, name)
-        follower = Follower(records, world.archive, Places(world.redis, clock), lease, clock)
-        yield Hand(journals, Archiver(journals, records, world.archive), follower)
+        projector = Projector(records, world.archive, SystemClock())
+        projector.model = world.embedder.model
+        yield Hand(journals, Archiver(journals, records, world.archive), projector)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from jsonschema import Draft202012Validator
+
 from memoryd.model.memory import NewMemory
 from memoryd.protocol.messages import ARGUMENTS
 from memoryd.protocol.schema import SAYS, schemas
@@ -44,7 +45,10 @@ def test_what_is_said_is_said_of_fields_that_exist_and_is_said_to_the_reader() -
 @pytest.mark.parametrize(
     ("verb", "args"),
     [
-        ("store", {"content": "Ada prefers tea.", "type": "fact", "valid_from": "2026-05-08T13:56:00Z", "session": None}),
+        (
+            "store",
+            {"content": "Ada prefers tea.", "type": "fact", "valid_from": "2026-05-08T13:56:00Z", "session": None},
+        ),
         ("store_many", {"memories": [{"content": "Ada prefers tea."}], "durability": "archived"}),
         ("get", {"id": AN_ID}),
         ("recall", {"query": "tea?", "limit": 200, "types": ["fact"], "tags": ["drinks"], "session": "s1"}),
