@@ -9,11 +9,9 @@ from typing import Annotated, TextIO
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from memoryd.cli import options, output
-from memoryd.errors import ArchiveUnavailable
+from memoryd.errors import ArchiveUnavailable, BadRequest
 from memoryd.model.scope import Scope
 
 WAIT_SECONDS = 30.0  # the archiver is milliseconds behind; more means that it does not run
@@ -36,12 +34,22 @@ def export(
     if file is None:
         count = output.run(_export(scope, url, sys.stdout))
     else:
-        # Aside first: an export that is cut off leaves no half file under the name.
-        part = file.with_name(file.name + ".part")
+        count = _to_file(scope, url, file)
+    typer.echo(f"{count} memories", err=True)
+
+
+def _to_file(scope: Scope, url: str, file: Path) -> int:
+    """Aside first: an export that is cut off leaves no half file under the name."""
+    part = file.with_name(file.name + ".part")
+    try:
         with part.open("w", encoding="utf-8") as target:
             count = output.run(_export(scope, url, target))
         part.replace(file)
-    typer.echo(f"{count} memories", err=True)
+    except OSError as error:
+        output.fail(BadRequest(f"{file}: cannot be written: {error.strerror}"))
+    finally:
+        part.unlink(missing_ok=True)
+    return count
 
 
 async def _export(scope: Scope, url: str, target: TextIO) -> int:
@@ -53,7 +61,7 @@ async def _export(scope: Scope, url: str, target: TextIO) -> int:
     await _archived(scope, url)
     count = 0
     async with open_mongo(settings.mongo_url) as mongo:
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        with output.progress() as progress:
             bar = progress.add_task("exporting", total=None)
             async for memory in Archive(mongo[settings.mongo_database]).export(scope.check()):
                 target.write(export_line(msgspec.to_builtins(memory)))

@@ -23,7 +23,7 @@ def forget(
 ) -> None:
     """Remove a memory for good: the record, its vector, its versions, its journal entries. Prints the receipt."""
     if not yes:
-        typer.confirm(f"Forget {id} with all its versions, in Redis and in MongoDB?", abort=True, err=True)
+        output.confirm(f"Forget {id} with all its versions, in Redis and in MongoDB?")
 
     async def work() -> None:
         from memoryd import connect

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from memoryd.cli import options, output
 from memoryd.errors import MemorydError
@@ -84,9 +82,9 @@ class Scoping:
 
 async def _import(file: Path, format: str, conversation: str | None, again: bool, url: str, scoping: Scoping) -> Report:
     report = Report()
-    # Requests are named after the file, so that repeating an import that was cut off stores nothing twice.
-    run = secrets.token_hex(8) if again else _digest(file)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    # Requests are named after the import, so that repeating one that was cut off stores nothing twice.
+    run = secrets.token_hex(8) if again else _digest(file, format, conversation, scoping)
+    with output.progress() as progress:
         bar = progress.add_task("storing", total=None)
         for number, (names, items) in enumerate(_batches(file, format, conversation, scoping, report)):
             await _store(url, scoping.tenant, names, items, f"import-{run}-{number}", report)
@@ -133,6 +131,8 @@ def _batches(
         yield names, batch
 
 
-def _digest(file: Path) -> str:
+def _digest(file: Path, *options: object) -> str:
     with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()[:16]
+        digest = hashlib.file_digest(content, "sha256")
+    digest.update(repr(options).encode())
+    return digest.hexdigest()[:16]

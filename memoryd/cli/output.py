@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -76,6 +77,20 @@ def exit_code(error: MemorydError) -> int:
         case BadRequest():
             return USAGE
     return FAILED
+
+
+def confirm(question: str) -> None:
+    """Asks on stderr, and ends the command unless the answer is yes. (`typer.confirm` writes to stdout as well.)"""
+    typer.echo(f"{question} [y/N]: ", nl=False, err=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        typer.echo("nothing was changed", err=True)
+        raise typer.Exit(FAILED)
+
+
+def progress() -> Progress:
+    """Bars on stderr while work goes on; none where nobody watches."""
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
 def print_json(value: Any) -> None:

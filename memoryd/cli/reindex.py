@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from memoryd.cli import options, output
 from memoryd.errors import ConfigError
@@ -21,7 +19,7 @@ def reindex(
     Stop every daemon first. Memories are found by their words meanwhile; the daemon that starts next embeds them.
     """
     if not yes:
-        typer.confirm("Drop the vectors of all other models and embed every memory anew?", abort=True, err=True)
+        output.confirm("Drop the vectors of all other models and embed every memory anew?")
     count = output.run(_reindex())
     if json:
         output.print_json({"pending": count})
@@ -41,7 +39,7 @@ async def _reindex() -> int:
         raise ConfigError(
             "MEMORYD_EMBEDDER is none", hint="set MEMORYD_EMBEDDER and MEMORYD_MODEL to the model to change to"
         )
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with output.progress() as progress:
         bar = progress.add_task("reindexing", total=None)
         async with open_redis(settings.redis_url) as redis:
             return await make_pending(redis, settings, embedder, progress=lambda count: progress.advance(bar, count))

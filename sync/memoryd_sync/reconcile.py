@@ -240,7 +240,7 @@ def _place(document: Document) -> Place:
 
 def _to_hot(row: Sequence[bytes | None]) -> _Hot:
     fields = {name.encode(): raw for name, raw in zip(MEMORY_FIELDS, row, strict=False) if raw is not None}
-    return _Hot(to_memory(fields), has_vector=row[-1] is None)
+    return _Hot(to_memory(fields), has_vector=row[-1] != b"1")
 
 
 def _difference(one: _Hot, own_seal: str, document: Document | None, history: set[str]) -> Kind | None:

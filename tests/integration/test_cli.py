@@ -151,7 +151,6 @@ async def test_a_memorys_text_cannot_write_the_screen(memoryd: Commands) -> None
         assert "\\x1b]0;owned\\x07\\x1b[2J\\x0d\\x08\\x9b31m" in out
         assert [sequence for sequence in ("\x1b]0;", "\x1b[2J", "\x07", "\r", "\b", "\x9b") if sequence in out] == []
     assert (await memoryd("get", kept["id"], "--json")).json["content"] == hostile
-    assert "[red]\\x1b[2J" in (await memoryd("get", "[red]\x1b[2J", exits=2)).err
 
 
 # --- help -----------------------------------------------------------------------------------------------------------
@@ -272,7 +271,7 @@ async def test_the_three_formats_are_imported(memoryd: Commands, world: World, t
     assert await contents(world) == [("chat", "hello"), ("chat", "good day")]
     assert await contents(world, project="conv-1") == [("session_1", "Ann: Hey Bo!"), ("session_1", "Bo: Hey!")]
     async with world.connect(project="conv-1", agent="") as memory:
-        [hit] = await memory.recall("Hey Bo", limit=1)
+        [hit] = await memory.recall("Ann: Hey Bo!", limit=1)
     assert hit.memory.valid_from.isoformat() == "2023-05-08T13:56:00+00:00"
 
 

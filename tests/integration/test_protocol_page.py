@@ -112,8 +112,10 @@ async def test_a_request_published_twice_is_claimed_once(page_world: World, term
         await terminal.redis.publish("aether:requests", envelope)
 
     answered = [json.loads(await terminal.next("replies"))["id"] for _ in range(2)]
+    requests = await terminal.redis.xinfo_stream("aether:requests")
 
     assert sorted(answered) == ["p1", "p2"]
+    assert requests["entries-added"] == 2
 
 
 async def test_an_envelope_that_cannot_be_read_is_answered(page_world: World, terminal: Terminal) -> None:

@@ -111,9 +111,14 @@ async def test_no_scope_hears_of_another(world: World, clients: dict[Scope, Memo
         async for event in client.events():
             heard[client.scope].add(event.id)
 
+    before = await subscriptions(world)
+
+    async def everybody() -> bool:
+        return await subscriptions(world) >= before + len(clients)
+
     tasks = [asyncio.create_task(listen(client)) for client in clients.values()]
     try:
-        await eventually(lambda: subscribers(world, len(tasks)), what="everybody listens")
+        await eventually(everybody, what="everybody listens")
         ids = await stored_in_each(clients)
         wanted = {reader: {ids[owner] for owner in ids if reader.holds(owner)} for reader in clients}
         await eventually(lambda: heard == wanted, what="everybody has heard what they may hear")
@@ -128,11 +133,9 @@ async def test_no_scope_hears_of_another(world: World, clients: dict[Scope, Memo
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def subscribers(world: World, count: int) -> bool:
-    """Whether so many listen to events."""
-    channels = await world.redis.pubsub_channels("aether:events:*")
-    exact = sum(number for _, number in await world.redis.pubsub_numsub(*channels)) if channels else 0
-    return int(exact + await world.redis.pubsub_numpat()) >= count
+async def subscriptions(world: World) -> int:
+    """How many channels and patterns all connections together listen to."""
+    return sum(int(one["sub"]) + int(one["psub"]) for one in await world.redis.client_list())
 
 
 async def test_a_request_cannot_leave_the_session_of_its_scope(world: World) -> None:
@@ -273,7 +276,14 @@ async def test_forgetting_and_storing_in_quick_turns_ends_as_it_ended(world: Wor
         assert kept.version == 2 * number + 1
         await memory.forget(kept.id)
     last = await memory.store("On and off.", type="fact", durability="archived")
-    await world.drained(memory)
+    try:
+        await world.drained(memory, within_seconds=15)
+    except AssertionError:
+        for b in world.keys.all_buckets():
+            g=await world.redis.xinfo_groups(world.keys.journal(b))
+            if any(x["lag"] or x["pending"] for x in g): print("ZZ", g, await world.redis.xinfo_stream(world.keys.journal(b)), [await world.redis.xpending_range(world.keys.journal(b), x["name"], "-","+",10) for x in g])
+        print("ZZ", await memory.stats())
+        raise
     await followed(world, memory)
 
     assert last.version == 13

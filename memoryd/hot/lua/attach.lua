@@ -4,13 +4,12 @@
 -- Returns the journal entry's id, or false when the memory is gone, changed, or has its vector already.
 -- Atomic because an update between the check and the write would get the vector of its old words.
 local record = redis.call('HMGET', KEYS[1], 'content_hash', 'pending', 'id', 'version', 'agent_id', 'memory_type',
-  'session_id', 'tenant', 'project')
+  'session_id', 'tenant', 'project', 'entries')
 if record[1] ~= ARGV[1] or record[2] ~= '1' then return false end
-redis.call('HSET', KEYS[1], 'embedding', ARGV[3], 'embedding_model', ARGV[2])
-redis.call('HDEL', KEYS[1], 'pending')
 local entry = redis.call('XADD', KEYS[2], '*', 'op', 'embedded', 'traceparent', ARGV[5], 'id', record[3],
   'tenant', record[8], 'project', record[9], 'memory_type', record[6], 'version', record[4], 'content_hash', ARGV[1], 'embedding_model', ARGV[2], 'embedding', ARGV[3])
-remember_entry(KEYS[1], KEYS[2], entry)
+redis.call('HSET', KEYS[1], 'embedding', ARGV[3], 'embedding_model', ARGV[2], 'pending', '0',
+  'entries', entries_with(record[10], KEYS[2], entry))
 notify(ARGV[4], 'embedded', { id = record[3], agent_id = record[5], memory_type = record[6], session_id = record[7] },
   record[4], entry)
 return entry

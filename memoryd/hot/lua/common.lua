@@ -7,10 +7,11 @@ local function read_record(key)
   return record
 end
 
--- Lists the journal entries that carry this memory's text, so that a forget can remove them. Entries that were
--- trimmed meanwhile are dropped from the list once it grows.
-local function remember_entry(key, journal, entry)
-  local known = redis.call('HGET', key, 'entries')
+-- The list of journal entries that carry this memory's text, one longer, so that a forget can remove them all. Entries
+-- that were trimmed meanwhile are dropped from it once it grows.
+-- Whoever writes a record writes this with it, in one HSET: each write to a hash is indexed anew, and what the index
+-- holds of the former ones distorts its statistics until it is cleaned.
+local function entries_with(known, journal, entry)
   local kept = {}
   for id in string.gmatch(known or '', '[^,]+') do kept[#kept + 1] = id end
   if #kept >= 8 then
@@ -21,10 +22,9 @@ local function remember_entry(key, journal, entry)
     kept = present
   end
   kept[#kept + 1] = entry
-  redis.call('HSET', key, 'entries', table.concat(kept, ','))
+  return table.concat(kept, ',')
 end
 
--- Returns how many it removed, and the replaced hashes in them: the embedding follower has perhaps not seen them.
 local function forget_entries(journal, entries)
   local removed, replaced = 0, {}
   for id in string.gmatch(entries or '', '[^,]+') do
@@ -38,24 +38,21 @@ local function forget_entries(journal, entries)
   return removed, replaced
 end
 
--- Appends the whole record as it is now, so that one entry is enough to archive this version. `replaced` is the hash of
--- the content that it had before, when that was another: whoever keeps something under it lets go of it.
-local function journal_record(key, journal, op, traceparent, replaced)
-  local flat = redis.call('HGETALL', key)
+-- Appends the whole record, so that one entry is enough to archive this version. `replaced` is the hash of the content
+-- that it had before, when that was another: whoever keeps something under it lets go of it.
+local function journal_record(journal, op, traceparent, record, replaced)
   local entry = { 'op', op, 'traceparent', traceparent }
   if replaced then
     entry[#entry + 1] = 'replaced_hash'
     entry[#entry + 1] = replaced
   end
-  for i = 1, #flat, 2 do
-    if flat[i] ~= 'entries' and flat[i] ~= 'pending' then
-      entry[#entry + 1] = flat[i]
-      entry[#entry + 1] = flat[i + 1]
+  for name, value in pairs(record) do
+    if name ~= 'entries' and name ~= 'pending' then
+      entry[#entry + 1] = name
+      entry[#entry + 1] = value
     end
   end
-  local id = redis.call('XADD', journal, '*', unpack(entry))
-  remember_entry(key, journal, id)
-  return id
+  return redis.call('XADD', journal, '*', unpack(entry))
 end
 
 -- The name behind a tag, as `from_tag` in model/scope.py.

@@ -23,8 +23,7 @@ end
 if version == current then
   local enriched = 'ignored'
   if known[3] == '1' and fields.embedding and fields.content_hash == known[4] then
-    redis.call('HSET', KEYS[1], 'embedding', fields.embedding, 'embedding_model', fields.embedding_model)
-    redis.call('HDEL', KEYS[1], 'pending')
+    redis.call('HSET', KEYS[1], 'embedding', fields.embedding, 'embedding_model', fields.embedding_model, 'pending', '0')
     notify(ARGV[5], 'embedded', fields, version, '')
     enriched = 'enriched'
   end
@@ -35,13 +34,16 @@ if version == current then
   return enriched
 end
 
+local entry, entries = '', known[2] or ''
+local replaced = known[4] and known[4] ~= fields.content_hash and known[4] or nil
+if ARGV[4] == '1' then
+  entry = journal_record(KEYS[2], 'updated', ARGV[6], fields, replaced)
+  entries = entries_with(entries, KEYS[2], entry)
+end
 redis.call('DEL', KEYS[1])
-local flat = { 'entries', known[2] or '' }
+local flat = { 'entries', entries }
 for i = 8, #ARGV do flat[#flat + 1] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(flat))
 redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id)
-local entry = ''
-local replaced = known[4] and known[4] ~= fields.content_hash and known[4] or nil
-if ARGV[4] == '1' then entry = journal_record(KEYS[1], KEYS[2], 'updated', ARGV[6], replaced) end
 notify(ARGV[5], current == 0 and 'stored' or 'updated', fields, version, entry)
 return 'applied'

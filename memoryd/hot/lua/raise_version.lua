@@ -3,6 +3,9 @@
 -- ARGV  1 the version that lost  2 the version that the archive holds  3 traceparent
 -- Returns the new journal entry's id, or false when the record has moved on or is gone.
 -- Atomic because an update or a forget in between has decided the matter itself.
-if redis.call('HGET', KEYS[1], 'version') ~= ARGV[1] then return false end
-redis.call('HSET', KEYS[1], 'version', string.format('%d', tonumber(ARGV[2]) + 1))
-return journal_record(KEYS[1], KEYS[2], 'updated', ARGV[3])
+local record = read_record(KEYS[1])
+if record.version ~= ARGV[1] then return false end
+record.version = string.format('%d', tonumber(ARGV[2]) + 1)
+local entry = journal_record(KEYS[2], 'updated', ARGV[3], record)
+redis.call('HSET', KEYS[1], 'version', record.version, 'entries', entries_with(record.entries, KEYS[2], entry))
+return entry

@@ -3,16 +3,17 @@
 -- ARGV  1 traceparent
 -- Returns the number of entries written. The archiver ignores what it holds already.
 -- Atomic because the entry must be the record of one moment.
-local record = redis.call('HMGET', KEYS[1], 'id', 'version', 'content_hash', 'embedding_model', 'tenant', 'project', 'memory_type')
-if record[1] then
-  journal_record(KEYS[1], KEYS[2], 'updated', ARGV[1])
-  local vector = redis.call('HGET', KEYS[1], 'embedding')
-  if not vector then return 1 end
-  local entry = redis.call('XADD', KEYS[2], '*', 'op', 'embedded', 'traceparent', ARGV[1], 'id', record[1],
-    'tenant', record[5], 'project', record[6], 'memory_type', record[7], 'version', record[2],
-    'content_hash', record[3], 'embedding_model', record[4], 'embedding', vector)
-  remember_entry(KEYS[1], KEYS[2], entry)
-  return 2
+local record = read_record(KEYS[1])
+if record.id then
+  local count, entries = 1, entries_with(record.entries, KEYS[2], journal_record(KEYS[2], 'updated', ARGV[1], record))
+  if record.embedding then
+    local entry = redis.call('XADD', KEYS[2], '*', 'op', 'embedded', 'traceparent', ARGV[1], 'id', record.id,
+      'tenant', record.tenant, 'project', record.project, 'memory_type', record.memory_type, 'version', record.version,
+      'content_hash', record.content_hash, 'embedding_model', record.embedding_model, 'embedding', record.embedding)
+    count, entries = 2, entries_with(entries, KEYS[2], entry)
+  end
+  redis.call('HSET', KEYS[1], 'entries', entries)
+  return count
 end
 local tombstone = redis.call('GET', KEYS[3])
 if not tombstone then return 0 end

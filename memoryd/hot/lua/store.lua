@@ -18,8 +18,8 @@ for i = 9, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 local known = redis.call('HMGET', KEYS[1], 'content_hash', 'version')
 if known[1] then
   if not dedups or known[1] ~= fields.content_hash then return { 'occupied' } end
-  local count = redis.call('HINCRBY', KEYS[1], 'access_count', 1)
-  redis.call('HSET', KEYS[1], 'last_accessed', now)
+  local count = string.format('%d', tonumber(redis.call('HGET', KEYS[1], 'access_count')) + 1)
+  redis.call('HSET', KEYS[1], 'access_count', count, 'last_accessed', now)
   local entry = redis.call('XADD', KEYS[2], '*', 'op', 'touched', 'traceparent', traceparent, 'id', fields.id,
     'tenant', fields.tenant, 'project', fields.project, 'memory_type', fields.memory_type, 'version', known[2], 'access_count', count, 'last_accessed', now)
   notify(agents, 'touched', fields, known[2], entry)
@@ -34,9 +34,9 @@ end
 local version = string.format('%d', math.max(floor or 0, tonumber(archived) or 0) + 1)
 if dedups then redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id) end
 fields.version = version
-local flat = { 'version', version }
+local entry = journal_record(KEYS[2], 'stored', traceparent, fields)
+local flat = { 'version', version, 'entries', entry }
 for i = 9, #ARGV do flat[#flat + 1] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(flat))
-local entry = journal_record(KEYS[1], KEYS[2], 'stored', traceparent)
 notify(agents, 'stored', fields, version, entry)
 return finish(KEYS[5], ttl, fingerprint, 'stored', fields.id, version, entry)

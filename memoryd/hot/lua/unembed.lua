@@ -3,9 +3,11 @@
 -- ARGV  1 the model whose vectors stay  2 their length in bytes
 -- Returns the journal entry's id, or false when the memory is gone or has that model's vector.
 -- Atomic because the vector must not go without the journal entry that brings the new one.
-local record = redis.call('HMGET', KEYS[1], 'id', 'embedding_model')
-local fits = record[2] == ARGV[1] and redis.call('HSTRLEN', KEYS[1], 'embedding') == tonumber(ARGV[2])
-if not record[1] or fits then return false end
+local record = read_record(KEYS[1])
+local fits = record.embedding_model == ARGV[1] and #(record.embedding or '') == tonumber(ARGV[2])
+if not record.id or fits then return false end
+record.embedding, record.embedding_model = nil, nil
+local entry = journal_record(KEYS[2], 'updated', '', record)
 redis.call('HDEL', KEYS[1], 'embedding', 'embedding_model')
-redis.call('HSET', KEYS[1], 'pending', '1')
-return journal_record(KEYS[1], KEYS[2], 'updated', '')
+redis.call('HSET', KEYS[1], 'pending', '1', 'entries', entries_with(record.entries, KEYS[2], entry))
+return entry

@@ -12,21 +12,28 @@ if not record.id or not inside(record, ARGV[1], ARGV[2]) then return { 'missing'
 if ARGV[3] ~= '' and ARGV[3] ~= record.version then return { 'conflict', record.version } end
 if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[6]) then return { 'overloaded' } end
 
-local replaced
-local changes = { 'version', string.format('%d', tonumber(record.version) + 1) }
-for i = 10, #ARGV, 2 do
-  changes[#changes + 1] = ARGV[i]
-  changes[#changes + 1] = ARGV[i + 1]
-  if ARGV[i] == 'content_hash' and ARGV[i + 1] ~= record.content_hash then
-    replaced = record.content_hash
-    -- The old vector says nothing about the new words.
-    redis.call('HDEL', KEYS[1], 'embedding', 'embedding_model')
-    changes[#changes + 1] = 'pending'
-    changes[#changes + 1] = '1'
-  end
+local version = string.format('%d', tonumber(record.version) + 1)
+local changes, replaced = { version = version }, nil
+for i = 10, #ARGV, 2 do changes[ARGV[i]] = ARGV[i + 1] end
+if changes.content_hash and changes.content_hash ~= record.content_hash then
+  -- The old vector says nothing about the new words.
+  redis.call('HDEL', KEYS[1], 'embedding', 'embedding_model')
+  record.embedding, record.embedding_model = nil, nil
+  changes.pending = '1'
+  replaced = record.content_hash
 end
-if ARGV[9] ~= '' then redis.call('HDEL', KEYS[1], ARGV[9]) end
-redis.call('HSET', KEYS[1], unpack(changes))
-local entry = journal_record(KEYS[1], KEYS[2], 'updated', ARGV[8], replaced)
-notify(ARGV[7], 'updated', record, changes[2], entry)
-return finish(KEYS[3], ARGV[5], ARGV[4], 'updated', record.id, changes[2], entry)
+if ARGV[9] ~= '' then
+  redis.call('HDEL', KEYS[1], ARGV[9])
+  record[ARGV[9]] = nil
+end
+for name, value in pairs(changes) do record[name] = value end
+local entry = journal_record(KEYS[2], 'updated', ARGV[8], record, replaced)
+changes.entries = entries_with(record.entries, KEYS[2], entry)
+local flat = {}
+for name, value in pairs(changes) do
+  flat[#flat + 1] = name
+  flat[#flat + 1] = value
+end
+redis.call('HSET', KEYS[1], unpack(flat))
+notify(ARGV[7], 'updated', record, version, entry)
+return finish(KEYS[3], ARGV[5], ARGV[4], 'updated', record.id, version, entry)
