@@ -38,6 +38,10 @@ ATTRIBUTES = {
     telemetry.OPERATION_NAME: ("verbs", "the span's name"),
     telemetry.STORE_ID: ("verbs, in the daemon", "a digest of tenant and project: scope names may name people"),
     telemetry.RECORD_ID: ("verbs in the daemon, memoryd.follow", "the memory's id"),
+    telemetry.RECORD_COUNT: ("store_many and recall, in the daemon", "memories stored or recalled"),
+    telemetry.TOP_K: ("recall, in the daemon", "the limit that was asked for"),
+    telemetry.EFFECT: ("store, update and forget, in the daemon", "stored, reinforced, updated, forgotten or already"),
+    telemetry.DURABILITY: ("store, update and forget, in the daemon", "what was asked for: hot, fsync or archived"),
     telemetry.ERROR_TYPE: ("every span that failed", "the error's code, or its class"),
     telemetry.VERB: ("verbs; metrics", "store, recall …; other for one that there is not"),
     telemetry.OUTCOME: ("metrics", "ok or the error's code; of followed changes, what was done"),
@@ -156,14 +160,10 @@ def protocol_limits() -> Iterator[str]:
 
 
 def _amount(name: str) -> str:
-    value, unit = getattr(limits, name), ""
-    if "SECONDS" in name:
-        unit = " s"
-    elif "BYTES" in name and name != "REQUEST_ID_BYTES_MAX":
-        unit = " bytes of UTF-8"
-    elif name == "REQUEST_ID_BYTES_MAX":
+    unit = " s" if "SECONDS" in name else " bytes of UTF-8" if "BYTES" in name else ""
+    if name == "REQUEST_ID_BYTES_MAX":  # the envelope's type counts characters
         unit = " characters"
-    return f"{value:,g}{unit}"
+    return f"{int(getattr(limits, name)):,}{unit}"
 
 
 def protocol_errors() -> Iterator[str]:

@@ -29,7 +29,7 @@ from memoryd.errors import (
     NotFound,
 )
 from memoryd.hot.client import hot_errors
-from memoryd.hot.journal import GROUPS, archived_up_to, entry_order
+from memoryd.hot.journal import GROUPS, archived_up_to, backlogs, entry_order
 from memoryd.hot.records import Projection, Records, Request, Written
 from memoryd.hot.search import Filters, Search, query_words
 from memoryd.limits import ARCHIVED_TIMEOUT_SECONDS, QUERY_BYTES_MAX, RECALL_LIMIT_MAX, STORE_MANY_MAX
@@ -37,7 +37,7 @@ from memoryd.model.ids import check_id, hash_content
 from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory, check_tags, in_utc
 from memoryd.model.record import Record
 from memoryd.model.results import ArchiveStats, EmbedderStats, Hit, Recalled, Receipt, Stats, Stored
-from memoryd.model.scope import Scope, check_name, check_unicode
+from memoryd.model.scope import Scope, check_unicode
 from memoryd.recall.fuse import rank
 from memoryd.storing import Arrival, Storing, refusal
 
@@ -316,13 +316,9 @@ class Engine:
             async with redis.pipeline(transaction=False) as pipe:
                 pipe.xlen(names.DEAD_LETTERS)
                 pipe.xlen(names.REQUESTS)
-                for bucket in keys.all_buckets():
-                    pipe.xinfo_groups(keys.journal(bucket))
-                dead, requests, *groups = await pipe.execute()
-        backlog: dict[str, int] = dict.fromkeys(GROUPS, 0)
-        for group in (one for found in groups for one in found):
-            name = group["name"].decode()
-            backlog[name] = backlog.get(name, 0) + int(group["pending"]) + int(group["lag"] or 0)
+                dead, requests = await pipe.execute()
+        found = await backlogs(redis, [keys.journal(bucket) for bucket in keys.all_buckets()])
+        backlog = {group: sum(one.get(group, 0) for one in found) for group in GROUPS}
         return {**backlog, "dead": int(dead), "requests": int(requests)}
 
 

@@ -18,7 +18,7 @@ from memoryd.model.ids import content_id, event_id, hash_content
 from memoryd.model.memory import Memory, NewMemory, in_utc
 from memoryd.model.scope import Scope
 
-SALTS_MAX = 8  # ids of one content that updates have given to other content; each costs one more round
+SALTS_MAX = 8  # ids of one content that updates have given to other content; each costs one more round. Then it dedups no more
 RETRY_AFTER_SECONDS = 5
 
 
@@ -47,7 +47,7 @@ class Storing:
         """What became of each arrival, and whether a wanted fsync was confirmed for all of them."""
         done: dict[int, Written | MemorydError] = {}
         all_fsynced, waiting = True, dict(arrivals)
-        for _ in range(SALTS_MAX + 1):
+        for _ in range(2 * (SALTS_MAX + 1) + 1):  # each id may be asked for in the archive once
             if not waiting:
                 return done, all_fsynced
             answers, fsynced = await self._round(list(waiting.values()), fsync=fsync)
@@ -96,7 +96,7 @@ class Storing:
 
     def _new_record(self, one: Arrival) -> NewRecord:
         new, now = one.new, self._clock.now()
-        dedups = new.type.dedups if new.dedup is None else new.dedup
+        dedups = (new.type.dedups if new.dedup is None else new.dedup) and one.salt <= SALTS_MAX
         content_hash = hash_content(new.content)
         if dedups:
             memory_id = content_id(one.scope, new.type, content_hash, one.salt)

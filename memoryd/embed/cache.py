@@ -5,6 +5,7 @@ The cache holds no text. A forget purges the vector of its content (`embed.follo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import cast
 
@@ -12,11 +13,13 @@ import numpy as np
 from redis.asyncio import Redis
 
 from memoryd import keys
-from memoryd.embed.protocol import Embedder
+from memoryd.embed.protocol import Embedder, ModelFailed, Vectors
 from memoryd.hot.client import hot_errors
 from memoryd.limits import EMBED_CACHE_TTL_SECONDS
 from memoryd.model.ids import hash_content
 from memoryd.model.scope import Scope
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.metrics import measure
 
 
 class EmbeddingCache:
@@ -43,7 +46,7 @@ class EmbeddingCache:
         return [vector for place in places if (vector := known[place]) is not None]
 
     async def _compute(self, texts: dict[str, str]) -> dict[str, bytes]:
-        vectors = np.asarray(await self.embedder.embed(list(texts.values())), dtype="<f4")
+        vectors = np.asarray(await self._measured(list(texts.values())), dtype="<f4")
         computed = {place: row.tobytes() for place, row in zip(texts, vectors, strict=True)}
         with hot_errors("embedding cache"):
             async with self._redis.pipeline(transaction=False) as pipe:
@@ -51,6 +54,17 @@ class EmbeddingCache:
                     pipe.set(place, vector, ex=EMBED_CACHE_TTL_SECONDS)
                 await pipe.execute()
         return computed
+
+    async def _measured(self, texts: list[str]) -> Vectors:
+        measure(telemetry.EMBED_BATCH_SIZE, len(texts))
+        started = time.perf_counter()
+        try:
+            return await self.embedder.embed(texts)
+        except ModelFailed:
+            measure(telemetry.EMBED_FAILURES)
+            raise
+        finally:
+            measure(telemetry.EMBED_DURATION, time.perf_counter() - started)
 
     async def purge(self, scope: Scope, content_hash: str) -> None:
         """Drops the vector of a forgotten content."""

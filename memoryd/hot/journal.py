@@ -91,6 +91,8 @@ class Follower:
                 for stream in self._buckets:
                     pipe.xautoclaim(stream, self.group, self.consumer, min_idle_time=idle, start_id="0-0", count=count)
                 answers = await pipe.execute()
+        # What a forget has deleted is no longer pending either: nobody will acknowledge it, so the place moves on here.
+        await self.advance([self._buckets[one] for one, answer in zip(self._buckets, answers, strict=True) if answer[2]])
         return [
             one
             for stream, (_, rows, *_) in zip(self._buckets, answers, strict=True)
@@ -150,6 +152,18 @@ async def create_groups(redis: Redis, keys: Keys) -> None:
             except ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
                     raise
+
+
+async def backlogs(redis: Redis, journals: Sequence[str]) -> list[dict[str, int]]:
+    """How many entries each group has still to do, for each journal; nothing for one that does not exist."""
+    with hot_errors("count the backlog"):
+        answers = await scripts.backlog.many(redis, [([journal], []) for journal in journals])
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+    return [
+        {name.decode(): int(count) for name, count in zip(flat[::2], flat[1::2], strict=True)} for flat in answers
+    ]
 
 
 async def archived_up_to(redis: Redis, keys: Keys, bucket: str) -> tuple[int, int]:

@@ -28,6 +28,7 @@ from memoryd.limits import (
     TAKEOVER_IDLE_SECONDS,
 )
 from memoryd.model.memory import NewMemory
+from memoryd.model.results import Recalled
 from memoryd.protocol import messages
 from memoryd.protocol.messages import Envelope
 from memoryd.retry import persistently
@@ -189,8 +190,7 @@ class Server:
             args = messages.parse(envelope.args, messages.ARGUMENTS[envelope.op], "args")
             asked = fingerprint(envelope.op, envelope.scope, args)
             result = await verb(envelope, args, Request(envelope.id, asked, inject()))
-            if (record := getattr(result, "id", None)) is not None:
-                span.set_attribute(telemetry.RECORD_ID, record)
+            span.set_attributes(_described(args, result))
             return result
 
     async def _send(self, entry_id: bytes, reply_to: str, reply: bytes) -> None:
@@ -237,6 +237,18 @@ class Server:
 
     async def _stats(self, envelope: Envelope, args: messages.StatsArgs, request: Request) -> Any:
         return await self._engine.stats(envelope.scope)
+
+
+def _described(args: Any, result: Any) -> dict[str, str | int]:
+    """What a span says of a verb that worked: ids, counts and outcomes, never text."""
+    told = {
+        telemetry.RECORD_ID: getattr(result, "id", None),
+        telemetry.EFFECT: getattr(result, "outcome", None),
+        telemetry.DURABILITY: getattr(args, "durability", None),
+        telemetry.TOP_K: getattr(args, "limit", None),
+        telemetry.RECORD_COUNT: len(result) if isinstance(result, list | Recalled) else None,
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _hints(fields: Fields) -> tuple[str, str]:

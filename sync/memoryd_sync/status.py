@@ -13,7 +13,7 @@ from memoryd.archive.store import Archive, archive_errors
 from memoryd.clock import SystemClock, to_microseconds
 from memoryd.errors import MemorydError
 from memoryd.hot.client import hot_errors
-from memoryd.hot.journal import GROUPS, entry_order
+from memoryd.hot.journal import GROUPS, backlogs, entry_order
 from memoryd.keys import Keys
 from memoryd_sync.place import Places
 
@@ -60,12 +60,13 @@ async def status(redis: Redis, archive: Archive, keys: Keys) -> SyncStatus:
 async def _lags(redis: Redis, keys: Keys, bucket: str) -> list[Lag]:
     journal: str = keys.journal(bucket)
     with hot_errors("status"):
-        groups: list[Any] = await redis.xinfo_groups(journal) if await redis.exists(journal) else []
+        [backlog] = await backlogs(redis, [journal])
+        groups: list[Any] = await redis.xinfo_groups(journal) if backlog else []
         lags = []
         for group in groups:
             name = group["name"].decode()
             if name in GROUPS:
-                entries = int(group["pending"]) + int(group["lag"] or 0)
+                entries = backlog.get(name, 0)
                 lags.append(Lag(bucket, name, entries, await _age(redis, journal, group) if entries else 0.0))
     return lags
 

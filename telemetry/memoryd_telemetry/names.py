@@ -26,7 +26,6 @@ OPERATIONS: Final[dict[str, str]] = {
 
 # --- spans: work on journal entries and change events ---------------------------------------------------------------
 EMBED: Final = "memoryd.embed"
-NOTIFY: Final = "memoryd.notify"
 ARCHIVE: Final = "memoryd.archive"
 FOLLOW: Final = "memoryd.follow"
 
@@ -42,10 +41,6 @@ VERB: Final = "memoryd.verb"
 OUTCOME: Final = "memoryd.outcome"  # OK or the error.type
 EFFECT: Final = "memoryd.effect"  # what a successful verb changed: created, reinforced, updated …
 DURABILITY: Final = "memoryd.durability"
-MEMORY_TYPE: Final = "memoryd.memory_type"
-TIER: Final = "memoryd.tier"
-BUCKET: Final = "memoryd.bucket"
-ENTRY_ID: Final = "memoryd.entry_id"
 FOLLOWER: Final = "memoryd.follower"
 BATCH_SIZE: Final = "memoryd.batch_size"
 LINKS_DROPPED: Final = "memoryd.links_dropped"

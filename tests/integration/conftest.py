@@ -9,6 +9,7 @@ import pytest
 import memoryd.embed.follower
 import memoryd.protocol.server
 import memoryd_sync.archiver
+import memoryd_sync.follower
 from memoryd.config import Settings
 from memoryd_schemas.mongo_apply import apply_mongo
 from tests.world import World
@@ -16,7 +17,8 @@ from tests.world import World
 
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocking reads return after 0.1 s instead of 1 s; nothing else depends on it."""
+    """Waits of a second become waits of a tenth of one; nothing else depends on them."""
+    monkeypatch.setattr(memoryd_sync.follower, "SETTLE_SECONDS", 0.1)
     for module in (memoryd.protocol.server, memoryd.embed.follower, memoryd_sync.archiver):
         monkeypatch.setattr(module, "BLOCK_SECONDS", 0.1)
 

@@ -5,40 +5,48 @@ from __future__ import annotations
 from memoryd import MemoryClient
 from tests.world import World
 
+LONG = (
+    "Ada: After the long walk we sat down by the harbour, and there she told me at length about the walnuts, which she "
+    "has not been able to eat since she was a child, not even a little piece of one in a cake."
+)
 
-async def test_a_telling_word_beats_a_short_memory(world: World) -> None:
-    """The score is of the words: what all memories of a scope share must not add to it.
 
-    RediSearch scores tags like words, and a tag that every memory has with an enormous rarity; then the shortest memory
-    that holds any word of the question would win, however common that word is.
+async def test_a_telling_word_beats_a_common_one(world: World) -> None:
+    """Each embedded memory was written twice, so a word of every memory is counted more often than there are memories.
+
+    A scorer whose rarity underflows then takes the common word for the rarest, and the shortest memory wins.
     """
-    world.embedder.away = True  # words only
     async with world.connect() as memory:
         await store_chatter(memory)
-        told = await memory.store(
-            "Ada: After the long walk we sat down by the harbour, and there she told me at length about the walnuts, "
-            "which she has not been able to eat since she was a child, not even a little piece of one in a cake.",
-            type="episodic",
-        )
+        told = await memory.store(LONG, type="episodic")
+        await world.drained(memory)
 
         hits = (await memory.recall("Can Ada eat walnuts?", limit=5)).hits
 
-    assert hits[0].memory.id == told.id
-    assert len(hits) > 1, "the short ones are found too, by the common word"
+    by_words = sorted(hits, key=lambda hit: -hit.why["words"])
+    assert by_words[0].memory.id == told.id
+    assert by_words[1].why["words"] < by_words[0].why["words"] / 2
 
 
-async def test_another_projects_memories_do_not_move_the_order(world: World) -> None:
-    """The same memories in an empty and in a crowded Redis give the same first hit."""
-    world.embedder.away = True
+async def test_what_all_memories_of_a_scope_share_counts_nothing(world: World) -> None:
+    """Tags filter and do not score: a crowd elsewhere, which makes this scope's tags rare, moves no score."""
+    world.embedder.away = True  # words only
     async with world.connect() as memory, world.connect(project="crowd") as crowd:
         await store_chatter(memory)
-        kept = await memory.store("Ada: The walnuts in the cellar are for the winter.", type="episodic")
-        before = (await memory.recall("Ada's walnuts", limit=3)).hits
+        await memory.store(LONG, type="episodic")
+        before = await scores(memory)
         for _ in range(4):
             await store_chatter(crowd)
-        after = (await memory.recall("Ada's walnuts", limit=3)).hits
+        after = await scores(memory)
 
-    assert before[0].memory.id == after[0].memory.id == kept.id
+    assert list(before) == list(after)
+    assert before[next(iter(before))] == max(before.values())
+
+
+async def scores(memory: MemoryClient) -> dict[str, float]:
+    """What each memory's words count for, best first."""
+    hits = (await memory.recall("Can Ada eat walnuts?", limit=10)).hits
+    return {hit.memory.id: hit.why["words"] for hit in hits}
 
 
 async def store_chatter(memory: MemoryClient) -> None:
