@@ -301,14 +301,13 @@ class Engine:
         )
 
     async def _archive_stats(self, scope: Scope) -> ArchiveStats:
-        try:
-            return (
-                ArchiveStats(available=True, memories=await self._archive.count(scope))
-                if self._archive
-                else ArchiveStats(available=False)
-            )
-        except MemorydError:
+        if self._archive is None:
             return ArchiveStats(available=False)
+        try:
+            memories = await self._archive.count(scope)
+        except MemorydError:
+            return ArchiveStats(available=False, circuit=self._archive.breaker.state)
+        return ArchiveStats(available=True, memories=memories)
 
     async def _backlog(self) -> dict[str, int]:
         redis, keys = self._records.redis, self._records.keys

@@ -14,6 +14,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from memoryd.archive.codec import Document, to_record
+from memoryd.breaker import Breaker
 from memoryd.errors import ArchiveUnavailable, MemorydError
 from memoryd.model.memory import Memory
 from memoryd.model.record import Record
@@ -105,6 +106,13 @@ class Archive:
         )
         self.versions = database.get_collection("versions", write_concern=MAJORITY)
         self.database = database
+        self.breaker = Breaker(ArchiveUnavailable)
+
+    @contextmanager
+    def _asking(self, doing: str) -> Iterator[None]:
+        """For what an agent waits for: fails at once while MongoDB is known to be away."""
+        with self.breaker.guard(lambda: ArchiveUnavailable(f"{doing}: MongoDB is away")), archive_errors(doing):
+            yield
 
     async def ping(self) -> None:
         """Raises ArchiveUnavailable unless the server answers."""
@@ -113,7 +121,7 @@ class Archive:
 
     async def get(self, memory_id: str) -> Document | None:
         """The document of a memory or its tombstone."""
-        with archive_errors("get"):
+        with self._asking("get"):
             return await self.memories.find_one({"_id": memory_id})
 
     async def get_memory(self, scope: Scope, memory_id: str) -> Record | None:
@@ -126,7 +134,7 @@ class Archive:
 
     async def count(self, scope: Scope) -> int:
         """How many memories the scope holds in the archive."""
-        with archive_errors("stats"):
+        with self._asking("stats"):
             return await self.memories.count_documents(_living(scope), maxTimeMS=5_000)
 
     async def export(self, scope: Scope) -> AsyncIterator[Memory]:

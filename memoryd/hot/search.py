@@ -108,7 +108,7 @@ class Clause:
         filters = str(self)
         spelled = [self._param(spelling) for word in words for spelling in _spellings(word)]
         content = f"@content:({'|'.join(spelled)})"
-        self.parts = [filters, content]
+        self.parts = [content, f"(({filters}) => {{$weight: 0;}})"]
 
     def _param(self, value: str) -> str:
         name = f"p{len(self.params)}"

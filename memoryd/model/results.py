@@ -64,6 +64,8 @@ class ArchiveStats(msgspec.Struct, frozen=True, kw_only=True):
 
     available: bool
     memories: int | None = None
+    circuit: str = "closed"
+    """closed: it is asked; open: it was away five times in a row and is left alone for 2 s; half open: one tries."""
 
 
 class EmbedderStats(msgspec.Struct, frozen=True, kw_only=True):

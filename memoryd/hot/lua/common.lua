@@ -25,6 +25,7 @@ local function entries_with(known, journal, entry)
   return table.concat(kept, ',')
 end
 
+-- Returns how many it removed, and the replaced hashes in them: the embedding follower has perhaps not seen them.
 local function forget_entries(journal, entries)
   local removed, replaced = 0, {}
   for id in string.gmatch(entries or '', '[^,]+') do

@@ -21,7 +21,8 @@ if known[1] then
   local count = string.format('%d', tonumber(redis.call('HGET', KEYS[1], 'access_count')) + 1)
   redis.call('HSET', KEYS[1], 'access_count', count, 'last_accessed', now)
   local entry = redis.call('XADD', KEYS[2], '*', 'op', 'touched', 'traceparent', traceparent, 'id', fields.id,
-    'tenant', fields.tenant, 'project', fields.project, 'memory_type', fields.memory_type, 'version', known[2], 'access_count', count, 'last_accessed', now)
+    'tenant', fields.tenant, 'project', fields.project, 'memory_type', fields.memory_type,
+    'version', known[2], 'access_count', count, 'last_accessed', now)
   notify(agents, 'touched', fields, known[2], entry)
   return finish(KEYS[5], ttl, fingerprint, 'reinforced', fields.id, known[2], entry)
 end

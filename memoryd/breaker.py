@@ -1,0 +1,54 @@
+"""A circuit breaker: a server that is away is not asked again by everyone, so that requests fail fast, never hang."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+FAILURES_MAX = 5  # in a row; fewer may be one lost connection
+OPEN_SECONDS = 2.0  # then one request tries; as long as a client waits for a server that does not answer
+
+
+class State(StrEnum):
+    """closed: everyone asks; open: nobody does; half open: one asks for all."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half open"
+
+
+class Breaker:
+    """Counts the failures of one server in a row. `failures` are the exceptions that mean that it is away."""
+
+    def __init__(self, *failures: type[Exception], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._failures = failures
+        self._monotonic = monotonic
+        self._in_a_row = 0
+        self._probes_at = 0.0
+        self._probing = False
+
+    @property
+    def state(self) -> State:
+        """As it is now."""
+        if self._in_a_row < FAILURES_MAX:
+            return State.CLOSED
+        return State.OPEN if self._probing or self._monotonic() < self._probes_at else State.HALF_OPEN
+
+    @contextmanager
+    def guard(self, refusal: Callable[[], Exception]) -> Iterator[None]:
+        """Lets the block ask the server, or raises `refusal()` at once while the circuit is open."""
+        if self.state is State.OPEN:
+            raise refusal()
+        self._probing = self.state is State.HALF_OPEN
+        try:
+            yield
+        except self._failures:
+            self._in_a_row += 1
+            self._probes_at = self._monotonic() + OPEN_SECONDS
+            raise
+        else:
+            self._in_a_row = 0
+        finally:
+            self._probing = False
