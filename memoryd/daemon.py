@@ -68,10 +68,7 @@ async def serve(
     client or Motor's); both stay open.
     """
     name = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(3)}"
-    async with (
-        open_stores(settings, embedder=embedder, mongo=mongo, clock=clock) as stores,
-        asyncio.TaskGroup() as tasks,
-    ):
+    async with open_stores(settings, embedder=embedder, mongo=mongo, clock=clock) as stores:
         engine, embedding = build(stores, settings, name=name)
 
         async def prepare() -> None:
@@ -79,12 +76,12 @@ async def serve(
 
         server = Server(stores.redis, stores.blocking, engine, name=name, prepare_redis=prepare)
         await server.prepare()
-        tasks.create_task(server.run(stop), name="serve agents")
-        tasks.create_task(
-            work(lambda: embedding.step(stop), embedding.leave, stop, doing="embed", prepare=prepare), name="embed"
-        )
-        log.info("daemon.ready", daemon=name, model=stores.embedder.model if stores.embedder else None)
-        ready()
+        embed = work(lambda: embedding.step(stop), embedding.leave, stop, doing="embed", prepare=prepare)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.run(stop), name="serve agents")
+            tasks.create_task(embed, name="embed")
+            log.info("daemon.ready", daemon=name, model=stores.embedder.model if stores.embedder else None)
+            ready()
     log.info("daemon.stopped", daemon=name)
 
 

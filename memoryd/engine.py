@@ -30,7 +30,7 @@ from memoryd.errors import (
 )
 from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import GROUPS, archived_up_to, backlogs, entry_order
-from memoryd.hot.records import Projection, Records, Request, Written
+from memoryd.hot.records import Projection, Records, Request, Written, fitted
 from memoryd.hot.search import Filters, Search, query_words
 from memoryd.limits import ARCHIVED_TIMEOUT_SECONDS, QUERY_BYTES_MAX, RECALL_LIMIT_MAX, STORE_MANY_MAX
 from memoryd.model.ids import check_id, hash_content
@@ -58,7 +58,8 @@ class Engine:
         clock: Clock,
         embed_state: EmbedState | None = None,
     ) -> None:
-        self._storing = Storing(records, archive, clock)
+        self._model = cache.embedder.model if cache else ""
+        self._storing = Storing(records, archive, clock, model=self._model)
         self._records = records
         self._search = search
         self._archive = archive
@@ -239,7 +240,8 @@ class Engine:
         if memory := await self._records.get(scope.check(), memory_id):
             return memory
         record = await self._archived(scope, memory_id)
-        await self._records.project(Projection(record))
+        fit, unembedded = fitted(record, self._model)
+        await self._records.project(Projection(fit, foreign=unembedded))
         return record.memory
 
     # --- durability -----------------------------------------------------------------------------------------------

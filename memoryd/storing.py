@@ -13,7 +13,7 @@ from memoryd.archive.codec import to_record
 from memoryd.archive.store import Archive
 from memoryd.clock import Clock
 from memoryd.errors import ArchiveUnavailable, MemorydError, Overloaded, RequestIdReused
-from memoryd.hot.records import NewRecord, Projection, Records, Request, Written
+from memoryd.hot.records import NewRecord, Projection, Records, Request, Written, fitted
 from memoryd.model.ids import content_id, event_id, hash_content
 from memoryd.model.memory import Memory, NewMemory, in_utc
 from memoryd.model.scope import Scope
@@ -36,8 +36,9 @@ class Arrival:
 class Storing:
     """Stores arrivals in one Redis, asking the archive only where the hot tier cannot decide."""
 
-    def __init__(self, records: Records, archive: Archive | None, clock: Clock) -> None:
+    def __init__(self, records: Records, archive: Archive | None, clock: Clock, *, model: str = "") -> None:
         self._records = records
+        self._model = model
         self._archive = archive
         self._clock = clock
 
@@ -64,7 +65,7 @@ class Storing:
         return {**done, **dict.fromkeys(waiting, full)}, all_fsynced
 
     async def _round(self, arrivals: Sequence[Arrival], *, fsync: bool) -> tuple[list[Written], bool]:
-        return await self._records.store([self._new_record(one) for one in arrivals], fsync=fsync)
+        return await self._records.store([self.new_record(one) for one in arrivals], fsync=fsync)
 
     async def _decide(self, arrival: Arrival, written: Written) -> Written | MemorydError | Arrival:
         """The end of an arrival, or what to try next."""
@@ -83,7 +84,7 @@ class Storing:
 
         Without the archive the answer is 0, and the archiver lifts the new memory above what it meets there.
         """
-        memory_id = self._new_record(arrival).memory.id
+        memory_id = self.new_record(arrival).memory.id
         try:
             document = await self._archive.get(memory_id) if self._archive else None
         except ArchiveUnavailable:
@@ -91,10 +92,12 @@ class Storing:
         if document is None:
             return 0
         if not document.get("tombstone") and "seal" in document:
-            await self._records.project(Projection(to_record(document)))
+            record, unembedded = fitted(to_record(document), self._model)
+            await self._records.project(Projection(record, foreign=unembedded))
         return int(document.get("version", 0))
 
-    def _new_record(self, one: Arrival) -> NewRecord:
+    def new_record(self, one: Arrival) -> NewRecord:
+        """The record that an arrival becomes, if it is new; its time is now."""
         new, now = one.new, self._clock.now()
         dedups = (new.type.dedups if new.dedup is None else new.dedup) and one.salt <= SALTS_MAX
         content_hash = hash_content(new.content)

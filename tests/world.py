@@ -61,6 +61,7 @@ class World:
             self._running[name] = (task, stop)
             await eventually(lambda ready=ready, task=task: ready.is_set() or task.done(), what=f"{name} is ready")  # type: ignore[misc]
             if task.done():
+                del self._running[name]
                 task.result()
 
     async def stop(self, name: str) -> None:

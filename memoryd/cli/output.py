@@ -38,8 +38,18 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except MemorydError as error:
         fail(error)
+    except BaseExceptionGroup as group:  # of a task group: its first error ended the others
+        errors, others = group.split(MemorydError)
+        if errors is None or others is not None:
+            raise
+        fail(_first(errors))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def _first(group: BaseExceptionGroup[MemorydError]) -> MemorydError:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def fail(error: MemorydError) -> NoReturn:

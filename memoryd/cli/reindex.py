@@ -16,7 +16,7 @@ def reindex(
 ) -> None:
     """Change the embedding model: drop the old vectors and have everything embedded by MEMORYD_MODEL.
 
-    Stop every daemon first. Memories are found by their words meanwhile; the daemon that starts next embeds them.
+    Stop every daemon and sync first. Memories are found by their words meanwhile; the daemon that starts next embeds them.
     """
     if not yes:
         output.confirm("Drop the vectors of all other models and embed every memory anew?")

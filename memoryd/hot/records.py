@@ -96,6 +96,16 @@ class Projection:
     fence: int | None = None
 
 
+def fitted(record: Record, model: str) -> tuple[Record, bool]:
+    """`record` as an index of `model`'s vectors takes it, and whether the journal has to bring it a vector of its own.
+
+    Another model's vector would put the memory out of the index, its words included, or stand among strangers.
+    """
+    if record.memory.embedding_model in ("", model):
+        return record, False
+    return Record(record.memory), bool(model)
+
+
 class Records:
     """The memories of one Redis. `datatype` is how its indexes keep vectors: float32 or float16."""
 

@@ -23,7 +23,7 @@ BATCH = 200  # memories made pending in one round trip
 
 
 async def reindex(redis: Redis, settings: Settings, embedder: Embedder, *, progress: Callable[[int], None]) -> int:
-    """Makes every memory without a vector of `embedder` pending again; returns how many. Daemons must be stopped.
+    """Makes every memory without a vector of `embedder` pending again; returns how many. Daemons and sync must be stopped.
 
     `progress` hears how many memories were looked at. Raises SchemaMismatch, HotUnavailable.
     """

@@ -187,6 +187,8 @@ class MemoryClient:
         return raw
 
     async def _answer_to(self, request_id: str, entry: dict[Any, Any]) -> bytes:
+        while (earlier := self._waiting.get(request_id)) is not None:
+            await asyncio.wait([earlier])  # under one id at once, two answers could not be told apart
         future = self._waiting[request_id] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -199,6 +201,7 @@ class MemoryClient:
             raise NoAnswer(f"no daemon answered within {self._timeout_seconds:g} s", request_id=request_id) from None
         finally:
             del self._waiting[request_id]
+            future.cancel()
 
     async def _listen(self, pubsub: PubSub) -> None:
         """Hands each answer to its waiter; survives the loss of the connection, which redis-py subscribes anew."""

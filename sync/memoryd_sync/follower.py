@@ -117,6 +117,7 @@ class Follower:
                 await self._projector.apply(change)
             if loop.time() - renewed >= RENEW_SECONDS:
                 renewed = loop.time()
+                await self._knows_model()  # after a reindex, the old model's vectors must not come back from the archive
                 if not await self._lease.hold():
                     log.warning("follow.lease_lost")
                     return

@@ -15,7 +15,7 @@ from memoryd.archive.codec import Document, completed, to_record, to_tombstone
 from memoryd.archive.store import Archive, archive_errors
 from memoryd.clock import Clock, to_microseconds
 from memoryd.errors import ArchiveUnavailable, HotUnavailable
-from memoryd.hot.records import Projection, Records, Request
+from memoryd.hot.records import Projection, Records, Request, fitted
 from memoryd.model.ids import check_id
 from memoryd.model.memory import Memory, check_content, check_metadata
 from memoryd.model.record import SEALED, Record, seal
@@ -96,9 +96,8 @@ class Projector:
 
     def _fitted(self, record: Record, *, foreign: bool = False) -> Projection:
         """`record` as this Redis's index can take it."""
-        if record.memory.embedding_model not in ("", self.model):
-            # Another model's vector has no place in this index; the journal brings this Redis its own.
-            record, foreign = Record(record.memory), foreign or bool(self.model)
+        record, unembedded = fitted(record, self.model)
+        foreign = foreign or unembedded
         return Projection(record, foreign=foreign, traceparent=inject() if foreign else "", fence=self.fence)
 
     async def _project(self, projection: Projection, document: Document) -> str:

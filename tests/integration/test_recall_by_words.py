@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from memoryd import MemoryClient
-from memoryd.hot.search import Filters, Search
-from memoryd.model.scope import Scope
 from tests.world import World
 
 LONG = (
@@ -30,22 +26,6 @@ async def test_a_telling_word_beats_a_common_one(world: World) -> None:
     by_words = sorted(hits, key=lambda hit: -hit.why["words"])
     assert by_words[0].memory.id == told.id
     assert by_words[1].why["words"] < by_words[0].why["words"] / 2
-
-
-async def test_a_filter_adds_nothing_to_the_score(world: World) -> None:
-    """RediSearch scores tags like words; ours only filter, so a memory's words count the same in every scope."""
-    search = Search(world.redis, ef_runtime=None)
-    scope = Scope("acme", "support", "scout")
-    async with world.connect() as memory:
-        await store_chatter(memory)
-        told = await memory.store(LONG, type="episodic", session="walk")
-
-    async def score(narrowed: Scope) -> float | None:
-        found = await search.candidates(narrowed, Filters(), words=["walnuts"], vector=None, count=10)
-        return found.found[told.id].words
-
-    # Not exactly the same: RediSearch divides by how far apart the matches stand, and counts a filter as one.
-    assert await score(scope.narrowed("walk")) == pytest.approx(await score(scope), rel=0.2)
 
 
 async def store_chatter(memory: MemoryClient) -> None:

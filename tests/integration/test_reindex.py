@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import memoryd_sync.follower
 from memoryd import MemoryClient
 from memoryd.errors import SchemaMismatch
 from memoryd.hot.codec import to_record as from_hash
@@ -59,7 +60,6 @@ async def test_a_daemon_refuses_the_vectors_of_another_model(world: World, kept:
         with pytest.raises(SchemaMismatch, match="32 dimensions") as refused:
             await world.start("daemon")
         assert "memoryd reindex" in str(refused.value.hint)
-        world._running.pop("daemon")
         world.embedder = first
     await world.start("daemon")
     assert await models(world) == {(place, "hash-embedder", 128) for place in ("redis", "mongodb")}
@@ -104,7 +104,6 @@ async def test_the_same_model_in_half_the_memory(world: World, memory: MemoryCli
     world.settings = world.settings.model_copy(update={"vector_type": "float16"})
     with pytest.raises(SchemaMismatch, match="float16"):
         await world.start("daemon")
-    world._running.pop("daemon")
     assert await reindex(world.redis, world.settings, world.embedder, progress=lambda _: None) == len(kept)
     await world.start("daemon")
     await world.drained(memory)
@@ -118,8 +117,11 @@ async def test_the_same_model_in_half_the_memory(world: World, memory: MemoryCli
     assert (hit.memory.id, hit.why["meaning"] > 0) == (kept[1], True)
 
 
-async def test_a_touch_does_not_bring_the_old_vector_back(world: World, memory: MemoryClient, kept: list[str]) -> None:
+async def test_a_touch_does_not_bring_the_old_vector_back(
+    world: World, memory: MemoryClient, kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A memory that still waits for its new vector is reinforced; its archived form, with the old vector, comes back."""
+    monkeypatch.setattr(memoryd_sync.follower, "RENEW_SECONDS", 0)  # sync went on meanwhile; it looks at once
     await change_model(world, HashEmbedder(48, "another-model"))
     world.embedder.away = True
     await world.start("daemon")

@@ -1,0 +1,302 @@
+"""What is forgotten does not come back: not from a tier, a queue, a cache, a replay, nor from work that was in flight."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from memoryd import MemoryClient
+from memoryd.embed.protocol import Vectors
+from memoryd.errors import NotFound
+from memoryd.keys import DEAD_LETTERS
+from memoryd.local.servers import Servers
+from memoryd.model.ids import hash_content
+from memoryd_schemas.mongo_apply import apply_mongo
+from tests.integration.tools import a_hand, archived, caught_up, hot, one_story, past
+from tests.waiting import eventually
+from tests.world import World, private_settings
+
+SECRET = "Ada's locker code is kumquat-4711."
+CHANGED = "Ada's locker code is mangosteen-0815."
+
+
+async def nothing_is_left(world: World, memory: MemoryClient, memory_id: str, *words: str) -> None:
+    """Asserts that no verb, key, entry, vector or document has any of it; only the tombstone says that it was."""
+    with pytest.raises(NotFound):
+        await memory.get(memory_id)
+    for query in (SECRET, CHANGED, *words):  # by words and by the very vector
+        assert memory_id not in {hit.memory.id for hit in await memory.recall(query, limit=50)}
+    for content in (SECRET, CHANGED, *words):  # the cache of those questions is not of the memory
+        await world.redis.delete(*[key async for key in world.redis.scan_iter(f"*:{hash_content(content)}")] or [b"-"])
+    in_redis, in_mongo = await world.everything_in_redis(), await world.everything_in_mongo()
+    for word in ("kumquat", "mangosteen", *words):
+        assert word.encode() not in in_redis
+        assert word not in in_mongo
+    stone = await world.memories.find_one({"_id": memory_id})
+    assert stone is not None
+    assert stone["tombstone"]
+    assert "embedding" not in stone
+    assert "content_hash" not in stone
+    assert not await past(world, memory_id)
+
+
+async def cached(world: World, *contents: str) -> list[bytes]:
+    """The keys of the embedding cache that belong to these contents."""
+    hashes = [hash_content(one).encode() for one in contents]
+    keys = [key async for key in world.redis.scan_iter("aether:cache:embedding:*")]
+    return [key for key in keys if key.rpartition(b":")[2] in hashes]
+
+
+# --- everywhere ---------------------------------------------------------------------------------------------------------
+async def test_after_a_forget_no_tier_has_it(world: World, memory: MemoryClient) -> None:
+    """Former versions too; a receipt says what was done, and a second forget finds the tombstone."""
+    kept = await memory.store(SECRET, type="fact", metadata={"where": "rambutan"}, tags=["salak"])
+    await memory.update(kept.id, content=CHANGED)
+    await memory.store(CHANGED, type="fact")
+    await caught_up(world, memory)
+    assert len(await past(world, kept.id)) == 2
+
+    receipt = await memory.forget(kept.id)
+    await caught_up(world, memory)
+
+    assert (receipt.outcome, receipt.version) == ("forgotten", 3)
+    assert not await cached(world, SECRET, CHANGED)
+    await nothing_is_left(world, memory, kept.id, "rambutan", "salak")
+    assert (await memory.forget(kept.id)).outcome == "already"
+
+
+async def test_what_was_never_archived_is_forgotten_as_well(unsynced: World) -> None:
+    """A forget overtakes the archiver: its entries are gone before anyone has read them."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        kept = await memory.store(SECRET, type="fact")
+        await memory.update(kept.id, content=CHANGED)
+
+        receipt = await memory.forget(kept.id)
+
+        assert receipt.journal_entries_removed >= 2
+        assert [entry.op for entry in await hand.take()] == ["forgotten"]
+
+
+async def test_what_was_forgotten_may_be_stored_again(world: World, memory: MemoryClient) -> None:
+    """It is a new memory above the tombstone's version, and nothing of its former life is in the history."""
+    kept = await memory.store(SECRET, type="fact")
+    await memory.update(kept.id, content=CHANGED)
+    await memory.forget(kept.id)
+    again = await memory.store(SECRET, type="fact")
+    await caught_up(world, memory)
+
+    assert (again.id, again.version) == (kept.id, 4)
+    assert await past(world, kept.id) == [(4, SECRET)]
+    assert "mangosteen" not in await world.everything_in_mongo()
+    await one_story(world)
+
+
+# --- replays ------------------------------------------------------------------------------------------------------------
+async def saved_copies(world: World, memory: MemoryClient) -> tuple[str, list[tuple[str, dict[Any, Any]]]]:
+    """Stores and updates a secret; its id and a copy of every entry that its journal ever had."""
+    kept = await memory.store(SECRET, type="fact")
+    await eventually(lambda: _embedded(world, kept.id), what="the first vector")
+    journal = world.keys.journal(world.keys.bucket(kept.id))
+    copies = [fields for _, fields in await world.redis.xrange(journal)]
+    await memory.update(kept.id, content=CHANGED)
+    await eventually(lambda: _embedded(world, kept.id), what="the second vector")
+    copies += [fields for _, fields in await world.redis.xrange(journal) if fields not in copies]
+    assert {fields[b"op"] for fields in copies} == {b"stored", b"updated", b"embedded"}
+    return kept.id, [(journal, fields) for fields in copies]
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["in order", "in reverse order"])
+async def test_an_old_journal_entry_that_is_added_again_brings_nothing_back(unsynced: World, order: int) -> None:
+    """A restored backup of a journal, say: `stored`, `updated` and `embedded` of a forgotten memory do nothing."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        memory_id, copies = await saved_copies(unsynced, memory)
+        await hand.archive_all()
+        await memory.forget(memory_id)
+        await hand.archive_all()
+
+        for journal, fields in copies[::order]:
+            await unsynced.redis.xadd(journal, fields)
+
+        async def read() -> bool:
+            await hand.archive_all()
+            stats = await memory.stats()
+            return not (stats.embed_backlog or stats.archive_backlog)
+
+        await eventually(read, what="every follower has read the replay")
+        for journal, _ in copies:
+            await unsynced.redis.xtrim(journal, maxlen=0)  # the copies themselves
+        await nothing_is_left(unsynced, memory, memory_id)
+
+
+async def test_an_old_journal_entry_does_not_reach_the_history_of_what_was_stored_again(unsynced: World) -> None:
+    """MongoDB has no tombstone then: its document is the new memory. What was forgotten stays so all the same."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        memory_id, copies = await saved_copies(unsynced, memory)
+        await hand.archive_all()
+        await memory.forget(memory_id)
+        await memory.store(SECRET, type="fact")
+        await hand.archive_all()
+
+        for journal, fields in copies:
+            await unsynced.redis.xadd(journal, fields)
+        await hand.archive_all()
+
+        assert await past(unsynced, memory_id) == [(4, SECRET)]
+        assert "mangosteen" not in await unsynced.everything_in_mongo()
+
+
+async def test_a_late_archiver_brings_nothing_back(unsynced: World) -> None:
+    """It had read the entries before the forget, slept, and writes them after another one has archived the forget."""
+    async with unsynced.connect() as memory, a_hand(unsynced, "late") as late, a_hand(unsynced, "other") as other:
+        memory_id, _ = await saved_copies(unsynced, memory)
+        read = await late.take()
+        await memory.forget(memory_id)
+        await other.archive_all()
+
+        await late.archiver.archive(read)
+        await eventually(lambda: _no_backlog(memory), what="all is acknowledged")
+
+        await nothing_is_left(unsynced, memory, memory_id)
+
+
+async def test_a_late_archiver_brings_nothing_back_into_what_was_stored_again(unsynced: World) -> None:
+    """The same, and the memory was stored again meanwhile."""
+    async with unsynced.connect() as memory, a_hand(unsynced, "late") as late, a_hand(unsynced, "other") as other:
+        memory_id, _ = await saved_copies(unsynced, memory)
+        read = await late.take()
+        await memory.forget(memory_id)
+        await memory.store(SECRET, type="fact")
+        await other.archive_all()
+
+        await late.archiver.archive(read)
+
+        assert await past(unsynced, memory_id) == [(4, SECRET)]
+        assert (await archived(unsynced))[memory_id].memory.version == 4
+
+
+async def test_an_old_change_event_brings_nothing_back(unsynced: World) -> None:
+    """Events come at least once: a follower that died before it saved its place sees them again."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        await apply_mongo(unsynced.archive.database)
+        async with await unsynced.memories.watch(full_document="updateLookup", max_await_time_ms=200) as changes:
+            kept = await memory.store(SECRET, type="fact")
+            await hand.archive_all()
+            await unsynced.memories.update_one({"_id": kept.id}, {"$set": {"content": CHANGED}})  # a person's
+            events = [await changes.next(), await changes.next()]
+        await hand.projector.apply(events[1])
+        assert (await memory.get(kept.id)).content == CHANGED
+        await hand.archive_all()
+        await memory.forget(kept.id)
+        await hand.archive_all()
+
+        for event in events:
+            await hand.projector.apply(event)
+        await hand.archive_all()
+
+        await eventually(lambda: _no_backlog(memory), what="all is acknowledged")
+        await nothing_is_left(unsynced, memory, kept.id)
+
+
+async def test_an_old_delete_event_does_not_forget_what_was_stored_again(unsynced: World) -> None:
+    """The other direction: what is acknowledged is not lost to an event that comes twice."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        kept = await memory.store(SECRET, type="fact")
+        await hand.archive_all()
+        await unsynced.memories.delete_one({"_id": kept.id})
+        event = {"operationType": "delete", "documentKey": {"_id": kept.id}}
+        await hand.projector.apply(event)
+        await hand.archive_all()
+        again = await memory.store(SECRET, type="fact")
+        await hand.archive_all()
+
+        await hand.projector.apply(event)
+
+        assert (await memory.get(kept.id)).version == again.version
+
+
+# --- in flight ----------------------------------------------------------------------------------------------------------
+async def test_a_vector_that_is_being_computed_does_not_outlive_the_forget(
+    unsynced: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One daemon computes while another one purges the cache; the vector must not be left there afterwards."""
+    started, go, embed = asyncio.Event(), asyncio.Event(), unsynced.embedder.embed
+
+    async def slow(texts: Sequence[str]) -> Vectors:
+        started.set()
+        await go.wait()
+        return await embed(texts)
+
+    monkeypatch.setattr(unsynced.embedder, "embed", slow)
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        kept = await memory.store(SECRET, type="fact")
+        await started.wait()  # by the only daemon there is
+        await unsynced.start("daemon2")
+        await memory.forget(kept.id)
+
+        async def purged() -> bool:
+            return (await memory.stats()).embed_backlog <= 1  # the entry that the first daemon works on
+
+        await eventually(purged, what="the second daemon has read the forget")
+        go.set()
+        await hand.archive_all()
+        await eventually(lambda: _no_backlog(memory), what="the first daemon is done")
+
+        assert not await cached(unsynced, SECRET)
+        await nothing_is_left(unsynced, memory, kept.id)
+
+
+async def test_a_forget_in_the_middle_of_many_writes_is_final(world: World, memory: MemoryClient) -> None:
+    """Stores, updates and forgets of the same content from many clients at once: the last forget wins."""
+    kept = await memory.store(SECRET, type="fact")
+
+    async def meddle(number: int) -> None:
+        for _ in range(5):
+            try:
+                await memory.update(kept.id, content=CHANGED if number % 2 else SECRET)
+            except NotFound:
+                await memory.store(SECRET, type="fact")
+
+    async def forget() -> None:
+        for _ in range(5):
+            await memory.forget(kept.id)
+            await asyncio.sleep(0.01)
+
+    await asyncio.gather(*(meddle(number) for number in range(6)), forget())
+    for memory_id in await hot(world):
+        await memory.forget(memory_id)
+    await caught_up(world, memory)
+
+    assert not await hot(world)
+    await nothing_is_left(world, memory, kept.id)
+
+
+async def test_a_forget_while_mongodb_is_away_is_carried_out_when_it_is_back(own_servers: Servers) -> None:
+    """The receipt comes at once; the archive follows, and the follower brings nothing back on its way."""
+    assert own_servers.mongo is not None
+    async with World(private_settings(own_servers.redis_url, own_servers.mongo_url)) as world:
+        await world.start("daemon", "sync")
+        async with world.connect() as memory:
+            kept = await memory.store(SECRET, type="fact", durability="archived")
+            await caught_up(world, memory)
+            await own_servers.mongo.stop()
+            receipt = await memory.forget(kept.id)
+            with pytest.raises(NotFound):
+                await memory.get(kept.id)
+            await own_servers.mongo.start()
+            await caught_up(world, memory)
+
+            assert receipt.outcome == "forgotten"
+            await nothing_is_left(world, memory, kept.id)
+            assert not await world.redis.xlen(DEAD_LETTERS)
+
+
+async def _embedded(world: World, memory_id: str) -> bool:
+    return (await hot(world))[memory_id].vector is not None
+
+
+async def _no_backlog(memory: MemoryClient) -> bool:
+    stats = await memory.stats()
+    return not (stats.archive_backlog or stats.embed_backlog)

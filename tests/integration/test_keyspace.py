@@ -1,0 +1,195 @@
+"""What memoryd leaves in Redis after a busy day: documented names, a TTL or a reason, and text only where it belongs."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from memoryd import MemoryClient, keys
+from memoryd.errors import MemorydError
+from memoryd.model.results import Stored
+from tests.waiting import eventually
+from tests.wire import Wire
+from tests.world import World
+
+# Each part of a name in the table of keys.py, as what may stand there: names are percent-encoded, the rest is hex.
+PARTS = {"{b}": r"\{[0-9a-f]{2}\}", "id": r"mem_[0-9a-f]{32}", "tenant": "TAG", "project": "TAG", "request": "HEX", "r": "HEX",
+         "m": "HEX", "h": "HEX"}  # fmt: skip
+TAG, HEX = r"[A-Za-z0-9_.%-]+", r"[0-9a-f]+"
+MARK = "kumquat"  # in every text that this test stores
+ODD = "a:b,c|*{}%~ü\u202e"
+
+
+def documented() -> dict[str, re.Pattern[str]]:
+    """The names of the table at the head of `memoryd.keys`, as patterns."""
+    rows = re.findall(r"^(aether:\S+)", keys.__doc__ or "", re.MULTILINE)
+    return {row: re.compile(_pattern(row)) for row in rows if ":index:" not in row}
+
+
+def _pattern(row: str) -> str:
+    pattern = re.escape(row).replace(re.escape("{b}"), PARTS["{b}"])
+    for part, form in PARTS.items():
+        pattern = pattern.replace(re.escape(f"<{part}>"), {"TAG": TAG, "HEX": HEX}.get(form, form))
+    assert "<" not in pattern, f"a part of {row} is not known here"
+    return pattern
+
+
+@pytest.fixture
+async def busy(world: World, memory: MemoryClient) -> AsyncIterator[World]:
+    """A memoryd on which everything has happened once, and which has come to rest."""
+    async with world.connect(tenant=ODD, project=ODD, agent=ODD, session=ODD) as odd, Wire(world) as wire:
+        for client in (memory, odd):
+            items = [{"content": f"{MARK} {n}", "type": kind} for n in range(8) for kind in ("fact", "episodic", "semantic")]
+            kept = [one for one in await client.store_many(items) if isinstance(one, Stored)]
+            await asyncio.gather(*(client.store(f"{MARK} 1", type="fact", request_id=f"again {n}") for n in range(8)))
+            await asyncio.gather(*(client.recall(f"{MARK}?") for _ in range(4)))
+            await asyncio.gather(*(client.update(one.id, content=f"{MARK} changed {one.id}") for one in kept[:6]))
+            await asyncio.gather(*(client.forget(one.id) for one in kept[4:9]))
+            await client.store(f"{MARK} 1", type="fact", durability="archived")
+            for wrong in (client.store(""), client.get("mem_" + "0" * 32), client.update(kept[0].id, if_version=99, importance=0.1)):
+                with pytest.raises(MemorydError):
+                    await wrong
+        await world.redis.publish(keys.REQUESTS, msgspec.json.encode(wire.envelope("recall", {"query": MARK}, id="published")))
+        await wire.answer_to("published")
+        await wire.raw(b"rubbish " + MARK.encode())
+        world.embedder.refused = "refused"
+        await memory.store(f"{MARK} refused")
+        await eventually(lambda: letters(world, 1), what="the refused memory is among the dead letters")
+        # A person's edit, a person's deletion.
+        person = await memory.store(f"{MARK} by a person", durability="archived")
+        await world.memories.update_one({"_id": person.id}, {"$set": {"content": f"{MARK} edited"}})
+        await eventually(lambda: version(memory, person.id, 2), what="the edit has come")
+        await world.memories.delete_one({"_id": person.id})
+        await eventually(lambda: gone(memory, person.id), what="the deletion has come")
+        await rest(world, memory)
+        yield world
+
+
+async def letters(world: World, count: int) -> bool:
+    """Whether there are so many dead letters."""
+    return bool(await world.redis.xlen(keys.DEAD_LETTERS) >= count)
+
+
+async def version(memory: MemoryClient, memory_id: str, wanted: int) -> bool:
+    """Whether the memory has come to that version."""
+    return (await memory.get(memory_id)).version >= wanted
+
+
+async def gone(memory: MemoryClient, memory_id: str) -> bool:
+    """Whether the memory is forgotten."""
+    try:
+        await memory.get(memory_id)
+    except MemorydError:
+        return True
+    return False
+
+
+async def rest(world: World, memory: MemoryClient) -> None:
+    """Waits until all followers are done with everything."""
+
+    async def still() -> bool:
+        stats = await memory.stats()
+        return not (stats.embed_backlog or stats.archive_backlog)
+
+    await eventually(still, within_seconds=30, what="all followers are done")
+
+
+async def all_keys(world: World) -> list[str]:
+    """Every key, as text."""
+    return sorted([key.decode() async for key in world.redis.scan_iter(count=1000)])
+
+
+async def test_every_key_is_documented_and_has_a_ttl_or_a_reason(busy: World) -> None:
+    """A key that nobody has thought about would stay for ever, or go when it is needed."""
+    forms = documented()
+    seen = {row: 0 for row in forms}
+    for key in await all_keys(busy):
+        rows = [row for row, form in forms.items() if form.fullmatch(key)]
+        assert rows, f"{key} is not in the table of keys.py"
+        seen[rows[0]] += 1
+        ttl = await busy.redis.ttl(key)
+        permanent = key.startswith(keys.PERMANENT_PREFIXES)
+        assert permanent or ttl > 0, f"{key} has no TTL and no reason"
+        assert not (permanent and ttl > 0), f"{key} is permanent and has a TTL"
+    assert [row for row, count in seen.items() if not count] == [], "the busy run has not shown these"
+
+
+async def test_the_table_says_which_keys_are_permanent() -> None:
+    """It and PERMANENT_PREFIXES tell the same story."""
+    for row, life in re.findall(r"^(aether:\S+)\s+\w+\s{2,}(.+?)\s{2,}", keys.__doc__ or "", re.MULTILINE):
+        if ":index:" in row:
+            continue
+        lives_on = life.startswith(("permanent", "trimmed", "bounded", "until answered"))
+        assert row.startswith(keys.PERMANENT_PREFIXES) is lives_on, row
+
+
+async def test_every_name_is_in_the_bucket_of_its_memory(busy: World) -> None:
+    """One tag a key, and records, tombstones and journals of one memory under the same one: Redis Cluster needs it."""
+    buckets = {f"{{{bucket}}}" for bucket in busy.keys.all_buckets()}
+    for key in await all_keys(busy):
+        tags = re.findall(r"\{[^}]*\}", key)
+        assert len(tags) <= 1
+        assert set(tags) <= buckets
+        if memory_id := re.search(r"mem_[0-9a-f]{32}$", key):
+            assert tags == [f"{{{busy.keys.bucket(memory_id[0])}}}"]
+
+
+async def test_text_lies_in_records_only_once_all_is_done(busy: World) -> None:
+    """Not in a request, an answer, a cache, an idempotency key, a dead letter, a tombstone, nor in any name."""
+    holders = set()
+    for key in await all_keys(busy):
+        assert MARK not in key
+        if MARK.encode() in await value(busy, key):
+            holders.add(key.split("{")[0].removesuffix(":"))
+    assert holders <= {"aether:memory:semantic", "aether:memory:episodic"}
+    assert holders
+
+
+async def value(world: World, key: str) -> bytes:
+    """Everything that a key holds."""
+    redis: Any = world.redis
+    match await redis.type(key):
+        case b"string":
+            parts = [await redis.get(key)]
+        case b"hash":
+            parts = [part for pair in (await redis.hgetall(key)).items() for part in pair]
+        case b"stream":
+            parts = [part for _, fields in await redis.xrange(key) for pair in fields.items() for part in pair]
+        case _:
+            parts = [await redis.dump(key)]
+    return b"\0".join(part or b"" for part in parts)
+
+
+async def test_journals_and_requests_are_empty_once_all_is_done(busy: World) -> None:
+    """Trimmed below every follower's place, which is the end; nothing waits in a group, and no claim is left over."""
+    journals = [busy.keys.journal(bucket) for bucket in busy.keys.all_buckets()]
+    for stream in (*journals, keys.REQUESTS):
+        assert await busy.redis.xlen(stream) == 0, stream
+        for group in await busy.redis.xinfo_groups(stream):
+            assert group["pending"] == 0, (stream, group["name"])
+
+
+async def test_a_journal_keeps_what_one_follower_has_not_done(world: World, memory: MemoryClient) -> None:
+    """The others' being done is not enough: while sync is away nothing is trimmed that it has not archived."""
+    await world.stop("sync")
+    kept = await memory.store_many([{"content": f"{MARK} {number}"} for number in range(50)])
+    assert len(kept) == 50
+
+    async def embedded() -> bool:
+        stats = await memory.stats()
+        return stats.pending == 0 and stats.embed_backlog == 0
+
+    await eventually(embedded, what="all have their vectors")
+    journals = [world.keys.journal(bucket) for bucket in world.keys.all_buckets()]
+    lengths = [await world.redis.xlen(journal) for journal in journals]
+    assert sum(lengths) == 100  # stored and embedded, of each
+    assert (await memory.stats()).archive_backlog == 100
+
+    await world.start("sync")
+    await world.drained(memory)
+    assert [await world.redis.xlen(journal) for journal in journals] == [0] * len(journals)
+    assert await world.memories.count_documents({}) == 50
