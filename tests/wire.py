@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import msgspec
+from redis.asyncio import Redis
+
 from memoryd import keys
 from memoryd.hot.client import open_blocking_redis
-from redis.asyncio import Redis
 from tests.world import World
 
 SCOPE = {"tenant": "acme", "project": "support", "agent": "scout"}
@@ -51,12 +52,20 @@ class Wire:
 
     def envelope(self, op: str, args: Any = None, **changes: Any) -> Answer:
         """A request in the protocol's form, with any part of it changed."""
-        usual = {"v": 1, "id": secrets.token_hex(8), "op": op, "scope": SCOPE, "args": args or {}, "reply_to": self.name}
+        usual: Answer = {
+            "v": 1,
+            "id": secrets.token_hex(8),
+            "op": op,
+            "scope": SCOPE,
+            "args": args or {},
+            "reply_to": self.name,
+        }
         return {**usual, **changes}
 
     async def send(self, raw: bytes, **fields: str) -> None:
         """An entry of the request stream: `raw` as its envelope, and what else a client puts beside it."""
-        await self.redis.xadd(keys.REQUESTS, {"envelope": raw, **fields})
+        entry: Any = {"envelope": raw, **fields}
+        await self.redis.xadd(keys.REQUESTS, entry)
 
     async def answer_to(self, request_id: str, *, after: int = 0) -> Answer:
         """The first answer to a request, among those after the first `after` answers."""

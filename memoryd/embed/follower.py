@@ -100,7 +100,7 @@ class EmbedFollower:
             await self._fail(cache, entries, error)
             return
         for entry, vector in zip(entries, vectors, strict=True):
-            await self._attach(cache.embedder.model, entry, vector)
+            await self._attach(cache, entry, vector)
 
     async def _compute(self, cache: EmbeddingCache, entries: Sequence[Entry]) -> list[bytes]:
         """The vectors of a batch; tries again with a growing pause what may succeed later."""
@@ -136,11 +136,15 @@ class EmbedFollower:
         log.error("embed.dead_letter", id=entry.memory_id, entry=entry.entry_id)
         await self._follower.bury(entry, reason)
 
-    async def _attach(self, model: str, entry: Entry, vector: bytes) -> None:
-        scope = entry.scope
+    async def _attach(self, cache: EmbeddingCache, entry: Entry, vector: bytes) -> None:
+        scope, content_hash = entry.scope, entry.text("content_hash")
         key = self._records.keys.memory(kind_of(entry.memory_type), scope, entry.memory_id)
-        attached = Attached(entry.text("content_hash"), model, vector, names.events_prefix(scope), entry.traceparent)
-        await self._records.attach(key, entry.memory_id, attached)
+        attached = Attached(
+            content_hash, cache.embedder.model, vector, names.events_prefix(scope), entry.traceparent
+        )
+        if not await self._records.attach(key, entry.memory_id, attached):
+            # Forgotten or changed meanwhile: another daemon has perhaps purged the cache before our vector came into it.
+            await cache.purge(scope, content_hash)
 
 
 def _let_go(entry: Entry) -> list[str]:

@@ -54,8 +54,8 @@ async def cached(world: World, *contents: str) -> list[bytes]:
 async def test_after_a_forget_no_tier_has_it(world: World, memory: MemoryClient) -> None:
     """Former versions too; a receipt says what was done, and a second forget finds the tombstone."""
     kept = await memory.store(SECRET, type="fact", metadata={"where": "rambutan"}, tags=["salak"])
+    await memory.store(SECRET, type="fact")
     await memory.update(kept.id, content=CHANGED)
-    await memory.store(CHANGED, type="fact")
     await caught_up(world, memory)
     assert len(await past(world, kept.id)) == 2
 

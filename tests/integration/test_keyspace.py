@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from memoryd import MemoryClient, keys
 from memoryd.errors import MemorydError
 from memoryd.model.results import Stored
@@ -43,17 +44,25 @@ async def busy(world: World, memory: MemoryClient) -> AsyncIterator[World]:
     """A memoryd on which everything has happened once, and which has come to rest."""
     async with world.connect(tenant=ODD, project=ODD, agent=ODD, session=ODD) as odd, Wire(world) as wire:
         for client in (memory, odd):
-            items = [{"content": f"{MARK} {n}", "type": kind} for n in range(8) for kind in ("fact", "episodic", "semantic")]
+            items = [
+                {"content": f"{MARK} {n}", "type": kind} for n in range(8) for kind in ("fact", "episodic", "semantic")
+            ]
             kept = [one for one in await client.store_many(items) if isinstance(one, Stored)]
             await asyncio.gather(*(client.store(f"{MARK} 1", type="fact", request_id=f"again {n}") for n in range(8)))
             await asyncio.gather(*(client.recall(f"{MARK}?") for _ in range(4)))
             await asyncio.gather(*(client.update(one.id, content=f"{MARK} changed {one.id}") for one in kept[:6]))
             await asyncio.gather(*(client.forget(one.id) for one in kept[4:9]))
             await client.store(f"{MARK} 1", type="fact", durability="archived")
-            for wrong in (client.store(""), client.get("mem_" + "0" * 32), client.update(kept[0].id, if_version=99, importance=0.1)):
+            for wrong in (
+                client.store(""),
+                client.get("mem_" + "0" * 32),
+                client.update(kept[0].id, if_version=99, importance=0.1),
+            ):
                 with pytest.raises(MemorydError):
                     await wrong
-        await world.redis.publish(keys.REQUESTS, msgspec.json.encode(wire.envelope("recall", {"query": MARK}, id="published")))
+        await world.redis.publish(
+            keys.REQUESTS, msgspec.json.encode(wire.envelope("recall", {"query": MARK}, id="published"))
+        )
         await wire.answer_to("published")
         await wire.raw(b"rubbish " + MARK.encode())
         world.embedder.refused = "refused"
@@ -106,7 +115,7 @@ async def all_keys(world: World) -> list[str]:
 async def test_every_key_is_documented_and_has_a_ttl_or_a_reason(busy: World) -> None:
     """A key that nobody has thought about would stay for ever, or go when it is needed."""
     forms = documented()
-    seen = {row: 0 for row in forms}
+    seen = dict.fromkeys(forms, 0)
     for key in await all_keys(busy):
         rows = [row for row, form in forms.items() if form.fullmatch(key)]
         assert rows, f"{key} is not in the table of keys.py"

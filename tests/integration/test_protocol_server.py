@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from memoryd import MemoryClient, keys
 from memoryd.errors import NotFound, Overloaded, RequestIdReused
 from memoryd.model.results import Stored
@@ -135,7 +136,10 @@ async def test_a_repeated_request_has_its_effect_once(world: World, wire: Wire) 
 
     fact = await three("store", {"content": "A fact.", "type": "fact"})
     event = await three("store", {"content": "An event.", "type": "episodic"})
-    items = [{"content": "An event.", "type": "episodic"}] * 3 + [{"content": "A fact.", "type": "fact"}, {"content": ""}]
+    items = [{"content": "An event.", "type": "episodic"}] * 3 + [
+        {"content": "A fact.", "type": "fact"},
+        {"content": ""},
+    ]
     many = await three("store_many", {"memories": items})
     single = await three("store_many", {"memories": items[:1]})
     update = await three("update", {"id": fact[0]["id"], "changes": {"content": "Changed."}, "if_version": 1})
@@ -147,7 +151,9 @@ async def test_a_repeated_request_has_its_effect_once(world: World, wire: Wire) 
     for answers in (many, single):
         assert len({json.dumps([one.get("stored", {}).get("id") for one in answer]) for answer in answers}) == 1
     assert len({one["stored"]["id"] for one in many[0][:3]}) == 3
-    assert {(one["version"], one["outcome"], one["forgotten_at"]) for one in forget} == {(2, "forgotten", forget[0]["forgotten_at"])}
+    assert {(one["version"], one["outcome"], one["forgotten_at"]) for one in forget} == {
+        (2, "forgotten", forget[0]["forgotten_at"])
+    }
     assert update[0]["version"] == 2
 
     stats = await wire.result("stats")
@@ -203,7 +209,9 @@ async def test_an_id_is_never_answered_with_another_requests_result(world: World
 async def test_tenants_may_use_the_same_request_id(wire: Wire) -> None:
     """An id belongs to its project: nobody is refused, or told anything, because of what others sent."""
     answers = [
-        await wire.result("store", {"content": "c", "type": "episodic"}, id="1", scope={"tenant": tenant, "project": project})
+        await wire.result(
+            "store", {"content": "c", "type": "episodic"}, id="1", scope={"tenant": tenant, "project": project}
+        )
         for tenant, project in (("a", "p"), ("b", "p"), ("a", "q"), ("a:p", "q"), ("a", "p:q"))
     ]
     assert [one["replayed"] for one in answers] == [False] * 5
@@ -221,7 +229,8 @@ async def test_one_client_may_ask_twice_under_one_id_at_once(memory: MemoryClien
 async def test_a_client_that_hears_nothing_asks_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first answer is lost; the repeat has no second effect."""
     monkeypatch.setattr(protocol_client, "RESEND_SECONDS", 0.2)
-    send, lost = Server._send, []
+    send = Server._send
+    lost: list[bytes] = []
 
     async def lossy(self: Server, entry_id: bytes, reply_to: str, reply: bytes) -> None:
         if b"lost" in reply and not lost:
@@ -278,7 +287,15 @@ async def test_two_clients_may_publish_under_one_id(world: World, wire: Wire) ->
 
 async def test_rubbish_on_the_channel_is_not_heard(world: World, wire: Wire) -> None:
     """It is nobody's request; the daemon listens on."""
-    for raw in (b"", b"\xff", b"{}", b"null", b"[" * 10_000, msgspec.json.encode(wire.envelope("stats", v=2)), b"x" * 5_000_000):
+    for raw in (
+        b"",
+        b"\xff",
+        b"{}",
+        b"null",
+        b"[" * 10_000,
+        msgspec.json.encode(wire.envelope("stats", v=2)),
+        b"x" * 5_000_000,
+    ):
         await world.redis.publish(keys.REQUESTS, raw)
     await world.redis.publish(keys.REQUESTS, msgspec.json.encode(wire.envelope("nonsense", id="last")))
 
@@ -306,8 +323,12 @@ async def test_what_a_dead_daemon_left_is_taken_over(world: World, wire: Wire, m
     """It took the requests and never answered: one it had not begun, one it had carried out, and rubbish."""
     done = await wire.result("store", {"content": "An event.", "type": "episodic"}, id="done")
     await world.stop("daemon")
-    await wire.send(msgspec.json.encode(wire.envelope("store", {"content": "Another.", "type": "episodic"}, id="begun")))
-    await wire.send(msgspec.json.encode(wire.envelope("store", {"content": "An event.", "type": "episodic"}, id="done")))
+    await wire.send(
+        msgspec.json.encode(wire.envelope("store", {"content": "Another.", "type": "episodic"}, id="begun"))
+    )
+    await wire.send(
+        msgspec.json.encode(wire.envelope("store", {"content": "An event.", "type": "episodic"}, id="done"))
+    )
     await wire.send(b"rubbish", id="rubbish", reply_to=wire.name)
     taken: Any = await world.redis.xreadgroup(GROUP, "dead", {keys.REQUESTS: ">"}, count=10)
     assert len(taken[0][1]) == 3
@@ -326,7 +347,9 @@ async def test_a_request_that_is_only_slow_is_not_taken_over(world: World, wire:
     """Another daemon leaves it alone until its owner must be dead."""
     await world.start("daemon2")
     await world.stop("sync")  # `archived` now waits
-    await wire.send(msgspec.json.encode(wire.envelope("store", {"content": "Slow.", "durability": "archived"}, id="slow")))
+    await wire.send(
+        msgspec.json.encode(wire.envelope("store", {"content": "Slow.", "durability": "archived"}, id="slow"))
+    )
     await eventually(lambda: served.total() == 1, what="it is being carried out")
     for _ in range(3):
         await wire.result("stats")
@@ -372,5 +395,3 @@ async def empty(world: World) -> None:
         return await world.redis.xlen(keys.REQUESTS) == 0 and waiting["pending"] == 0
 
     await eventually(none_left, what="no request is left")
-
-

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import pytest
+
 from memoryd import MemoryClient
 from memoryd.errors import BadRequest, NotFound
 from memoryd.model.results import Stored
@@ -156,7 +157,14 @@ async def test_a_request_cannot_leave_the_session_of_its_scope(world: World) -> 
 async def test_an_update_never_moves_a_memory(memory: MemoryClient) -> None:
     """Neither scope nor type nor version are among what can be changed."""
     kept = await memory.store("Stays where it is.", type="fact")
-    for change in ({"tenant": "x"}, {"agent_id": "x"}, {"session": "x"}, {"session_id": "x"}, {"type": "semantic"}, {"version": 9}):
+    for change in (
+        {"tenant": "x"},
+        {"agent_id": "x"},
+        {"session": "x"},
+        {"session_id": "x"},
+        {"type": "semantic"},
+        {"version": 9},
+    ):
         with pytest.raises(BadRequest):
             await memory.update(kept.id, **change)
     assert (await memory.get(kept.id)).version == 1
@@ -168,7 +176,12 @@ async def test_recall_filters_are_exact(world: World, memory: MemoryClient) -> N
     sessions = [None, "s", "s,t", "S"]
     tags = [[], ["x"], ["x,y"], ["x", "y"], ["X"], ["*"]]
     items: list[dict[str, Any]] = [
-        {"content": f"kumquat number {number}", "type": kind, "tags": tag_list, **({"session": session} if session else {})}
+        {
+            "content": f"kumquat number {number}",
+            "type": kind,
+            "tags": tag_list,
+            **({"session": session} if session else {}),
+        }
         for number, (kind, session, tag_list) in enumerate(itertools.product(types, sessions, tags))
     ]
     kept = await memory.store_many(items)
@@ -177,7 +190,9 @@ async def test_recall_filters_are_exact(world: World, memory: MemoryClient) -> N
 
     async def check() -> None:
         for kinds, session, wanted in itertools.product(
-            [[], ["fact"], ["episodic", "semantic"]], [None, "s", "s,t", "none"], [[], ["x"], ["x,y"], ["y", "*"], ["x*"], ["x,"]]
+            [[], ["fact"], ["episodic", "semantic"]],
+            [None, "s", "s,t", "none"],
+            [[], ["x"], ["x,y"], ["y", "*"], ["x*"], ["x,"]],
         ):
             expected = {
                 memory_id
@@ -227,7 +242,11 @@ async def test_the_same_content_in_two_places_is_two_memories(world: World, memo
 
 async def test_two_equal_events_are_two_unless_the_caller_says_otherwise(memory: MemoryClient) -> None:
     """`dedup` overrules the type in both directions."""
-    for asked, count in (({"type": "episodic"}, 2), ({"type": "episodic", "dedup": True}, 1), ({"type": "fact", "dedup": False}, 2)):
+    for asked, count in (
+        ({"type": "episodic"}, 2),
+        ({"type": "episodic", "dedup": True}, 1),
+        ({"type": "fact", "dedup": False}, 2),
+    ):
         kept = [await memory.store(f"The bell rang. {asked}", **asked) for _ in range(2)]
         assert len({one.id for one in kept}) == count, asked
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from memoryd.archive import codec as archive
 from memoryd.clock import from_microseconds, to_microseconds
 from memoryd.hot import codec as hot
@@ -41,7 +42,9 @@ scalars = (
     | st.floats(allow_nan=False, allow_infinity=False)
     | text
 )
-json = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4), max_leaves=12)
+json = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4), max_leaves=12
+)
 metadata = st.dictionaries(keys, json, max_size=5)
 vectors = st.none() | st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=8)
 
@@ -206,7 +209,13 @@ def test_half_a_memory_is_no_memory(missing: str) -> None:
 
 def test_what_a_person_wrote_is_completed() -> None:
     """Someone who inserts a document by hand gives the least; the rest is filled in, hash and times included."""
-    by_hand = {"_id": "mem_" + "1" * 32, "tenant": "acme", "project": "support", "memory_type": "fact", "content": "By hand."}
+    by_hand = {
+        "_id": "mem_" + "1" * 32,
+        "tenant": "acme",
+        "project": "support",
+        "memory_type": "fact",
+        "content": "By hand.",
+    }
 
     memory = archive.to_record(archive.completed(by_hand, NOW)).memory
 

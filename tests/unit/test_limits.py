@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from memoryd import limits
 from memoryd.errors import BadRequest, TooLarge
 from memoryd.limits import (
@@ -50,7 +51,9 @@ EDGES: list[tuple[str, Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("field", "last", "over"), EDGES, ids=[f"{edge[0]}{number}" for number, edge in enumerate(EDGES)])
+@pytest.mark.parametrize(
+    ("field", "last", "over"), EDGES, ids=[f"{edge[0]}{number}" for number, edge in enumerate(EDGES)]
+)
 def test_a_memorys_limits_are_exact(field: str, last: Any, over: Any) -> None:
     """What the limit names is still allowed, and nothing beyond it."""
     usual = {"content": "c"}
@@ -71,7 +74,9 @@ def test_metadata_of_any_depth_is_refused_without_a_crash() -> None:
         NewMemory(content="c", metadata={"a": deep}).check()
 
 
-@pytest.mark.parametrize(("importance", "allowed"), [(0, True), (1, True), (0.5, True), (-0.01, False), (1.01, False), (True, False)])
+@pytest.mark.parametrize(
+    ("importance", "allowed"), [(0, True), (1, True), (0.5, True), (-0.01, False), (1.01, False), (True, False)]
+)
 def test_importance_lies_between_0_and_1(importance: float, allowed: bool) -> None:
     """As JSON: a number, and no other kind of value."""
     raw = msgspec.json.encode({"content": "c", "importance": importance})
@@ -119,5 +124,7 @@ def test_limits_that_lean_on_one_another_stand() -> None:
     assert limits.TAKEOVER_IDLE_SECONDS < client.ANSWER_SECONDS, "a client waits longer than a takeover takes"
     assert client.ANSWER_SECONDS < limits.IDEMPOTENCY_TTL_SECONDS, "a retry is recognised"
     assert limits.STORE_MANY_MAX * (CONTENT_BYTES_MAX // 8) <= ENVELOPE_BYTES_MAX, "usual memories fit one store_many"
-    assert CONTENT_BYTES_MAX * 6 + METADATA_BYTES_MAX * 6 < ENVELOPE_BYTES_MAX, "any one memory fits, also as \\u escapes"
+    assert CONTENT_BYTES_MAX * 6 + METADATA_BYTES_MAX * 6 < ENVELOPE_BYTES_MAX, (
+        "any one memory fits, also as \\u escapes"
+    )
     assert REPLY_BYTES_MAX <= 16 * 1024 * 1024, "half of Redis's hard limit for a subscriber's buffer"

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from memoryd.errors import BadRequest
 from memoryd.model.memory import Changes, Memory, MemoryType, NewMemory, in_utc
 from memoryd.model.record import SEALED, Tombstone, seal
