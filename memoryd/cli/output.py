@@ -70,9 +70,9 @@ def extra_missing(error: ModuleNotFoundError) -> int:
 
 def _say(error: MemorydError) -> None:
     console = Console(stderr=True, highlight=False)
-    console.print(_text(f"memoryd: {error.message}"), style="red")
+    console.print(_text(f"memoryd: {error.message}"), style="red", soft_wrap=True)
     if error.hint:
-        console.print(_text(f"hint: {error.hint}"))
+        console.print(_text(f"hint: {error.hint}"), soft_wrap=True)  # a path or a command stays in one piece
 
 
 def exit_code(error: MemorydError) -> int:

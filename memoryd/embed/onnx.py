@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,8 @@ def _open_tokenizer(path: Path, max_length: int) -> Tokenizer:
 
 
 def _open_session(path: Path, threads: int) -> Any:
+    # ONNX Runtime reports to its makers once it is imported, where this is not set; a memory server tells nobody.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

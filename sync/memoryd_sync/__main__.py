@@ -1,5 +1,21 @@
 """`python -m memoryd_sync` is the command `memoryd-sync`."""
 
-from memoryd_sync.cli import main
+from __future__ import annotations
 
-main()
+import sys
+
+from memoryd.cli.output import extra_missing
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        from memoryd_sync.cli import main as run
+
+        run()
+    except ModuleNotFoundError as error:
+        sys.exit(extra_missing(error))
+
+
+if __name__ == "__main__":
+    main()

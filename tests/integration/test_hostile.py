@@ -146,6 +146,7 @@ def each(op: str, field: str, *values: Any, **rest: Any) -> list[tuple[str, Any]
     return [(op, {**rest, field: value}) for value in values]
 
 
+NO_ARGS: list[Any] = [{}, [1], 5, "x", True]
 # What an operation is given, all of it wrong.
 WRONG_ARGS: list[tuple[str, Any]] = [
     *each("store", "content", None, 5, True, [], {}, "", "   ", "\0", "a\0b", "x" * (CONTENT_BYTES_MAX + 1)),
@@ -196,11 +197,7 @@ WRONG_ARGS: list[tuple[str, Any]] = [
     *each("update", "if_version", 0, -1, "1", 1.5, True, id=ID, changes={"content": "c"}),
     *each("update", "id", "*", None, "", changes={"content": "c"}),
     *each("stats", "tenant", "other"),
-    *[
-        (op, args)
-        for op in ("store", "store_many", "get", "recall", "update", "forget")
-        for args in ({}, [1], 5, "x", True)
-    ],
+    *[(op, wrong) for op in ("store", "store_many", "get", "recall", "update", "forget") for wrong in NO_ARGS],
 ]
 
 
@@ -239,7 +236,8 @@ async def test_an_item_that_is_wrong_leaves_the_others_alone(world: World, wire:
 SCOPED = '"scope":{"tenant":"t","project":"p"}'
 STORE = f'"v":1,"id":"i","op":"store",{SCOPED}'
 NOT_ENVELOPES: list[bytes] = [
-    b"", b" ", b"\0", b"null", b"true", b"5", b'"x"', b"[]", b"{}", b"{", b"}", b'{"v":1', b"{'v':1}", b"\xff\xfe", b"\x80\x04K\x01.",
+    b"", b" ", b"\0", b"null", b"true", b"5", b'"x"', b"[]", b"{}", b"{", b"}", b'{"v":1', b"{'v':1}", b"\xff\xfe",
+    b"\x80\x04K\x01.",
     *(f"{{{inside}}}".encode() for inside in (
         '"v":1,"id":"i","op":"stats"', '"v":1,"id":"i","op":"stats","scope":null', '"v":1,"id":"i","op":"stats","scope":[]',
         '"v":1,"id":"i","op":"stats","scope":{}', '"v":1,"id":"i","op":"stats","scope":{"tenant":"t"}',
@@ -247,13 +245,15 @@ NOT_ENVELOPES: list[bytes] = [
         '"v":1,"id":"i","op":"stats","scope":{"tenant":["*"],"project":"p"}',
         '"v":1,"id":"i","op":"stats","scope":{"tenant":"t","project":"p","role":"admin"}',
         f'"v":0,"id":"i","op":"stats",{SCOPED}', f'"v":2,"id":"i","op":"stats",{SCOPED}', f'"v":-1,"id":"i","op":"stats",{SCOPED}',
-        f'"v":"1","id":"i","op":"stats",{SCOPED}', f'"v":1e99,"id":"i","op":"stats",{SCOPED}', f'"v":null,"id":"i","op":"stats",{SCOPED}',
+        f'"v":"1","id":"i","op":"stats",{SCOPED}', f'"v":1e99,"id":"i","op":"stats",{SCOPED}',
+        f'"v":null,"id":"i","op":"stats",{SCOPED}',
         f'"v":1,"id":"","op":"stats",{SCOPED}', f'"v":1,"id":5,"op":"stats",{SCOPED}', f'"v":1,"id":null,"op":"stats",{SCOPED}',
         f'"v":1,"op":"stats",{SCOPED}', f'"v":1,"id":"i",{SCOPED}', f'"id":"i","op":"stats",{SCOPED}',
         f'"v":1,"id":"i","op":5,{SCOPED}', f'"v":1,"id":"i","op":"stats",{SCOPED},"reply_to":5',
         f'"v":1,"id":"i","op":"stats",{SCOPED},"traceparent":{{}}', f'"v":1,"id":"{"r" * 129}","op":"stats",{SCOPED}',
         f'{STORE},"args":{{"content":"c","importance":NaN}}', f'{STORE},"args":{{"content":"c","importance":1e999}}',
-        f'{STORE},"args":{{"content":"c","metadata":{{"a":Infinity}}}}', f'{STORE},"args":{{"content":"c","metadata":{{"a":1e999}}}}',
+        f'{STORE},"args":{{"content":"c","metadata":{{"a":Infinity}}}}',
+        f'{STORE},"args":{{"content":"c","metadata":{{"a":1e999}}}}',
         f'"v":1,"id":"i","op":"stats",{SCOPED}}}trailing{{',
     )),
 ]  # fmt: skip
@@ -416,12 +416,8 @@ async def test_odd_metadata_is_the_same_in_both_stores(world: World, memory: Mem
 
 async def test_the_largest_memory_that_is_allowed_is_kept(world: World, memory: MemoryClient) -> None:
     """One word of 64 KiB, 64 KiB of brackets, and all other fields at their limits together."""
-    for content in (
-        "x" * CONTENT_BYTES_MAX,
-        "(" * CONTENT_BYTES_MAX,
-        "é" * (CONTENT_BYTES_MAX // 2),
-        "a " * (CONTENT_BYTES_MAX // 2),
-    ):
+    for unit in ("x", "(", "é", "a ", "語 "):
+        content = unit * (CONTENT_BYTES_MAX // len(unit.encode()))
         kept = await memory.store(
             content, tags=[f"{number:0128d}" for number in range(TAGS_MAX)], related=[ID] * 256, derived_from=[ID] * 256,
             metadata={"a": "x" * 16_000}, source_tool="%" * 128,

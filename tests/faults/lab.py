@@ -1,0 +1,212 @@
+"""The parts of the laboratory: real servers behind proxies, daemons and syncs as processes that live from run to run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from memoryd.archive.store import Archive, open_mongo
+from memoryd.clock import SystemClock
+from memoryd.config import Settings, load_settings
+from memoryd.errors import ServersUnavailable
+from memoryd.hot.client import open_redis
+from memoryd.hot.records import Records
+from memoryd.hot.journal import GROUPS
+from memoryd.keys import REQUESTS, Keys
+from memoryd.local.find import find_mongo, find_redis
+from memoryd.local.program import Program
+from memoryd.local.redis_server import RedisServer
+from memoryd.local.service import Service
+from memoryd.protocol.server import GROUP as SERVERS
+from memoryd_sync.projector import Projector
+from memoryd_sync.reconcile import Reconciler
+from tests.faults.embeddings import Embeddings
+from tests.faults.mongo_set import MongoSet
+from tests.faults.plan import Shape
+from tests.faults.proxy import Proxy
+from tests.waiting import eventually
+
+MODEL = "hash-embedder"
+WATCH_SECONDS = 0.1
+READY_SECONDS = 60
+
+
+class Lab:
+    """One deployment of one shape. `trouble` gathers what no run should see, e.g. a daemon that ended by itself."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.trouble: list[str] = []
+        self.runs = 0
+        self.keys = Keys(16)
+        self.services: dict[str, Service] = {}
+        self.redis_lock, self.mongo_lock = asyncio.Lock(), asyncio.Lock()  # one fault at a time for each server
+        self._wanted: set[str] = set()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Lab:
+        async with AsyncExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="memoryd-lab-", ignore_cleanup_errors=True))
+            self.data = Path(folder)
+            await self._start_servers(stack)
+            await self._start_services(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    # --- the servers ----------------------------------------------------------------------------------------------
+
+    async def _start_servers(self, stack: AsyncExitStack) -> None:
+        construct: Any = Settings.model_construct  # the environment's servers may hold what somebody needs
+        settings: Settings = construct(cache_dir=load_settings().cache_dir)
+        found_redis, found_mongo = await find_redis(settings), await find_mongo(settings)
+        assert isinstance(found_redis, Program)
+        assert isinstance(found_mongo, Program)
+        self.redis_server = RedisServer(found_redis, self.data / "redis", self.data / "logs" / "redis.log")
+        self.redis_server.command = (*self.redis_server.command, "--appendfsync", self.shape.aof)
+        await self.redis_server.start()
+        stack.callback(self.redis_server.kill)
+        self.mongo_set = MongoSet(found_mongo, self.data, self.shape.members)
+        stack.push_async_callback(self.mongo_set.stop)
+        await self.mongo_set.start()
+        self.redis_proxy = await _started(Proxy(self.redis_server.port), stack)
+        self.mongo_proxy = await _started(Proxy(self.mongo_set.members[0].port), stack)
+        self.embeddings = Embeddings()
+        await self.embeddings.start()
+        stack.push_async_callback(self.embeddings.stop)
+        self.redis: Redis = await stack.enter_async_context(open_redis(self.redis_server.url))
+        self.mongo: AsyncMongoClient[dict[str, Any]] = open_mongo(self.mongo_set.url)
+        stack.push_async_callback(self.mongo.close)
+        self.database = f"lab_{secrets.token_hex(4)}"
+        self.archive = Archive(self.mongo[self.database])
+
+    @property
+    def redis_url(self) -> str:
+        """Redis as everyone but the judge sees it."""
+        return f"redis://127.0.0.1:{self.redis_proxy.port}"
+
+    @property
+    def _mongo_url(self) -> str:
+        """A driver goes to where the set says that its members are, past any proxy, unless it is told not to."""
+        if self.shape.members > 1:
+            return self.mongo_set.url
+        return f"mongodb://127.0.0.1:{self.mongo_proxy.port}/?directConnection=true"
+
+    def reconciler(self) -> Reconciler:
+        """A comparison of both stores, past the proxies."""
+        records = Records(self.redis, self.keys)
+        projector = Projector(records, self.archive, SystemClock())
+        projector.model = MODEL
+        return Reconciler(records, self.archive, projector.apply_document)
+
+    # --- the daemons and syncs ------------------------------------------------------------------------------------
+
+    async def _start_services(self, stack: AsyncExitStack) -> None:
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("MEMORYD_")}
+        environment = {
+            **ours,
+            "MEMORYD_REDIS_URL": self.redis_url,
+            "MEMORYD_MONGO_URL": self._mongo_url,
+            "MEMORYD_MONGO_DATABASE": self.database,
+            "MEMORYD_EMBEDDER": "http",
+            "MEMORYD_MODEL": MODEL,
+            "MEMORYD_EMBED_URL": self.embeddings.url,
+            "PYTHONUNBUFFERED": "1",
+        }
+        kinds = [("memoryd", "daemon", self.shape.daemons), ("memoryd_sync", "sync", self.shape.syncs)]
+        for module, kind, count in kinds:
+            for number in range(count):
+                name = f"{kind}{number}"
+                log = self.data / "logs" / f"{name}.log"
+                self.services[name] = Service(name, (sys.executable, "-m", module, *_VERB[kind]), log, environment)
+                stack.callback(self.services[name].kill)
+                self._wanted.add(name)
+                self.services[name].launch()
+        watch = asyncio.create_task(self._watch(), name="watch the services")
+        stack.push_async_callback(_ended, watch)
+        await asyncio.wait_for(self.all_ready(), READY_SECONDS)
+
+    async def all_ready(self) -> None:
+        """Returns when every service has said that it is ready."""
+        for service in self.services.values():
+            while not service.alive:
+                await asyncio.sleep(WATCH_SECONDS)
+            try:
+                await service.wait_until_ready()
+            except ServersUnavailable:
+                await self.all_ready()
+
+    async def _watch(self) -> None:
+        """Starts again what has ended by itself, as a supervisor would, and remembers it."""
+        while True:
+            for name in tuple(self._wanted):
+                service = self.services[name]
+                if not service.alive:
+                    if service.exit_code is not None and await self._was_ready(service):
+                        self.trouble.append(f"died: {name} ended by itself (exit code {service.exit_code})")
+                    service.launch()
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _was_ready(self, service: Service) -> bool:
+        # One that ends before it was ready found no Redis: its supervisor tries again.
+        return await service._said_ready()
+
+    def kill(self, name: str) -> None:
+        """SIGKILL; nobody starts it again before `bring_back`."""
+        self._wanted.discard(name)
+        self.services[name].kill()
+
+    def bring_back(self, name: str) -> None:
+        """Has it started again."""
+        self._wanted.add(name)
+
+    def named(self, kind: str, number: int) -> str:
+        """One of the daemons or syncs."""
+        names = [name for name in self.services if name.startswith(kind)]
+        return names[number % len(names)]
+
+    async def heal(self) -> None:
+        """Everything runs, and nothing stands between."""
+        self.redis_proxy.heal()
+        self.mongo_proxy.heal()
+        for service in self.services.values():
+            service.resume()
+        self._wanted = set(self.services)
+        await asyncio.wait_for(self.all_ready(), READY_SECONDS)
+        await eventually(self.mongo_set.primary, within_seconds=60, what="MongoDB has a primary")
+
+
+    async def age_pending(self) -> None:
+        """Has everything that is pending look as if it had waited for a minute: whoever looks takes it over at once."""
+        for stream, group in [(REQUESTS, SERVERS), *((self.keys.journal(b), g) for b in self.keys.all_buckets() for g in GROUPS)]:
+            pending: Any = await self.redis.xpending_range(stream, group, "-", "+", 200)
+            by_consumer: dict[bytes, list[bytes]] = {}
+            for one in pending:
+                by_consumer.setdefault(one["consumer"], []).append(one["message_id"])
+            for consumer, ids in by_consumer.items():
+                await self.redis.execute_command("XCLAIM", stream, group, consumer, 0, *ids, "IDLE", 60_000, "JUSTID")
+
+
+_VERB: dict[str, tuple[str, ...]] = {"daemon": ("serve",), "sync": ()}
+
+
+async def _started(proxy: Proxy, stack: AsyncExitStack) -> Proxy:
+    await proxy.start()
+    stack.push_async_callback(proxy.stop)
+    return proxy
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

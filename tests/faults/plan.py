@@ -1,0 +1,111 @@
+"""What a seed decides: the shape of the deployment, the faults with their times, and each client's random numbers."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+BLOCK = 8  # consecutive seeds share a shape, so that processes live on from run to run
+SPAN_SECONDS = 5.0  # faults begin within this time; the clients work for about as long
+
+# How often each fault is chosen, and for how long it lasts at most.
+FAULTS: dict[str, tuple[int, float]] = {
+    "daemon_kill": (4, 0.5),
+    "daemon_pause": (4, 3.0),
+    "sync_kill": (4, 0.5),
+    "sync_pause": (4, 6.0),  # longer than the lease of 4 s
+    "redis_kill": (3, 1.0),
+    "redis_pause": (2, 2.0),
+    "redis_full": (2, 1.0),
+    "mongo_kill": (3, 1.0),
+    "mongo_pause": (2, 3.0),
+    "mongo_stepdown": (3, 1.0),
+    "redis_cut": (2, 0.0),
+    "redis_reset": (2, 0.0),
+    "redis_half_close": (2, 0.5),
+    "redis_delay": (2, 2.0),
+    "redis_deaf": (2, 2.0),
+    "mongo_cut": (2, 0.0),
+    "mongo_reset": (2, 0.0),
+    "mongo_half_close": (1, 0.5),
+    "mongo_delay": (1, 2.0),
+    "mongo_deaf": (1, 2.0),
+    "redeliver": (5, 1.0),
+    "reassign": (5, 1.0),
+    "place_lost": (3, 0.5),
+}
+THREE_MEMBERS_ONLY = frozenset({"mongo_stepdown"})
+ONE_MEMBER_ONLY = frozenset({"mongo_cut", "mongo_reset", "mongo_half_close", "mongo_delay", "mongo_deaf"})
+FLUSH_EVERY = 6  # every so many runs end with a Redis that is emptied after everything was archived
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How many of what run. `aof` is Redis's appendfsync: always | everysec."""
+
+    aof: str
+    members: int
+    daemons: int
+    syncs: int
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault: when it begins, whom it meets (by number), how long it lasts."""
+
+    at: float
+    kind: str
+    target: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.kind}@{self.at:.1f}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a seed decides before a run begins."""
+
+    seed: int
+    shape: Shape
+    faults: tuple[Fault, ...]
+    clients: int
+    steps: int
+    flush: bool
+
+    def random(self, who: str) -> random.Random:
+        """The random numbers of one actor: the same for the same seed, whatever the others do."""
+        return random.Random(f"{self.seed}:{who}")
+
+
+def make_plan(seed: int, *, aof: str = "", quick: bool = False) -> Plan:
+    """The plan of a seed. With `aof` the fsync policy is given; `quick` makes it shorter."""
+    chance = random.Random(f"{seed}:plan")
+    shape = shape_of(seed, aof=aof, quick=quick)
+    span = SPAN_SECONDS / 2 if quick else SPAN_SECONDS
+    kinds = _kinds(shape)
+    weights = [FAULTS[kind][0] for kind in kinds]
+    chosen = chance.choices(kinds, weights, k=chance.randint(2, 4) if quick else chance.randint(3, 6))
+    faults = [
+        Fault(chance.uniform(0.1, span), kind, chance.randrange(6), chance.uniform(0, FAULTS[kind][1]))
+        for kind in chosen
+    ]
+    steps = chance.randint(15, 25) if quick else chance.randint(30, 50)
+    return Plan(
+        seed=seed, shape=shape, faults=tuple(sorted(faults, key=lambda one: one.at)), clients=chance.randint(3, 5),
+        steps=steps, flush=chance.randrange(FLUSH_EVERY) == 0,
+    )  # fmt: skip
+
+
+def shape_of(seed: int, *, aof: str, quick: bool) -> Shape:
+    """The shape that a seed shares with its neighbours."""
+    chance = random.Random(f"{seed // BLOCK}:shape")
+    policy = chance.choice(("always", "everysec"))
+    members = 3 if chance.random() < 0.25 else 1
+    daemons, syncs = chance.choice((1, 2, 2)), chance.choice((1, 2, 2))
+    return Shape(aof or policy, 1 if quick else members, daemons, syncs)
+
+
+def _kinds(shape: Shape) -> list[str]:
+    unfit = THREE_MEMBERS_ONLY if shape.members == 1 else ONE_MEMBER_ONLY
+    return [kind for kind in FAULTS if kind not in unfit]
