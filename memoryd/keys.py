@@ -11,7 +11,7 @@ aether:idempotency:{b}:<tenant>:<project>:<r>       String   1 day              
 aether:cache:embedding:<tenant>:<project>:<m>:<h>   String   7 days                    embed             embed, recall
 aether:journal:dead                                 Stream   bounded                   embed, archive    people
 aether:requests                                     Stream   until answered            clients           daemons
-aether:claim:<request>                              String   10 minutes                daemons           daemons
+aether:claim:<request>                              String   5 s                       daemons           daemons
 aether:schema                                       Hash     permanent                 apply             apply
 aether:fence:{b}                                    String   permanent (a number)      follower          follower
 aether:follower:place                               Hash     permanent                 follower          follower
@@ -132,6 +132,6 @@ class Keys:
         return f"aether:dedup:content:{{{bucket}}}"
 
     def idempotency(self, scope: Scope, memory_id: str, request_id: str) -> str:
-        """The first result of a request, in the bucket of the memory that it writes."""
+        """The first result of an agent's request, in the bucket of the memory that it writes."""
         place = f"{{{self.bucket(memory_id)}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}"
-        return f"aether:idempotency:{place}:{_digest(request_id)}"
+        return f"aether:idempotency:{place}:{_digest(f'{scope.agent}:{request_id}')}"

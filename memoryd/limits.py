@@ -26,7 +26,7 @@ TAKEOVER_IDLE_SECONDS = (
     20.0  # an unanswered request idle for longer belonged to a daemon that died: must exceed any verb's time
 )
 IDEMPOTENCY_TTL_SECONDS = 24 * 3600  # a retry after a day is a new request
-CLAIM_TTL_SECONDS = 600  # a published request is seen by every daemon within milliseconds
+CLAIM_TTL_SECONDS = 5  # every daemon sees a published request within milliseconds; a repeat later is answered again
 FSYNC_TIMEOUT_SECONDS = 5.0  # everysec fsyncs within 2 s unless the disk is stuck
 ARCHIVED_TIMEOUT_SECONDS = 15.0  # the archiver works in batches of milliseconds; beyond this MongoDB is away
 

@@ -7,7 +7,7 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable
 
-from memoryd.errors import ArchiveUnavailable, HotUnavailable, HotUnprepared
+from memoryd.errors import ArchiveUnavailable, HotUnavailable, HotUnprepared, Overloaded
 from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.retry")
@@ -23,7 +23,7 @@ async def persistently(
     doing: str,
     prepare: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Repeats `step` until told to stop; waits with a growing, jittered pause while a server is away.
+    """Repeats `step` until told to stop; waits with a growing, jittered pause while a server is away or full.
 
     `prepare` mends a Redis that was emptied under us.
     Everything that is not a server's absence is raised: it ends the daemon, which is better than losing memories.
@@ -32,7 +32,7 @@ async def persistently(
     while not stop.is_set():
         try:
             await step()
-        except (HotUnavailable, ArchiveUnavailable) as error:
+        except (HotUnavailable, ArchiveUnavailable, Overloaded) as error:
             if pause == PAUSE_SECONDS_MIN:
                 log.warning("server.away", doing=doing, code=error.code)
             await wait_for_stop(stop, pause * random.uniform(0.7, 1.3))
@@ -68,5 +68,5 @@ async def work(
     What cannot be handed over because Redis is away is taken over by the others after a while.
     """
     await persistently(step, stop, doing=doing, prepare=prepare)
-    with contextlib.suppress(HotUnavailable):
+    with contextlib.suppress(HotUnavailable, Overloaded):
         await leave()

@@ -51,6 +51,11 @@ def hot_errors(doing: str) -> Iterator[None]:
         yield
     except (RedisConnectionError, RedisTimeoutError) as error:
         raise HotUnavailable(f"{doing}: Redis does not answer ({type(error).__name__})") from error
+    except RuntimeError as error:
+        # uvloop's word for a connection that the server has closed a moment before we write to it.
+        if "handler is closed" not in str(error):
+            raise
+        raise HotUnavailable(f"{doing}: Redis has closed the connection") from error
     except OutOfMemoryError as error:
         raise Overloaded(
             f"{doing}: Redis has reached its maxmemory and took nothing", retry_after_seconds=30

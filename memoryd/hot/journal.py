@@ -145,10 +145,12 @@ class Follower:
 
 async def create_groups(redis: Redis, keys: Keys) -> None:
     """Creates every follower's group from the journal's beginning, so that nothing is trimmed before it was seen."""
-    for bucket in keys.all_buckets():
-        for group in GROUPS:
+    for journal in map(keys.journal, keys.all_buckets()):
+        # Asked first: a full Redis refuses XGROUP CREATE, and the archiver that would make room must be able to start.
+        known: list[Any] = await redis.xinfo_groups(journal) if await redis.exists(journal) else []
+        for group in set(GROUPS) - {one["name"].decode() for one in known}:
             try:
-                await redis.xgroup_create(keys.journal(bucket), group, id="0", mkstream=True)
+                await redis.xgroup_create(journal, group, id="0", mkstream=True)
             except ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
                     raise

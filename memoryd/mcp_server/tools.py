@@ -77,7 +77,12 @@ class Tools:
         ] = None,
     ) -> Kept:
         """Correct a memory; what is not given stays as it is. Its earlier versions are kept."""
-        given: dict[str, Any] = {"content": content or None, "importance": importance, "tags": tags, "metadata": metadata}
+        given: dict[str, Any] = {
+            "content": content or None,
+            "importance": importance,
+            "tags": tags,
+            "metadata": metadata,
+        }
         given["valid_until"] = valid_until
         changes = {name: value for name, value in given.items() if value is not None}
         with _told():

@@ -50,7 +50,11 @@ def connect(
 
     An empty agent sees (and stores for) the whole project. Raises BadRequest when a name cannot be used.
     """
-    return MemoryClient(url, Scope(tenant, project, agent, session).check(), timeout_seconds=timeout_seconds)
+    try:
+        scope = msgspec.convert({"tenant": tenant, "project": project, "agent": agent, "session": session}, Scope)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"scope: {error}", field="scope") from None
+    return MemoryClient(url, scope.check(), timeout_seconds=timeout_seconds)
 
 
 class MemoryClient:

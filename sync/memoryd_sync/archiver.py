@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from memoryd.archive.codec import to_bson_vector, to_document, tombstone_document
 from memoryd.archive.codec import to_record as from_document
 from memoryd.archive.store import Archive, Batch, Touch, Vector
-from memoryd.errors import ArchiveUnavailable, HotUnavailable
+from memoryd.errors import ArchiveUnavailable, HotUnavailable, Overloaded
 from memoryd.hot.codec import from_hot_vector, to_record
 from memoryd.hot.journal import Entry, Follower
 from memoryd.hot.records import Records
@@ -57,7 +57,7 @@ class Archiver:
         with linked_span(telemetry.ARCHIVE, [one.traceparent for one in entries], attributes):
             try:
                 early = await self._write(entries)
-            except (ArchiveUnavailable, HotUnavailable):
+            except (ArchiveUnavailable, HotUnavailable, Overloaded):
                 raise
             except Exception as error:
                 await self._isolate(entries, error)

@@ -14,7 +14,7 @@ from pymongo.errors import DuplicateKeyError
 from memoryd.archive.codec import Document, completed, to_record, to_tombstone
 from memoryd.archive.store import Archive, archive_errors
 from memoryd.clock import Clock, to_microseconds
-from memoryd.errors import ArchiveUnavailable, HotUnavailable
+from memoryd.errors import ArchiveUnavailable, HotUnavailable, Overloaded
 from memoryd.hot.records import Projection, Records, Request, fitted
 from memoryd.model.ids import check_id
 from memoryd.model.memory import Memory, check_content, check_metadata
@@ -57,7 +57,7 @@ class Projector:
         """Brings a document to Redis, only if newer; someone else's gets its version first."""
         try:
             outcome = await self._outcome(document)
-        except (HotUnavailable, ArchiveUnavailable, Fenced):
+        except (HotUnavailable, ArchiveUnavailable, Overloaded, Fenced):
             raise
         except Exception as error:
             # One document that cannot be followed must not hold up the others; it is kept by name and reason.

@@ -10,7 +10,6 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from memoryd.hot.journal import GROUPS
 from memoryd.keys import FOLLOWER_PLACE
 from tests.faults.lab import Lab
 from tests.faults.model import Model
@@ -127,8 +126,9 @@ async def _redeliver(lab: Lab, model: Model, fault: Fault) -> None:
     while True:
         for bucket in lab.keys.all_buckets():
             with contextlib.suppress(RedisError):
-                journal: Any = lab.keys.journal(bucket)
-                for _, fields in await lab.redis.xrevrange(journal, count=REPEATED):
+                journal: str = lab.keys.journal(bucket)
+                recent: Any = await lab.redis.xrevrange(journal, count=REPEATED)
+                for _, fields in recent:
                     await lab.redis.xadd(journal, fields)
         if time.monotonic() > until:
             return

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import signal
 import sys
 import tempfile
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,9 @@ from redis.asyncio import Redis
 from memoryd.archive.store import Archive, open_mongo
 from memoryd.clock import SystemClock
 from memoryd.config import Settings, load_settings
-from memoryd.errors import ServersUnavailable
 from memoryd.hot.client import open_redis
-from memoryd.hot.records import Records
 from memoryd.hot.journal import GROUPS
+from memoryd.hot.records import Records
 from memoryd.keys import REQUESTS, Keys
 from memoryd.local.find import find_mongo, find_redis
 from memoryd.local.program import Program
@@ -38,6 +39,7 @@ from tests.waiting import eventually
 MODEL = "hash-embedder"
 WATCH_SECONDS = 0.1
 READY_SECONDS = 60
+KILLED = -signal.SIGKILL
 
 
 class Lab:
@@ -140,12 +142,8 @@ class Lab:
     async def all_ready(self) -> None:
         """Returns when every service has said that it is ready."""
         for service in self.services.values():
-            while not service.alive:
-                await asyncio.sleep(WATCH_SECONDS)
-            try:
-                await service.wait_until_ready()
-            except ServersUnavailable:
-                await self.all_ready()
+            what = f"{service.name} is ready"
+            await eventually(partial(self._is_ready, service), within_seconds=READY_SECONDS, what=what)
 
     async def _watch(self) -> None:
         """Starts again what has ended by itself, as a supervisor would, and remembers it."""
@@ -153,17 +151,22 @@ class Lab:
             for name in tuple(self._wanted):
                 service = self.services[name]
                 if not service.alive:
-                    if service.exit_code is not None and await self._was_ready(service):
-                        self.trouble.append(f"died: {name} ended by itself (exit code {service.exit_code})")
-                    service.launch()
+                    code = service.exit_code
+                    if code not in (None, KILLED) and await self._was_ready(service):
+                        self.trouble.append(f"died: {name} ended by itself (exit code {code})")
+                    if name in self._wanted and not service.alive:  # not killed again while its log was read
+                        service.launch()
             await asyncio.sleep(WATCH_SECONDS)
 
+    async def _is_ready(self, service: Service) -> bool:
+        return service.alive and await self._was_ready(service)
+
     async def _was_ready(self, service: Service) -> bool:
-        # One that ends before it was ready found no Redis: its supervisor tries again.
+        # One that ends before it was ready has found no Redis: its supervisor tries again.
         return await service._said_ready()
 
     def kill(self, name: str) -> None:
-        """SIGKILL; nobody starts it again before `bring_back`."""
+        """SIGKILL; it is not started again before `bring_back`."""
         self._wanted.discard(name)
         self.services[name].kill()
 
@@ -186,16 +189,19 @@ class Lab:
         await asyncio.wait_for(self.all_ready(), READY_SECONDS)
         await eventually(self.mongo_set.primary, within_seconds=60, what="MongoDB has a primary")
 
-
     async def age_pending(self) -> None:
         """Has everything that is pending look as if it had waited for a minute: whoever looks takes it over at once."""
-        for stream, group in [(REQUESTS, SERVERS), *((self.keys.journal(b), g) for b in self.keys.all_buckets() for g in GROUPS)]:
-            pending: Any = await self.redis.xpending_range(stream, group, "-", "+", 200)
+        redis: Any = self.redis
+        for stream, group in [
+            (REQUESTS, SERVERS),
+            *((self.keys.journal(b), g) for b in self.keys.all_buckets() for g in GROUPS),
+        ]:
+            pending = await redis.xpending_range(stream, group, "-", "+", 200)
             by_consumer: dict[bytes, list[bytes]] = {}
             for one in pending:
                 by_consumer.setdefault(one["consumer"], []).append(one["message_id"])
             for consumer, ids in by_consumer.items():
-                await self.redis.execute_command("XCLAIM", stream, group, consumer, 0, *ids, "IDLE", 60_000, "JUSTID")
+                await redis.xclaim(stream, group, consumer, 0, ids, idle=60_000, justid=True)
 
 
 _VERB: dict[str, tuple[str, ...]] = {"daemon": ("serve",), "sync": ()}

@@ -235,4 +235,6 @@ def _after_last_forget(history: list[Done]) -> list[Done]:
 
 def _told(history: list[Done]) -> str:
     """The end of a memory's story, for whoever reads a failure."""
-    return "acknowledged: " + ", ".join(f"{one.outcome} v{one.version} {one.durability} {one.at:.2f}" for one in history[-6:])
+    return "acknowledged: " + ", ".join(
+        f"{one.outcome} v{one.version} {one.durability} {one.at:.2f}" for one in history[-6:]
+    )

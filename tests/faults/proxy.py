@@ -72,7 +72,9 @@ class Proxy:
         """Nothing passes until `heal`: connections stand, and nobody answers."""
         self._open.clear()
 
-    def each(self, act: Callable[[Link], None], some: Callable[[list[Link]], Iterable[Link]] = lambda all_: all_) -> None:
+    def each(
+        self, act: Callable[[Link], None], some: Callable[[list[Link]], Iterable[Link]] = lambda all_: all_
+    ) -> None:
         """Does something to the connections of now, or to some of them."""
         for link in list(some(list(self._links))):
             act(link)

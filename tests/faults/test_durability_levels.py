@@ -50,7 +50,9 @@ class Whole:
     async def archived(self, ids: list[str]) -> int:
         """How many of them MongoDB has."""
         async with open_mongo(self.servers.mongo_url) as mongo:
-            return await mongo["aether_memory"]["memories"].count_documents({"_id": {"$in": ids}, "version": {"$gte": 1}})
+            return await mongo["aether_memory"]["memories"].count_documents(
+                {"_id": {"$in": ids}, "version": {"$gte": 1}}
+            )
 
     async def hot(self, ids: list[str]) -> int:
         """How many of them Redis has."""

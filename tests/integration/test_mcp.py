@@ -64,13 +64,22 @@ async def test_a_model_is_told_what_each_tool_does_and_what_it_may_break(model: 
     hints = {name: tool.annotations for name, tool in tools.items() if tool.annotations}
 
     assert {name for name, hint in hints.items() if hint.destructive_hint} == {"forget_memory"}
-    assert {name for name, hint in hints.items() if hint.read_only_hint} == {"search_memory", "get_memory", "memory_stats"}
-    assert tools.keys() - {"search_memory", "get_memory", "memory_stats", "forget_memory"} == {"store_memory", "update_memory"}
+    assert {name for name, hint in hints.items() if hint.read_only_hint} == {
+        "search_memory",
+        "get_memory",
+        "memory_stats",
+    }
+    assert tools.keys() - {"search_memory", "get_memory", "memory_stats", "forget_memory"} == {
+        "store_memory",
+        "update_memory",
+    }
     for tool in tools.values():
         assert tool.description
         assert tool.output_schema
         assert not {"tenant", "project", "agent", "session", "url"} & tool.input_schema["properties"].keys()
-        unexplained = [name for name, one in tool.input_schema["properties"].items() if "description" not in json.dumps(one)]
+        unexplained = [
+            name for name, one in tool.input_schema["properties"].items() if "description" not in json.dumps(one)
+        ]
         assert unexplained in ([], ["limit"])
     assert model.instructions
 
@@ -81,10 +90,11 @@ async def test_a_model_stores_finds_corrects_and_forgets(world: World, model: Cl
         model, "store_memory", content="Ada prefers tea.", type="fact", tags=["drink"], metadata={"source": "chat"},
         importance=0.8, valid_from="2026-05-08T13:56:00+02:00",
     )  # fmt: skip
-    [found] = (await use(model, "search_memory", query="What does Ada prefer?", types=["fact"], tags=["drink"]))["memories"]
-    changed = await use(
-        model, "update_memory", id=kept["id"], content="[1, 2] is what Ada writes.", if_version=1, valid_until="2027-01-01T00:00:00Z"
-    )
+    [found] = (await use(model, "search_memory", query="What does Ada prefer?", types=["fact"], tags=["drink"]))[
+        "memories"
+    ]
+    changes = {"content": "[1, 2] is what Ada writes.", "valid_until": "2027-01-01T00:00:00Z"}
+    changed = await use(model, "update_memory", id=kept["id"], if_version=1, **changes)
     now = await use(model, "get_memory", id=kept["id"])
     counts = await use(model, "memory_stats")
     receipt = await use(model, "forget_memory", id=kept["id"])
@@ -146,7 +156,18 @@ async def test_a_model_cannot_choose_a_scope(world: World, memory: MemoryClient,
 
 async def test_over_stdio_the_commands_options_are_the_scope(world: World) -> None:
     """As a host starts it: a child process that speaks on its pipes and ends when they close."""
-    options = ["--url", world.settings.redis_url, "--tenant", "acme", "--project", "desk", "--agent", "ada", "--session", "s9"]
+    options = [
+        "--url",
+        world.settings.redis_url,
+        "--tenant",
+        "acme",
+        "--project",
+        "desk",
+        "--agent",
+        "ada",
+        "--session",
+        "s9",
+    ]
     host = StdioServerParameters(command=COMMAND[0], args=[*COMMAND[1:], *options], env=dict(os.environ))
 
     async with Client(host) as model:
@@ -209,7 +230,9 @@ async def status_of(port: int, headers: str) -> int:
 
 async def test_without_the_extra_the_command_says_how_to_get_it() -> None:
     """The SDK is not part of the base install, and no traceback explains that."""
-    without = "import sys; sys.modules['mcp'] = None; from memoryd.cli import main; sys.argv = ['memoryd', 'mcp']; main()"
+    without = (
+        "import sys; sys.modules['mcp'] = None; from memoryd.cli import main; sys.argv = ['memoryd', 'mcp']; main()"
+    )
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", without, stderr=asyncio.subprocess.PIPE)
     _, said = await child.communicate()
 
@@ -221,7 +244,11 @@ async def test_without_the_extra_the_command_says_how_to_get_it() -> None:
 async def test_without_redis_the_command_ends_with_our_error() -> None:
     """A host shows its stderr and exit code; a server that waits in silence would look like a broken editor."""
     child = await asyncio.create_subprocess_exec(
-        *COMMAND, "--url", f"redis://127.0.0.1:{free_port()}", stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.PIPE
+        *COMMAND,
+        "--url",
+        f"redis://127.0.0.1:{free_port()}",
+        stderr=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.PIPE,
     )
     _, said = await asyncio.wait_for(child.communicate(), 30)
 

@@ -44,7 +44,7 @@ def heard() -> Heard:
 @pytest.fixture
 async def motor(settings: Settings, heard: Heard) -> AsyncIterator[Any]:
     """The runtime's own client."""
-    client = AsyncIOMotorClient(settings.mongo_url, event_listeners=[heard])
+    client: Any = AsyncIOMotorClient(settings.mongo_url, event_listeners=[heard])
     yield client
     client.close()
 
@@ -66,7 +66,9 @@ async def only_archived(world: World, memory: MemoryClient, content: str) -> str
     """The id of a memory that Redis has no record of any more."""
     kept = await memory.store(content, type="fact", session="s1", metadata={"source": "chat"}, durability="archived")
     await world.drained(memory)
-    assert await world.redis.delete(*[key async for key in world.redis.scan_iter(match=f"aether:memory:*{kept.id}")]) == 1
+    assert (
+        await world.redis.delete(*[key async for key in world.redis.scan_iter(match=f"aether:memory:*{kept.id}")]) == 1
+    )
     return kept.id
 
 
@@ -96,7 +98,9 @@ async def test_stats_count_the_archive(world: World, memory: MemoryClient, heard
 
 async def test_a_memory_that_only_mongodb_has_is_updated_and_forgotten(world: World, memory: MemoryClient) -> None:
     """An update brings it back first; a forget needs no record to leave a tombstone in both places."""
-    updated, forgotten = [await only_archived(world, memory, text) for text in ("Ada prefers tea.", "Ada's code is 4711.")]
+    updated, forgotten = [
+        await only_archived(world, memory, text) for text in ("Ada prefers tea.", "Ada's code is 4711.")
+    ]
 
     changed = await memory.update(updated, content="Ada prefers coffee.", if_version=1)
     receipt = await memory.forget(forgotten, durability="archived")

@@ -372,6 +372,37 @@ async def test_a_daemon_that_stops_answers_what_it_has_taken(world: World, wire:
     assert Counter(one["id"] for one in wire.answers) == Counter(f"r{number}" for number in range(100))
 
 
+async def test_a_redis_that_is_full_refuses_writes_and_loses_nobody(world: World, memory: MemoryClient) -> None:
+    """While the archive is away the journals fill it. Sync can start all the same, and by archiving it makes room."""
+    await world.stop("sync")
+    kept = await memory.store_many([{"content": f"Memory {number}."} for number in range(50)])
+
+    async def embedded() -> bool:
+        return (await memory.stats()).embed_backlog == 0
+
+    await eventually(embedded, what="only the archive has still to come")
+    await world.redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(Overloaded):
+            await memory.store("There is no room for this.")
+        await world.start("sync")
+
+        async def archived() -> bool:
+            return await world.memories.count_documents({}) == len(kept)
+
+        await eventually(archived, what="the archiver goes on")
+        journals = [world.keys.journal(bucket) for bucket in world.keys.all_buckets()]
+
+        async def trimmed() -> bool:
+            return sum([await world.redis.xlen(journal) for journal in journals]) == 0
+
+        await eventually(trimmed, what="the journals give their room back")
+    finally:
+        await world.redis.config_set("maxmemory", 0)
+    assert (await memory.store("Now there is.")).outcome == "stored"
+    await goes_on(world)
+
+
 async def test_clients_do_not_hear_one_another(world: World) -> None:
     """Many at once over one Redis: each call gets its own answer."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -36,8 +36,9 @@ async def kept(world: World, memory: MemoryClient) -> list[str]:
 
 
 async def change_model(world: World, embedder: HashEmbedder) -> int:
-    """As a person does it: stop the daemon, reindex, configure the new model."""
+    """As a person does it: stop the daemon and sync, reindex, configure the new model."""
     await world.stop("daemon")
+    await world.stop("sync")
     world.embedder = embedder
     looked_at: list[int] = []
     count = await reindex(world.redis, world.settings, embedder, progress=looked_at.append)
@@ -66,12 +67,14 @@ async def test_a_daemon_refuses_the_vectors_of_another_model(world: World, kept:
     assert await models(world) == {(place, "hash-embedder", 128) for place in ("redis", "mongodb")}
 
 
-async def test_after_a_reindex_every_vector_is_the_new_models(world: World, memory: MemoryClient, kept: list[str]) -> None:
+async def test_after_a_reindex_every_vector_is_the_new_models(
+    world: World, memory: MemoryClient, kept: list[str]
+) -> None:
     """In Redis and in MongoDB; until then they are found by their words, and nothing else of them changes."""
     before = {key: one.memory for key, one in (await hot(world)).items()}
     assert await change_model(world, HashEmbedder(48, "another-model")) == len(kept)
     world.embedder.away = True
-    await world.start("daemon")
+    await world.start("daemon", "sync")
     [waiting] = await memory.recall("lighthouses")
     assert (waiting.memory.id, (await memory.stats()).pending) == (kept[1], len(kept))
 
@@ -93,8 +96,10 @@ async def test_after_a_reindex_every_vector_is_the_new_models(world: World, memo
 async def test_a_second_reindex_has_nothing_to_do(world: World, memory: MemoryClient, kept: list[str]) -> None:
     """What has the new model's vector is left alone, so that one that was cut off can be repeated."""
     assert await change_model(world, HashEmbedder(48, "another-model")) == len(kept)
-    assert await reindex(world.redis, world.settings, world.embedder, progress=lambda _: None) == len(kept)  # still pending
-    await world.start("daemon")
+    assert await reindex(world.redis, world.settings, world.embedder, progress=lambda _: None) == len(
+        kept
+    )  # still pending
+    await world.start("daemon", "sync")
     await world.drained(memory)
     assert await change_model(world, world.embedder) == 0
 
@@ -102,11 +107,12 @@ async def test_a_second_reindex_has_nothing_to_do(world: World, memory: MemoryCl
 async def test_the_same_model_in_half_the_memory(world: World, memory: MemoryClient, kept: list[str]) -> None:
     """float16 is another form of the same vectors: Redis holds half the bytes, MongoDB what it held."""
     await world.stop("daemon")
+    await world.stop("sync")
     world.settings = world.settings.model_copy(update={"vector_type": "float16"})
     with pytest.raises(SchemaMismatch, match="float16"):
         await world.start("daemon")
     assert await reindex(world.redis, world.settings, world.embedder, progress=lambda _: None) == len(kept)
-    await world.start("daemon")
+    await world.start("daemon", "sync")
     await world.drained(memory)
 
     redis: Any = world.redis
@@ -121,9 +127,16 @@ async def test_the_same_model_in_half_the_memory(world: World, memory: MemoryCli
 async def test_a_touch_does_not_bring_the_old_vector_back(
     world: World, memory: MemoryClient, kept: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A memory that still waits for its new vector is reinforced; its archived form, with the old vector, comes back."""
-    monkeypatch.setattr(memoryd_sync.follower, "RENEW_SECONDS", 0)  # sync went on meanwhile; it looks at once
-    await change_model(world, HashEmbedder(48, "another-model"))
+    """A memory that waits for its new vector is reinforced: its archived form, with the old vector, comes back.
+
+    Somebody forgot to stop sync, whose follower learns of the new model when it next renews its lease.
+    """
+    monkeypatch.setattr(memoryd_sync.follower, "RENEW_SECONDS", 0)
+    await followed(world, kept[2], "The build is red.")  # and so is all that was written before it
+    await world.stop("daemon")
+    world.embedder = HashEmbedder(48, "another-model")
+    await reindex(world.redis, world.settings, world.embedder, progress=lambda _: None)
+    await followed(world, kept[2], "The build is yellow.")  # after this, the lease is renewed
     world.embedder.away = True
     await world.start("daemon")
     assert (await memory.store(TEXTS[1], type="fact")).outcome == "reinforced"
@@ -132,17 +145,21 @@ async def test_a_touch_does_not_bring_the_old_vector_back(
         return (await archived(world))[kept[1]].memory.access_count == 1
 
     await eventually(touched, what="the archive knows of the touch")
-    # One that comes after it has been followed when its content has arrived: the stream is in order.
-    await world.memories.update_one({"_id": kept[2]}, {"$set": {"content": "The build is green."}})
-
-    async def followed() -> bool:
-        return (await hot(world))[kept[2]].memory.content == "The build is green."
-
-    await eventually(followed, what="what came after the touch is followed")
-    assert {one.memory.embedding_model for one in (await hot(world)).values()} == {""}
+    await followed(world, kept[2], "The build is green.")
+    assert (await hot(world))[kept[1]].memory.embedding_model == ""
     world.embedder.away = False
     await world.drained(memory)
     assert {one.memory.embedding_model for one in (await hot(world)).values()} == {"another-model"}
+
+
+async def followed(world: World, memory_id: str, content: str) -> None:
+    """Edits the memory in MongoDB and waits until Redis has it: the stream is in order."""
+    await world.memories.update_one({"_id": memory_id}, {"$set": {"content": content}})
+
+    async def arrived() -> bool:
+        return (await hot(world))[memory_id].memory.content == content
+
+    await eventually(arrived, what="the edit is followed")
 
 
 @pytest.mark.parametrize("verb", ["update", "store"])
@@ -151,7 +168,7 @@ async def test_what_comes_back_from_the_archive_gets_the_new_vector(
 ) -> None:
     """Redis leaves a record with a vector of another length out of its index altogether, its words included."""
     await change_model(world, HashEmbedder(48, "another-model"))
-    await world.start("daemon")
+    await world.start("daemon", "sync")
     await world.drained(memory)
     await world.stop("sync")
     redis: Any = world.redis
@@ -210,11 +227,11 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-async def memoryd(world: World, endpoint: str) -> AsyncIterator[Commands]:
+def memoryd(world: World, endpoint: str) -> Commands:
     """The command, configured for that model."""
     commands = Commands(world.settings)
     commands.environment |= {"MEMORYD_EMBEDDER": "http", "MEMORYD_MODEL": "tiny", "MEMORYD_EMBED_URL": endpoint}
-    yield commands
+    return commands
 
 
 async def test_the_command_that_serve_names_is_the_way_out(
@@ -222,6 +239,7 @@ async def test_the_command_that_serve_names_is_the_way_out(
 ) -> None:
     """`memoryd serve` refuses and names it, it asks, and then the daemon starts and embeds everything anew."""
     await world.stop("daemon")
+    await world.stop("sync")
     refused = await memoryd("serve", exits=1)
     assert "hint: run `memoryd reindex`" in refused.err
     await memoryd("reindex", "--json", stdin="no\n", exits=1)
@@ -231,7 +249,7 @@ async def test_the_command_that_serve_names_is_the_way_out(
     again = await memoryd("reindex", stdin="y\n")
     assert again.out.startswith("3 memories wait for their new vector")
     world.embedder = HashEmbedder(2, "tiny")
-    await world.start("daemon")
+    await world.start("daemon", "sync")
     await world.drained(memory)
 
     assert {model for place, model, _ in await models(world) if place == "redis"} == {"tiny"}

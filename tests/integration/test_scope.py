@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from memoryd import MemoryClient
+from memoryd import MemoryClient, storing
 from memoryd.errors import BadRequest, NotFound
 from memoryd.model.results import Stored
 from memoryd.model.scope import Scope
@@ -251,8 +251,11 @@ async def test_two_equal_events_are_two_unless_the_caller_says_otherwise(memory:
         assert len({one.id for one in kept}) == count, asked
 
 
-async def test_content_that_was_updated_away_gets_a_memory_of_its_own(world: World, memory: MemoryClient) -> None:
-    """Again and again: the id of a content may belong to a memory that says something else by now."""
+async def test_content_that_was_updated_away_gets_a_memory_of_its_own(
+    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Again and again, also when the content's ids have run out: each belongs to a memory that says something else."""
+    monkeypatch.setattr(storing, "SALTS_MAX", 2)
     ids = []
     for number in range(12):
         kept = await memory.store("The build is running.", type="fact")

@@ -69,7 +69,9 @@ async def up(settings: Settings, data: Path) -> AsyncIterator[Up]:
 
 def descendants(pid: int) -> list[int]:
     """Its children and theirs."""
-    children = [int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
+    children = [
+        int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()
+    ]
     return children + [one for child in children for one in descendants(child)]
 
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import venv
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,12 +54,12 @@ def wheel(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="module")
-def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment that has the wheel and what it depends on, and nothing else."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, symlinks=True)
     pip("--python", str(folder), "install", str(wheel))
-    yield folder / "bin" / "python"
+    return folder / "bin" / "python"
 
 
 def pip(*words: str) -> None:
@@ -120,7 +119,16 @@ async def test_alone_it_has_the_command_too(world: World, python: Path, tmp_path
     assert (code, err) == (0, b"")
     code, out, err = await memoryd("get", json.loads(out)["id"], "--url", world.settings.redis_url)
     assert (code, b"Ada prefers tea." in out) == (0, True)
-    for words in (["serve"], ["config"], ["sync"], ["up"], ["export"], ["demo"], ["reindex", "--yes"], ["model", "prepare"]):
+    for words in (
+        ["serve"],
+        ["config"],
+        ["sync"],
+        ["up"],
+        ["export"],
+        ["demo"],
+        ["reindex", "--yes"],
+        ["model", "prepare"],
+    ):
         code, out, err = await memoryd(*words)
         assert (code, out) == (1, b""), words
         assert b"pip install 'memoryd[daemon]'" in err, words
@@ -133,11 +141,10 @@ async def ended(child: asyncio.subprocess.Process) -> tuple[int | None, bytes, b
     return child.returncode, out, err
 
 
-def test_importing_it_costs_little(python: Path, tmp_path: Path, record_property: pytest.RecordProperty) -> None:
+def test_importing_it_costs_little(python: Path, tmp_path: Path) -> None:
     """Every process of an agent pays for it; torch, pymongo and pydantic load only where they are used."""
     package = import_seconds(python, tmp_path, "import memoryd")
     client = import_seconds(python, tmp_path, "import memoryd; memoryd.connect")
-    record_property("import memoryd", package)
     sys.stdout.write(f"import memoryd: {package:.3f} s; with memoryd.connect: {client:.3f} s\n")
 
     assert package < IMPORT_SECONDS_MAX
@@ -147,7 +154,7 @@ def test_importing_it_costs_little(python: Path, tmp_path: Path, record_property
 def import_seconds(python: Path, folder: Path, statement: str) -> float:
     """The best of five: what a machine that does nothing else takes, without the interpreter's own start."""
     timed = f"import time; start = time.perf_counter(); {statement}; print(time.perf_counter() - start)"
-    command = [python, "-I", "-c", timed]
+    command = [str(python), "-I", "-c", timed]
     runs = [
         subprocess.run(command, cwd=folder, env=elsewhere(python), capture_output=True, text=True, check=True)
         for _ in range(5)

@@ -35,6 +35,7 @@ for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   if group.name == ARGV[1] then mine = done end
   if not needed or before(next, needed) then needed = next end
 end
-if mine then redis.call('HSET', KEYS[2], ARGV[1], mine) end
+-- The trim goes first: a Redis that has reached its maxmemory allows it, and after it the note as well.
 if needed then redis.call('XTRIM', KEYS[1], 'MINID', needed) end
+if mine then redis.call('HSET', KEYS[2], ARGV[1], mine) end
 return mine

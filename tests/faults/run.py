@@ -1,0 +1,102 @@
+"""One run: clients work while faults happen; then everything is healed, drained, and judged."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from memoryd import MemoryClient, connect
+from memoryd.errors import MemorydError
+from memoryd.keys import REQUESTS
+from memoryd_sync.reconcile import Comparison
+from tests.faults.faults import inflict
+from tests.faults.lab import Lab
+from tests.faults.look import look
+from tests.faults.model import Model
+from tests.faults.plan import Plan
+from tests.faults.workload import Worker, read
+
+DRAIN_SECONDS = 60
+ANSWER_SECONDS = 10  # a client repeats the request then, with the same id
+
+
+@dataclass
+class Verdict:
+    """The outcome of one run."""
+
+    plan: Plan
+    writes: int
+    kills: int
+    seconds: float
+    wrong: list[str]
+
+
+async def run(lab: Lab, plan: Plan) -> Verdict:
+    """Carries out a plan on a healthy laboratory."""
+    started = time.monotonic()
+    model = Model(always=plan.shape.aof == "always")
+    lab.trouble.clear()
+    tenant = f"t{plan.seed}"
+    async with AsyncExitStack() as stack:
+        connected = [await stack.enter_async_context(_client(lab, tenant)) for _ in range(plan.clients + 1)]
+        known: list[str] = []
+        workers = [Worker(plan, number, client, model, known) for number, client in enumerate(connected[1:])]
+        reader = asyncio.create_task(read(connected[0], model, known, plan.random("reader")))
+        faults = [asyncio.create_task(inflict(lab, model, one)) for one in plan.faults]
+        work = asyncio.gather(*(one.run() for one in workers))
+        await asyncio.gather(*faults)
+        await lab.heal()
+        await work
+        reader.cancel()
+        await asyncio.wait([reader])
+    wrong = await _drained(lab)
+    if plan.flush and not wrong:
+        await lab.redis.flushall()
+        wrong = await _drained(lab)
+    evidence = await look(lab, tenant)
+    evidence.other += [*wrong, *lab.trouble]
+    lab.runs += 1
+    return Verdict(plan, model.writes, len(model.kills), time.monotonic() - started, model.judge(evidence))
+
+
+def _client(lab: Lab, tenant: str) -> MemoryClient:
+    return connect(lab.redis_url, tenant=tenant, project="lab", agent="a", timeout_seconds=ANSWER_SECONDS)
+
+
+async def _drained(lab: Lab) -> list[str]:
+    """Waits until nothing is on its way and both stores tell one story; what still differs in the end."""
+    until = time.monotonic() + DRAIN_SECONDS
+    left = ["not looked at"]
+    while time.monotonic() < until:
+        try:
+            await lab.age_pending()
+            left = await _left(lab)
+            if not left:
+                return []
+        except MemorydError as error:
+            left = [f"{error.code} while looking"]
+        except Exception as error:  # a Redis that was just emptied has no groups yet
+            left = [f"{type(error).__name__} while looking"]
+        await asyncio.sleep(0.1)
+    return [f"never drained: {one}" for one in left]
+
+
+async def _left(lab: Lab) -> list[str]:
+    """What is still on its way, or differs."""
+    redis: Any = lab.redis
+    left = []
+    for stream in [REQUESTS, *(lab.keys.journal(bucket) for bucket in lab.keys.all_buckets())]:
+        groups = await redis.xinfo_groups(stream)
+        pending = sum(group["pending"] for group in groups)
+        if (length := await redis.xlen(stream)) or pending:
+            left.append(f"{stream} has {length} entries, {pending} pending")
+    return left or _differences(lab, await lab.reconciler().compare())
+
+
+def _differences(lab: Lab, comparison: Comparison) -> list[str]:
+    left = [f"difference: {one.place.memory_id} {one.kind}" for one in comparison.differences]
+    uneven = [bucket for bucket, (hot, archived) in comparison.digests.items() if hot != archived]
+    return left + [f"digest: bucket {bucket} differs" for bucket in uneven]
