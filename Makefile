@@ -4,12 +4,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 BENCHES := $(wildcard bench/[a-z]*.py)
+RUNS ?= 20
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check up bench clean
+.PHONY: help demo test check up bench faults clean
 
 help:
 	@echo 'make demo    a long conversation becomes memories, on real servers (needs nothing but Python and a network)'
@@ -17,6 +18,7 @@ help:
 	@echo 'make check   ruff, mypy, import-linter'
 	@echo 'make up      Redis, MongoDB, the daemon and sync, until Ctrl-C'
 	@echo 'make bench   the measurements in bench/'
+	@echo 'make faults  randomised faults on real servers, judged: make faults RUNS=100 SEED=1'
 	@echo 'make clean   remove .venv and everything the tools made'
 
 demo: .venv/daemon.stamp
@@ -37,6 +39,9 @@ up: .venv/daemon.stamp
 
 bench: .venv/daemon.stamp
 	@for script in $(BENCHES); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+faults: .venv/dev.stamp
+	$(BIN)/python -m tests.faults --runs $(RUNS) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -17,33 +17,26 @@ from memoryd.model.scope import Scope
 WAIT_SECONDS = 30.0  # the archiver is milliseconds behind; more means that it does not run
 
 
+@options.scoped
 def export(
+    target: options.Target,
     file: Annotated[
         Path | None, typer.Argument(help="Where to; stdout without it.", show_default=False, dir_okay=False)
     ] = None,
-    url: options.Url = options.DEFAULT_URL,
-    tenant: options.Tenant = "default",
-    project: options.Project = "default",
-    agent: options.Agent = "",
-    session: options.Session = "",
 ) -> None:
     """Write a scope's memories as JSONL, oldest first, from MongoDB (MEMORYD_MONGO_URL).
 
     `memoryd import` reads it back."""
-    scope = Scope(tenant, project, agent, session)
-    if file is None:
-        count = output.run(_export(scope, url, sys.stdout))
-    else:
-        count = _to_file(scope, url, file)
+    count = output.run(_export(target, sys.stdout)) if file is None else _to_file(target, file)
     typer.echo(f"{count} memories", err=True)
 
 
-def _to_file(scope: Scope, url: str, file: Path) -> int:
+def _to_file(target: options.Target, file: Path) -> int:
     """Aside first: an export that is cut off leaves no half file under the name."""
     part = file.with_name(file.name + ".part")
     try:
-        with part.open("w", encoding="utf-8") as target:
-            count = output.run(_export(scope, url, target))
+        with part.open("w", encoding="utf-8") as stream:
+            count = output.run(_export(target, stream))
         part.replace(file)
     except OSError as error:
         output.fail(BadRequest(f"{file}: cannot be written: {error.strerror}"))
@@ -52,32 +45,31 @@ def _to_file(scope: Scope, url: str, file: Path) -> int:
     return count
 
 
-async def _export(scope: Scope, url: str, target: TextIO) -> int:
+async def _export(target: options.Target, stream: TextIO) -> int:
     from memoryd.archive.store import Archive, open_mongo
     from memoryd.config import load_settings
     from memoryd.exchange import export_line
 
-    settings = load_settings(redis_url=url)
-    await _archived(scope, url)
+    settings = load_settings(redis_url=target.url)
+    scope = Scope(target.tenant, target.project, target.agent, target.session).check()
+    await _archived(target)
     count = 0
     async with open_mongo(settings.mongo_url) as mongo:
         with output.progress() as progress:
             bar = progress.add_task("exporting", total=None)
-            async for memory in Archive(mongo[settings.mongo_database]).export(scope.check()):
-                target.write(export_line(msgspec.to_builtins(memory)))
+            async for memory in Archive(mongo[settings.mongo_database]).export(scope):
+                stream.write(export_line(msgspec.to_builtins(memory)))
                 progress.advance(bar)
                 count += 1
     return count
 
 
-async def _archived(scope: Scope, url: str) -> None:
+async def _archived(target: options.Target) -> None:
     """Waits until MongoDB has what Redis has acknowledged."""
     import asyncio
 
-    from memoryd import connect
-
     deadline = time.monotonic() + WAIT_SECONDS
-    async with connect(url, tenant=scope.tenant, project=scope.project) as memory:
+    async with target.connect() as memory:
         while backlog := (await memory.stats()).archive_backlog:
             if time.monotonic() > deadline:
                 raise ArchiveUnavailable(

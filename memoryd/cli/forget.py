@@ -10,15 +10,12 @@ import typer
 from memoryd.cli import options, output
 
 
+@options.scoped
 def forget(
+    target: options.Target,
     id: options.MemoryId,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     durability: options.Durability = "archived",
-    url: options.Url = options.DEFAULT_URL,
-    tenant: options.Tenant = "default",
-    project: options.Project = "default",
-    agent: options.Agent = "",
-    session: options.Session = "",
     json: options.Json = False,
 ) -> None:
     """Remove a memory for good: the record, its vector, its versions, its journal entries. Prints the receipt."""
@@ -26,9 +23,7 @@ def forget(
         output.confirm(f"Forget {id} with all its versions, in Redis and in MongoDB?")
 
     async def work() -> None:
-        from memoryd import connect
-
-        async with connect(url, tenant=tenant, project=project, agent=agent, session=session) as memory:
+        async with target.connect() as memory:
             receipt = await memory.forget(id, durability=durability)
         if json:
             output.print_json(receipt)

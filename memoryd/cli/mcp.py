@@ -17,13 +17,10 @@ Port = Annotated[
 ]  # fmt: skip
 
 
+@options.scoped
 def mcp(
+    target: options.Target,
     http: Port = None,
-    url: options.Url = options.DEFAULT_URL,
-    tenant: options.Tenant = "default",
-    project: options.Project = "default",
-    agent: options.Agent = "",
-    session: options.Session = "",
 ) -> None:
     """Give a model this memory: an MCP server on stdio, for the host (an editor, a desktop assistant) that starts it.
 
@@ -31,10 +28,9 @@ def mcp(
     """
 
     async def work() -> None:
-        from memoryd import connect
         from memoryd.mcp_server.server import mcp_server
 
-        async with connect(url, tenant=tenant, project=project, agent=agent, session=session) as memory:
+        async with target.connect() as memory:
             server = mcp_server(memory)
             if http is None:
                 await server.run_stdio_async()

@@ -9,24 +9,19 @@ import typer
 from memoryd.cli import options, output
 
 
+@options.scoped
 def recall(
+    target: options.Target,
     query: Annotated[str, typer.Argument(help="A question, or some words.", show_default=False)],
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="How many memories.")] = 10,
     type: Annotated[list[str] | None, typer.Option("--type", help="Only this type; may be repeated.")] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="Only with this tag; may be repeated.")] = None,
-    url: options.Url = options.DEFAULT_URL,
-    tenant: options.Tenant = "default",
-    project: options.Project = "default",
-    agent: options.Agent = "",
-    session: options.Session = "",
     json: options.Json = False,
 ) -> None:
     """Find the memories that fit a question, by meaning and by words, with the reasons."""
 
     async def work() -> None:
-        from memoryd import connect
-
-        async with connect(url, tenant=tenant, project=project, agent=agent, session=session) as memory:
+        async with target.connect() as memory:
             found = await memory.recall(query, limit=limit, types=type or [], tags=tag or [])
         if json:
             output.print_json(found)

@@ -12,7 +12,9 @@ from memoryd.cli import options, output
 from memoryd.errors import BadRequest
 
 
+@options.scoped
 def store(
+    target: options.Target,
     content: Annotated[str, typer.Argument(help="What to remember; - reads it from stdin.", show_default=False)],
     type: Annotated[str, typer.Option("--type", help="fact, episodic, procedural or semantic.")] = "semantic",
     importance: Annotated[float, typer.Option("--importance", help="0 to 1.")] = 0.5,
@@ -23,11 +25,6 @@ def store(
         str, typer.Option("--valid-from", help="Since when it is true, e.g. 2026-05-08T13:56:00Z.")
     ] = "",
     durability: options.Durability = "hot",
-    url: options.Url = options.DEFAULT_URL,
-    tenant: options.Tenant = "default",
-    project: options.Project = "default",
-    agent: options.Agent = "",
-    session: options.Session = "",
     json: options.Json = False,
 ) -> None:
     """Remember something. The same fact stored twice is one memory, reinforced."""
@@ -38,11 +35,9 @@ def store(
         details["valid_from"] = valid_from
 
     async def work() -> None:
-        from memoryd import connect
-
         details["metadata"] = json_object(metadata)
         text = sys.stdin.read() if content == "-" else content
-        async with connect(url, tenant=tenant, project=project, agent=agent, session=session) as memory:
+        async with target.connect() as memory:
             kept = await memory.store(text, **details)
         if json:
             output.print_json(kept)

@@ -10,7 +10,9 @@ from memoryd.cli import options, output
 from memoryd.cli.store import json_object
 
 
+@options.scoped
 def update(
+    target: options.Target,
     id: options.MemoryId,
     content: Annotated[str | None, typer.Option("--content", help="The new content.")] = None,
     importance: Annotated[float | None, typer.Option("--importance", help="0 to 1.")] = None,
@@ -18,23 +20,16 @@ def update(
     metadata: Annotated[str | None, typer.Option("--metadata", help="The new JSON object.")] = None,
     if_version: Annotated[int | None, typer.Option("--if-version", help="Only if this is still its version.")] = None,
     durability: options.Durability = "hot",
-    url: options.Url = options.DEFAULT_URL,
-    tenant: options.Tenant = "default",
-    project: options.Project = "default",
-    agent: options.Agent = "",
-    session: options.Session = "",
     json: options.Json = False,
 ) -> None:
     """Change a memory; what is not given stays. Every version is kept in the archive."""
 
     async def work() -> None:
-        from memoryd import connect
-
         given: dict[str, Any] = {"content": content, "importance": importance, "tags": tag or None}
         if metadata is not None:
             given["metadata"] = json_object(metadata)
         changes = {name: value for name, value in given.items() if value is not None}
-        async with connect(url, tenant=tenant, project=project, agent=agent, session=session) as memory:
+        async with target.connect() as memory:
             changed = await memory.update(id, if_version=if_version, durability=durability, **changes)
         if json:
             output.print_json(changed)

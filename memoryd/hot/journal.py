@@ -170,7 +170,8 @@ async def backlogs(redis: Redis, journals: Sequence[str]) -> list[dict[str, int]
 
 async def archived_up_to(redis: Redis, keys: Keys, bucket: str) -> tuple[int, int]:
     """The place of the archive in a bucket's journal, as (milliseconds, sequence)."""
-    place = cast("bytes | None", await redis.hget(keys.place(bucket), "archive"))
+    with hot_errors("look at the archive's place"):
+        place = cast("bytes | None", await redis.hget(keys.place(bucket), "archive"))
     return entry_order((place or b"0-0").decode())
 
 

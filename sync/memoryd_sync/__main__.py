@@ -10,9 +10,9 @@ from memoryd.cli.output import extra_missing
 def main() -> None:
     """The console script."""
     try:
-        from memoryd_sync.cli import main as run
+        from memoryd_sync.cli import app
 
-        run()
+        app()
     except ModuleNotFoundError as error:
         sys.exit(extra_missing(error))
 

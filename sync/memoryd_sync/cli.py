@@ -19,7 +19,6 @@ from memoryd.cli import options, output
 from memoryd.clock import SystemClock
 from memoryd.config import Settings, load_settings
 from memoryd.daemon import stop_on_signals
-from memoryd.errors import MemorydError
 from memoryd.hot.client import hot_errors, open_redis
 from memoryd.hot.records import Records
 from memoryd.keys import SCHEMA, Keys
@@ -113,7 +112,7 @@ def rebuild(
     Agents keep working meanwhile. Nothing in Redis is removed first; a Redis that lost everything is filled.
     """
     if not yes:
-        typer.confirm("Compare and copy every memory of MongoDB to Redis again?", abort=True, err=True)
+        output.confirm("Compare and copy every memory of MongoDB to Redis again?")
 
     async def work() -> None:
         async with _opened() as tools:
@@ -260,11 +259,3 @@ async def _serve() -> None:
 def _say_ready() -> None:
     sys.stdout.write(json_text.dumps({"ready": True, "service": "sync"}) + "\n")
     sys.stdout.flush()
-
-
-def main() -> None:
-    """The console script `memoryd-sync`."""
-    try:
-        app()
-    except MemorydError as error:
-        output.fail(error)
