@@ -30,6 +30,7 @@ async def persistently(
     """
     pause = PAUSE_SECONDS_MIN
     while not stop.is_set():
+        _heed_cancellation()
         try:
             await step()
         except (HotUnavailable, ArchiveUnavailable, Overloaded) as error:
@@ -44,6 +45,16 @@ async def persistently(
             if pause > PAUSE_SECONDS_MIN:
                 log.info("server.back", doing=doing)
             pause = PAUSE_SECONDS_MIN
+
+
+def _heed_cancellation() -> None:
+    """Ends a loop whose cancellation was swallowed on the way: PyMongo's network layer does that now and then.
+
+    Else the half that is left of a dying daemon would go on for ever, and nobody would start a whole one.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def wait_for_stop(stop: asyncio.Event, seconds: float) -> bool:

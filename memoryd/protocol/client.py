@@ -200,7 +200,9 @@ class MemoryClient:
                     with hot_errors("send"):
                         await self._redis.xadd(keys.REQUESTS, entry)
                     with contextlib.suppress(TimeoutError):
-                        return await asyncio.wait_for(asyncio.shield(future), RESEND_SECONDS)
+                        # Not `wait_for`: in Python 3.11 it swallows a cancellation that comes with the answer.
+                        async with asyncio.timeout(RESEND_SECONDS):
+                            return await asyncio.shield(future)
         except TimeoutError:
             raise NoAnswer(f"no daemon answered within {self._timeout_seconds:g} s", request_id=request_id) from None
         finally:

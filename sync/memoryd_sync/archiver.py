@@ -8,7 +8,7 @@ too early (a vector before its memory) stays pending and comes again, for a whil
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from memoryd.archive.codec import to_bson_vector, to_document, tombstone_document
 from memoryd.archive.codec import to_record as from_document
@@ -70,6 +70,8 @@ class Archiver:
     async def _write(self, entries: Sequence[Entry]) -> set[tuple[str, int]]:
         """Writes the entries; returns the versions for which only a vector or a count came, too early."""
         batch = self._batch(entries)
+        # Asked before the write: a version that another archiver inserts after our vectors were written is too late.
+        unseen = await self._unseen(entries, batch)
         refused = await self._archive.write(batch)
         for memory_id in refused:
             await self._settle(batch, memory_id)
@@ -78,7 +80,7 @@ class Archiver:
         written = sorted({one["memory_id"] for one in batch.versions.values()})
         if forgotten := await self._records.forgotten(written):
             await self._archive.forget_versions(forgotten)
-        return await self._too_early(entries)
+        return await self._too_early(unseen)
 
     def _batch(self, entries: Sequence[Entry]) -> Batch:
         batch = Batch()
@@ -125,17 +127,20 @@ class Archiver:
         if await self._records.raise_version(lost, archived_version=above, traceparent=document["traceparent"]):
             log.info("archive.raised", id=memory_id, version=document["version"], above=above)
 
-    async def _too_early(self, entries: Sequence[Entry]) -> set[tuple[str, int]]:
-        """Versions of which only a vector or a count has come: their own entry is with another archiver.
-
-        One that no longer lives in Redis was forgotten meanwhile; for it there is nothing to wait for.
-        """
+    async def _unseen(self, entries: Sequence[Entry], batch: Batch) -> dict[tuple[str, int], Entry]:
+        """Versions of which only a vector or a count has come: their own entry is with another archiver."""
         partial = {(one.memory_id, one.version): one for one in entries if one.op in ("embedded", "touched")}
+        for own in batch.versions.values():
+            partial.pop((own["memory_id"], own["version"]), None)
         unseen = await self._archive.unseen(partial) if partial else set()
+        return {version: partial[version] for version in unseen}
+
+    async def _too_early(self, unseen: Mapping[tuple[str, int], Entry]) -> set[tuple[str, int]]:
+        """Those that have to come again. What no longer lives in Redis was forgotten: nothing is left to wait for."""
         return {
             version
-            for version in unseen
-            if await self._records.lives(partial[version].scope, partial[version].memory_type, *version)
+            for version, entry in unseen.items()
+            if await self._records.lives(entry.scope, entry.memory_type, *version)
         }
 
     async def _count(self, entry: Entry, *, early: bool) -> None:

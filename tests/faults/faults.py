@@ -49,6 +49,16 @@ async def _kill_redis(lab: Lab, model: Model, fault: Fault) -> None:
         await lab.redis_server.start()
 
 
+async def _cut_redis_power(lab: Lab, model: Model, fault: Fault) -> None:
+    """A killed process leaves what it wrote to the kernel; without power, what was not fsynced is gone too."""
+    async with lab.redis_lock:
+        model.redis_killed(time.monotonic())
+        lab.redis_server.kill()
+        lab.lose_what_no_fsync_confirmed(fault.target / 6)
+        await asyncio.sleep(fault.seconds)
+        await lab.redis_server.start()
+
+
 async def _pause_redis(lab: Lab, model: Model, fault: Fault) -> None:
     async with lab.redis_lock:
         lab.redis_server.pause()
@@ -162,6 +172,7 @@ _BY_KIND: dict[str, Callable[[Lab, Model, Fault], Awaitable[None]]] = {
     "sync_kill": _kill_service,
     "sync_pause": _pause_service,
     "redis_kill": _kill_redis,
+    "redis_power": _cut_redis_power,
     "redis_pause": _pause_redis,
     "redis_full": _fill_redis,
     "mongo_kill": _kill_mongo,

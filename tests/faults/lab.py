@@ -49,6 +49,7 @@ class Lab:
         self.shape = shape
         self.trouble: list[str] = []
         self.runs = 0
+        self._on_disk = 0
         self.keys = Keys(16)
         self.services: dict[str, Service] = {}
         self.redis_lock, self.mongo_lock = asyncio.Lock(), asyncio.Lock()  # one fault at a time for each server
@@ -188,6 +189,23 @@ class Lab:
         self._wanted = set(self.services)
         await asyncio.wait_for(self.all_ready(), READY_SECONDS)
         await eventually(self.mongo_set.primary, within_seconds=60, what="MongoDB has a primary")
+
+    # --- Redis's file ---------------------------------------------------------------------------------------------
+
+    def fsync_was_confirmed(self) -> None:
+        """Everything that Redis has written so far may be what was confirmed: no loss of power may take it."""
+        self._on_disk = self._file().stat().st_size
+
+    def lose_what_no_fsync_confirmed(self, share: float) -> None:
+        """Cuts a share off what was written since the last fsync that a client knows of."""
+        file = self._file()
+        size = file.stat().st_size
+        os.truncate(file, size - round((size - min(size, self._on_disk)) * share))
+
+    def _file(self) -> Path:
+        return max((self.data / "redis" / "appendonlydir").glob("*.incr.aof"), key=lambda one: one.stat().st_mtime)
+
+    # --- deliveries -----------------------------------------------------------------------------------------------
 
     async def age_pending(self) -> None:
         """Has everything that is pending look as if it had waited for a minute: whoever looks takes it over at once."""

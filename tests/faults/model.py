@@ -14,7 +14,7 @@ never changed. So the operations on a memory have an order, and its end state fo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 WINDOW_SECONDS = 3.0  # everysec fsyncs each second, and lets writes wait for one that is slow for two
@@ -68,8 +68,9 @@ class _Highest:
 class Model:
     """Hears what was acknowledged and read; judges in the end. `always`: Redis fsyncs before it answers."""
 
-    def __init__(self, *, always: bool) -> None:
+    def __init__(self, *, always: bool, on_fsync: Callable[[], None] = lambda: None) -> None:
         self.always = always
+        self._on_fsync = on_fsync
         self.kills: list[float] = []
         self.violations: list[str] = []
         self.histories: dict[str, list[Done]] = {}
@@ -85,6 +86,8 @@ class Model:
     def done(self, one: Done) -> None:
         """An operation was acknowledged."""
         self.writes += 1
+        if one.durability == "fsync":
+            self._on_fsync()
         self.histories.setdefault(one.memory_id, []).append(one)
         self._raise(one.memory_id, one.version, one.at)
 

@@ -15,6 +15,7 @@ FAULTS: dict[str, tuple[int, float]] = {
     "sync_kill": (4, 0.5),
     "sync_pause": (4, 6.0),  # longer than the lease of 4 s
     "redis_kill": (3, 1.0),
+    "redis_power": (3, 1.0),
     "redis_pause": (2, 2.0),
     "redis_full": (2, 1.0),
     "mongo_kill": (3, 1.0),
@@ -36,6 +37,7 @@ FAULTS: dict[str, tuple[int, float]] = {
 }
 THREE_MEMBERS_ONLY = frozenset({"mongo_stepdown"})
 ONE_MEMBER_ONLY = frozenset({"mongo_cut", "mongo_reset", "mongo_half_close", "mongo_delay", "mongo_deaf"})
+EVERYSEC_ONLY = frozenset({"redis_power"})  # with `always` there is nothing that a loss of power could take
 FLUSH_EVERY = 6  # every so many runs end with a Redis that is emptied after everything was archived
 
 
@@ -108,4 +110,6 @@ def shape_of(seed: int, *, aof: str, quick: bool) -> Shape:
 
 def _kinds(shape: Shape) -> list[str]:
     unfit = THREE_MEMBERS_ONLY if shape.members == 1 else ONE_MEMBER_ONLY
+    if shape.aof == "always":
+        unfit |= EVERYSEC_ONLY
     return [kind for kind in FAULTS if kind not in unfit]

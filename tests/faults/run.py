@@ -37,21 +37,22 @@ class Verdict:
 async def run(lab: Lab, plan: Plan) -> Verdict:
     """Carries out a plan on a healthy laboratory."""
     started = time.monotonic()
-    model = Model(always=plan.shape.aof == "always")
+    model = Model(always=plan.shape.aof == "always", on_fsync=lab.fsync_was_confirmed)
     lab.trouble.clear()
     tenant = f"t{plan.seed}"
     async with AsyncExitStack() as stack:
         connected = [await stack.enter_async_context(_client(lab, tenant)) for _ in range(plan.clients + 1)]
         known: list[str] = []
         workers = [Worker(plan, number, client, model, known) for number, client in enumerate(connected[1:])]
-        reader = asyncio.create_task(read(connected[0], model, known, plan.random("reader")))
+        stop = asyncio.Event()
+        reader = asyncio.create_task(read(connected[0], model, known, plan.random("reader"), stop))
         faults = [asyncio.create_task(inflict(lab, model, one)) for one in plan.faults]
         work = asyncio.gather(*(one.run() for one in workers))
         await asyncio.gather(*faults)
         await lab.heal()
         await work
-        reader.cancel()
-        await asyncio.wait([reader])
+        stop.set()
+        await reader
     wrong = await _drained(lab)
     if plan.flush and not wrong:
         await lab.redis.flushall()

@@ -252,9 +252,11 @@ class Worker:
         return self._chance.choice(DURABILITIES)
 
 
-async def read(client: MemoryClient, model: Model, known: list[str], chance: random.Random) -> None:
-    """Reads what is known, at random, until it is cancelled: no version may be followed by a lower one."""
-    while True:
+async def read(
+    client: MemoryClient, model: Model, known: list[str], chance: random.Random, stop: asyncio.Event
+) -> None:
+    """Reads what is known, at random, until it is time to stop: no version may be followed by a lower one."""
+    while not stop.is_set():
         await asyncio.sleep(0.01)
         if known:
             memory_id = chance.choice(known[-40:])

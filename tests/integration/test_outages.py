@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -101,6 +102,23 @@ async def test_a_killed_sync_loses_nothing(world: World, monkeypatch: pytest.Mon
             await world.start(f"sync{int(name[4:] or 1) + 1}")
 
     await all_of_it_once(world, written)
+
+
+async def test_a_loop_ends_although_a_driver_swallows_its_cancellation() -> None:
+    """PyMongo does so now and then; the loop that goes on would keep a dying daemon half alive."""
+    began = asyncio.Event()
+
+    async def step() -> None:
+        began.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(memoryd.retry.persistently(step, asyncio.Event(), doing="test"))
+    await began.wait()
+    task.cancel()
+
+    await asyncio.wait([task], timeout=1)
+    assert task.cancelled()
 
 
 # --- the servers --------------------------------------------------------------------------------------------------------

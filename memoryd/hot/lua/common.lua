@@ -76,9 +76,12 @@ local function tombstone_version(key)
 end
 
 -- The first result of this request, or false. `fingerprint` is of the request's content.
-local function replay(key, fingerprint)
+-- The new life of the key is a write: WAITAOF waits for the writes of its own connection only, so without one it would
+-- confirm at once what another connection has written and no disk has seen.
+local function replay(key, fingerprint, ttl)
   local first = redis.call('GET', key)
   if not first then return false end
+  redis.call('EXPIRE', key, ttl)
   local saved = cjson.decode(first)
   if saved.fingerprint ~= fingerprint then return { 'reused' } end
   return { saved.outcome, saved.id, tostring(saved.version), saved.entry, 'replayed' }

@@ -6,7 +6,7 @@
 -- Returns {'forgotten', id, version, entry, '', journal entries removed}; {'already', id, version} when a tombstone
 --       stands; {'missing'}; {'reused'}.
 -- Atomic because a writer between the removal and the tombstone could bring the memory back.
-local first = replay(KEYS[4], ARGV[5])
+local first = replay(KEYS[4], ARGV[5], ARGV[6])
 if first then return first end
 local record = read_record(KEYS[1])
 local buried = tombstone_version(KEYS[3])

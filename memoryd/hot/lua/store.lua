@@ -8,7 +8,7 @@
 local now, dedups, archived, fingerprint, ttl = ARGV[1], ARGV[2] == '1', ARGV[3], ARGV[4], ARGV[5]
 local agents, traceparent = ARGV[7], ARGV[8]
 
-local first = replay(KEYS[5], fingerprint)
+local first = replay(KEYS[5], fingerprint, ttl)
 if first then return first end
 if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[6]) then return { 'overloaded' } end
 

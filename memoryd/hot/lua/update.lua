@@ -5,7 +5,7 @@
 --       10.. fields and values
 -- Returns {'updated', id, version, entry}; {'missing'}, {'conflict', current version}, {'overloaded'}, {'reused'}.
 -- Atomic because the version check and the change must see the same record.
-local first = replay(KEYS[3], ARGV[4])
+local first = replay(KEYS[3], ARGV[4], ARGV[5])
 if first then return first end
 local record = read_record(KEYS[1])
 if not record.id or not inside(record, ARGV[1], ARGV[2]) then return { 'missing' } end

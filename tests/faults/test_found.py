@@ -1,0 +1,101 @@
+"""What the laboratory has found, each as the shortest schedule that shows it."""
+
+from __future__ import annotations
+
+import asyncio
+from unittest.mock import AsyncMock
+
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+import memoryd.hot.records
+from memoryd import MemoryClient
+from memoryd.clock import SystemClock
+from memoryd.config import Settings
+from memoryd.errors import HotUnavailable
+from memoryd.hot.client import hot_errors, open_redis
+from memoryd.hot.journal import archived_up_to
+from memoryd.hot.records import NewRecord, Records, Request
+from memoryd.keys import Keys
+from memoryd.model.ids import content_id, hash_content
+from memoryd.model.memory import Memory, MemoryType
+from memoryd.model.scope import Scope
+from memoryd.retry import persistently
+from tests.waiting import eventually
+
+SCOPE = Scope("acme", "support", "scout")
+
+
+def new(content: str, request_id: str = "r-1") -> NewRecord:
+    now, content_hash = SystemClock().now(), hash_content(content)
+    memory = Memory(
+        id=content_id(SCOPE, MemoryType.FACT, content_hash), tenant=SCOPE.tenant, project=SCOPE.project,
+        agent_id=SCOPE.agent, memory_type=MemoryType.FACT, content=content, content_hash=content_hash, importance=0.5,
+        created_at=now, last_accessed=now, version=0, valid_from=now, recorded_at=now,
+    )  # fmt: skip
+    return NewRecord(memory, dedups=True, request=Request(request_id, "fingerprint"))
+
+
+async def test_a_repeated_request_is_confirmed_only_when_it_is_on_disk(
+    settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WAITAOF waits for its own connection's writes, and a repeat wrote nothing: it was confirmed before any fsync."""
+    monkeypatch.setattr(memoryd.hot.records, "FSYNC_TIMEOUT_SECONDS", 0.2)
+    keys = Keys(settings.buckets)
+    await redis.config_set("appendfsync", "no")  # whatever is written now stays off the disk
+    try:
+        await Records(redis, keys).store([new("Ada lives in Porto.")])
+        async with open_redis(settings.redis_url) as another:
+            [again], fsynced = await Records(another, keys).store([new("Ada lives in Porto.")], fsync=True)
+    finally:
+        await redis.config_set("appendfsync", "everysec")
+    assert again.replayed
+    assert not fsynced
+
+
+async def test_a_caller_who_gives_up_as_the_answer_arrives_has_given_up() -> None:
+    """Python 3.11's `wait_for` swallows a cancellation that comes together with the result: the task ran on for ever."""
+    client = MemoryClient("redis://127.0.0.1:1", SCOPE, timeout_seconds=5)
+    client._redis = AsyncMock()
+    call = asyncio.create_task(client._answer_to("r-1", {}))
+    await eventually(lambda: "r-1" in client._waiting)
+    await asyncio.sleep(0)
+
+    client._waiting["r-1"].set_result(b"an answer")
+    await asyncio.sleep(0)
+    call.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+async def test_a_connection_that_uvloop_finds_closed_is_a_redis_that_does_not_answer() -> None:
+    """uvloop raises a RuntimeError when Redis has closed the connection a moment ago: it ended the whole daemon."""
+    stop, tries = asyncio.Event(), 0
+
+    async def step() -> None:
+        nonlocal tries
+        tries += 1
+        if tries > 1:
+            stop.set()
+            return
+        with hot_errors("read"):
+            raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    await persistently(step, stop, doing="read")
+
+    assert tries == 2
+
+
+async def test_a_programmers_error_is_still_raised() -> None:
+    with pytest.raises(RuntimeError), hot_errors("read"):
+        raise RuntimeError("a bug of ours")
+
+
+async def test_a_redis_that_goes_away_while_a_write_waits_for_the_archive_is_named() -> None:
+    """The wait for `archived` answered `internal` when its connection broke, so that no client tried again."""
+    async with Redis.from_url("redis://127.0.0.1:1", retry=Retry(NoBackoff(), 0)) as nowhere:
+        with pytest.raises(HotUnavailable):
+            await archived_up_to(nowhere, Keys(16), "00")
