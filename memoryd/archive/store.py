@@ -167,7 +167,7 @@ class Archive:
         """
         with archive_errors("archive"):
             refused = await self._write_current(batch.current)
-            await _write(self.versions, [InsertOne(one) for one in batch.versions.values()])
+            await self._write_versions(list(batch.versions.values()))
             await self._bury_versions(batch)
             await self._write_vectors(batch.vectors)
             await _write(self.memories, [_touch(one) for one in batch.touches])
@@ -186,6 +186,16 @@ class Archive:
         duplicates = await _write(self.memories, operations)
         ids = list(documents)
         return [ids[index] for index in duplicates]
+
+    async def _write_versions(self, documents: Sequence[Document]) -> None:
+        """Inserts each once. A number that another Redis has given to another change is kept beside that one."""
+        known = await _write(self.versions, [InsertOne(one) for one in documents])
+        if known:
+            twins = {one["_id"]: one for one in (documents[index] for index in known)}
+            found = self.versions.find({"_id": {"$in": list(twins)}}, {"seal": 1})
+            others = [twins[other["_id"]] async for other in found if other.get("seal") != twins[other["_id"]]["seal"]]
+            beside = [InsertOne[Document]({**one, "_id": f"{one['_id']}:{one['seal'][:16]}"}) for one in others]
+            await _write(self.versions, beside)
 
     async def _bury_versions(self, batch: Batch) -> None:
         ids = {one["memory_id"] for one in batch.versions.values()} | set(batch.forgotten)

@@ -92,7 +92,9 @@ class Follower:
                     pipe.xautoclaim(stream, self.group, self.consumer, min_idle_time=idle, start_id="0-0", count=count)
                 answers = await pipe.execute()
         # What a forget has deleted is no longer pending either: nobody will acknowledge it, so the place moves on here.
-        await self.advance([self._buckets[one] for one, answer in zip(self._buckets, answers, strict=True) if answer[2]])
+        await self.advance(
+            [self._buckets[one] for one, answer in zip(self._buckets, answers, strict=True) if answer[2]]
+        )
         return [
             one
             for stream, (_, rows, *_) in zip(self._buckets, answers, strict=True)
@@ -163,9 +165,7 @@ async def backlogs(redis: Redis, journals: Sequence[str]) -> list[dict[str, int]
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
-    return [
-        {name.decode(): int(count) for name, count in zip(flat[::2], flat[1::2], strict=True)} for flat in answers
-    ]
+    return [{name.decode(): int(count) for name, count in zip(flat[::2], flat[1::2], strict=True)} for flat in answers]
 
 
 async def archived_up_to(redis: Redis, keys: Keys, bucket: str) -> tuple[int, int]:

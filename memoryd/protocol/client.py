@@ -178,7 +178,7 @@ class MemoryClient:
         with operation(op, kind=SpanKind.CLIENT):
             envelope = self._envelope(op, args, request_id)
             raw = await self._answer_to(request_id, {"envelope": envelope, "id": request_id, "reply_to": self.name})
-        return _result(raw, answer)
+            return _result(raw, answer)
 
     def _envelope(self, op: str, args: Mapping[str, Any], request_id: str) -> bytes:
         envelope = Envelope(

@@ -117,10 +117,13 @@ class Archiver:
     async def _settle(self, batch: Batch, memory_id: str) -> None:
         """A refused document is archived already (harmless), or its write is lifted above what is there."""
         document = batch.current[memory_id]
-        if document.get("tombstone") or await self._archive.holds_version(document):
-            return
-        holds = await self._archive.get(memory_id)
+        holds = None if document.get("tombstone") else await self._archive.get(memory_id)
         if holds is None or (holds.get("tombstone") and holds["forgotten_at"] >= document["recorded_at"]):
+            return
+        # Of one version, the current document decides which of two is the loser: both archivers have written their
+        # history by now, and whichever came first there may have come second here.
+        same = holds["version"] == document["version"]
+        if holds.get("seal") == document["seal"] if same else await self._archive.holds_version(document):
             return
         lost = from_document(document).memory
         above = int(holds["version"])

@@ -118,7 +118,7 @@ class Follower:
             if loop.time() - renewed >= RENEW_SECONDS:
                 renewed = loop.time()
                 await self._knows_model()  # after a reindex, the old model's vectors must not come back from the archive
-                if not await self._lease.hold():
+                if not await self._lease.renew():
                     log.warning("follow.lease_lost")
                     return
             if loop.time() - saved >= SAVE_SECONDS and stream.resume_token:
@@ -149,7 +149,7 @@ class Follower:
         async for documents in self._archive.batches({}, FOLLOW_BATCH_MAX):
             await self._projector.apply_all(documents)
             count += len(documents)
-            if stop.is_set() or not await self._lease.hold():
+            if stop.is_set() or not await self._lease.renew():
                 return False
         log.info("follow.copied", memories=count)
         return True

@@ -35,13 +35,20 @@ class Lease:
         self._fence = await self._ask(int(LEASE_SECONDS * 1000))
         return self._fence is not None
 
+    async def renew(self) -> bool:
+        """Renews the lease; False when it is not ours any more: it has lapsed, or Redis was emptied with all in it."""
+        self._fence = await self._ask(int(LEASE_SECONDS * 1000), only_renew=True)
+        return self._fence is not None
+
     async def give_back(self) -> None:
         """Lets the next follower begin at once."""
         await self._ask(0)
         self._fence = None
 
-    async def _ask(self, ttl_ms: int) -> int | None:
+    async def _ask(self, ttl_ms: int, *, only_renew: bool = False) -> int | None:
         fence = "" if self._fence is None else self._fence
         with hot_errors("follower's lease"):
-            answer = await scripts.lease(self._redis, [FOLLOWER_LEASE, FOLLOWER_FENCE], [self._name, fence, ttl_ms])
+            answer = await scripts.lease(
+                self._redis, [FOLLOWER_LEASE, FOLLOWER_FENCE], [self._name, fence, ttl_ms, int(only_renew)]
+            )
         return int(answer) if answer else None

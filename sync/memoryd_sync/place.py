@@ -34,19 +34,21 @@ class Places:
     def __init__(self, redis: Redis, clock: Clock) -> None:
         self._redis = redis
         self._clock = clock
+        self._run = ""
 
     async def load(self) -> Place | None:
-        """Where to go on, None at the beginning."""
+        """Where to go on, None at the beginning. What is saved from now on counts for this run of Redis only."""
         with hot_errors("load the follower's place"):
+            self._run = (await self._redis.info("server"))["run_id"]
             raw = cast("dict[bytes, bytes]", await self._redis.hgetall(FOLLOWER_PLACE))
         return Place(json_util.loads(raw[b"token"].decode()), int(raw[b"saved_at"])) if raw else None
 
     async def save(self, token: Mapping[str, Any], lease: Lease) -> bool:
-        """Saves the place after its effects; False when the lease has passed to another follower."""
+        """Saves the place after its effects; False when the lease has passed on, or Redis was restarted since `load`."""
         keys = [FOLLOWER_PLACE, FOLLOWER_LEASE]
         with hot_errors("save the follower's place"):
             saved = await scripts.save_place(
-                self._redis, keys, [lease.holder, json_util.dumps(token), to_microseconds(self._clock.now())]
+                self._redis, keys, [lease.holder, json_util.dumps(token), to_microseconds(self._clock.now()), self._run]
             )
         return bool(saved)
 

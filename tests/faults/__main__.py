@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tests.faults.plan import Plan, make_plan
+from tests.faults.plan import FAULTS, Plan, make_plan
 from tests.faults.run import Verdict
 from tests.faults.series import Series
 
@@ -24,7 +24,7 @@ def main() -> None:
     options = _options()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
     plans = [
-        make_plan(one, aof=options.aof, quick=options.quick)
+        make_plan(one, aof=options.aof, quick=options.quick, only=options.only)
         for one in range(seed, seed + options.runs)
         for _ in range(options.repeat)
     ]
@@ -54,7 +54,8 @@ def _say(verdict: Verdict, options: argparse.Namespace) -> None:
     if verdict.wrong:
         for one in verdict.wrong[:20]:
             _print(f"    {one}")
-        more = "".join([f" --aof {options.aof}" if options.aof else "", " --quick" if options.quick else ""])
+        more = f" --aof {shape.aof}" + (" --quick" if options.quick else "")
+        more += f" --only {' '.join(options.only)}" if options.only else ""
         _print(f"    replay: python -m tests.faults --runs 1 --seed {plan.seed}{more}")
 
 
@@ -69,6 +70,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="the first seed (default: a random one)")
     parser.add_argument(
         "--aof", choices=("always", "everysec"), default="", help="Redis's fsync policy (default: by seed)"
+    )
+    parser.add_argument(
+        "--only", metavar="FAULT", nargs="+", choices=FAULTS, default=[], help="these faults and no others"
     )
     parser.add_argument("--quick", action="store_true", help="shorter runs on one MongoDB")
     parser.add_argument("--repeat", type=int, default=1, help="how often each seed is run")

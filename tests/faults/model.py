@@ -171,6 +171,8 @@ class Model:
             later = history[index + 1 :]
             if one.content is None or not self.certain(one) or any(other.content is None for other in later):
                 continue
+            if any(other.content is None and not self.certain(other) for other in history):
+                continue  # a forget that Redis lost may have reached the archive before, and took the history with it
             if not all(self.certain(other) for other in later if other.version <= one.version):
                 continue
             if one.content not in kept:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 
 BLOCK = 8  # consecutive seeds share a shape, so that processes live on from run to run
@@ -80,12 +81,12 @@ class Plan:
         return random.Random(f"{self.seed}:{who}")
 
 
-def make_plan(seed: int, *, aof: str = "", quick: bool = False) -> Plan:
-    """The plan of a seed. With `aof` the fsync policy is given; `quick` makes it shorter."""
+def make_plan(seed: int, *, aof: str = "", quick: bool = False, only: Collection[str] = ()) -> Plan:
+    """The plan of a seed. With `aof` the fsync policy is given, with `only` the faults; `quick` makes it shorter."""
     chance = random.Random(f"{seed}:plan")
     shape = shape_of(seed, aof=aof, quick=quick)
     span = SPAN_SECONDS / 2 if quick else SPAN_SECONDS
-    kinds = _kinds(shape)
+    kinds = [kind for kind in _kinds(shape) if not only or kind in only]
     weights = [FAULTS[kind][0] for kind in kinds]
     chosen = chance.choices(kinds, weights, k=chance.randint(2, 4) if quick else chance.randint(3, 6))
     faults = [

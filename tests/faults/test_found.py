@@ -11,6 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 import memoryd.hot.records
+import memoryd_sync.follower
 from memoryd import MemoryClient
 from memoryd.clock import SystemClock
 from memoryd.config import Settings
@@ -19,11 +20,15 @@ from memoryd.hot.client import hot_errors, open_redis
 from memoryd.hot.journal import archived_up_to
 from memoryd.hot.records import NewRecord, Records, Request
 from memoryd.keys import Keys
+from memoryd.local.servers import Servers
 from memoryd.model.ids import content_id, hash_content
 from memoryd.model.memory import Memory, MemoryType
 from memoryd.model.scope import Scope
 from memoryd.retry import persistently
+from memoryd_sync.lease import Lease
+from memoryd_sync.place import Places
 from tests.waiting import eventually
+from tests.world import World
 
 SCOPE = Scope("acme", "support", "scout")
 
@@ -99,3 +104,37 @@ async def test_a_redis_that_goes_away_while_a_write_waits_for_the_archive_is_nam
     async with Redis.from_url("redis://127.0.0.1:1", retry=Retry(NoBackoff(), 0)) as nowhere:
         with pytest.raises(HotUnavailable):
             await archived_up_to(nowhere, Keys(16), "00")
+
+
+async def test_a_follower_that_renews_its_lease_in_an_emptied_redis_fills_it_first(
+    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the lease gone too, the renewal took a new one, and the follower went on behind the gap as if all was there."""
+    monkeypatch.setattr(memoryd_sync.follower, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(memoryd_sync.follower, "SAVE_SECONDS", 60)  # a save would have noticed: it must not come first
+    kept = await memory.store("Ada lives in Porto.", durability="archived")
+    await eventually(lambda: world.redis.exists("aether:follower:place"), what="the follower has its place")
+
+    await world.redis.flushall()
+
+    key = world.keys.memory("semantic", memory.scope, kept.id)
+    await eventually(lambda: world.redis.exists(key), what="the memory is back")
+
+
+async def test_a_place_is_not_saved_over_a_redis_that_was_restarted(own_servers: Servers) -> None:
+    """A restart of a moment is hidden by the client's own retries, and what was applied in the lost second stayed lost."""
+    assert own_servers.redis is not None
+    async with open_redis(own_servers.redis_url) as redis:
+        places, lease = Places(redis, SystemClock()), Lease(redis, "follower")
+        await places.load()
+        assert await lease.hold()
+        assert await places.save({"_data": "01"}, lease)
+
+        await own_servers.redis.restart()
+
+        assert await lease.renew()
+        assert not await places.save({"_data": "02"}, lease)
+        place = await places.load()
+        assert place is not None
+        assert place.token == {"_data": "01"}
+        assert await places.save({"_data": "02"}, lease)

@@ -215,7 +215,9 @@ class Worker:
                 self._model.wrong(
                     f"{error.code}: {own.memory_id} has version {seen.version}, {own.version} was acknowledged"
                 )
+            # The answer of its own update may be what Redis lost, and the update may be what the archive brought back.
             own.version, own.content = seen.version, seen.content
+            self._done(_Answered(own.memory_id, seen.version, "seen", "hot"), seen.content, "seen")
 
     async def _until_known(self, call: Callable[[], Awaitable[T]], request: str) -> T | None:
         """The answer, or None when none came in all that time. What was refused is raised."""
@@ -270,7 +272,7 @@ def _confirmed(answer: Any) -> Any:
     """What was stored, also when its durability was not confirmed: then it is what was reached."""
     if isinstance(answer, DurabilityNotReached):
         details = answer.details
-        kind: Any = Stored if details["outcome"] != "forgotten" else _Forgotten
+        kind: Any = Stored if details["outcome"] != "forgotten" else _Answered
         return kind(
             id=details["id"], version=details["version"], outcome=details["outcome"], durability=details["reached"]
         )
@@ -280,8 +282,8 @@ def _confirmed(answer: Any) -> Any:
 
 
 @dataclass
-class _Forgotten:
-    """A receipt whose durability was not confirmed."""
+class _Answered:
+    """What stands for an answer: a receipt whose durability was not confirmed, or what a get has shown."""
 
     id: str
     version: int

@@ -12,6 +12,7 @@ import memoryd_sync.archiver
 import memoryd_sync.follower
 from memoryd.config import Settings
 from memoryd_schemas.mongo_apply import apply_mongo
+from tests.integration.tools import redeliver_after
 from tests.world import World
 
 
@@ -19,6 +20,7 @@ from tests.world import World
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of a second become waits of a tenth of one; nothing else depends on them."""
     monkeypatch.setattr(memoryd_sync.follower, "SETTLE_SECONDS", 0.1)
+    redeliver_after(1.0, monkeypatch)
     for module in (memoryd.protocol.server, memoryd.embed.follower, memoryd_sync.archiver):
         monkeypatch.setattr(module, "BLOCK_SECONDS", 0.1)
 

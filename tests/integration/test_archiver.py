@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from memoryd import MemoryClient
-from memoryd.hot.journal import Follower as JournalFollower
 from memoryd.model.results import Stored
-from tests.integration.tools import a_hand, archived, caught_up, dead_letters, hot, one_story, past
+from tests.integration.tools import a_hand, archived, caught_up, dead_letters, hot, one_story, past, redeliver_after
 from tests.waiting import eventually
 from tests.world import World
 
@@ -71,13 +71,13 @@ async def test_the_journal_is_trimmed_when_all_followers_have_seen_it(world: Wor
 
 
 # --- poison -------------------------------------------------------------------------------------------------------------
-WHOLE = {
+WHOLE: dict[str, str | bytes] = {
     "op": "updated", "tenant": "acme", "project": "support", "agent_id": "scout", "session_id": "", "memory_type": "fact",
     "tier": "short", "content": "poison", "content_hash": "0" * 64, "importance": "0.5", "created_at": "1",
     "last_accessed": "1", "access_count": "0", "source_tool": "", "metadata": "{}", "tags": "", "related": "",
     "derived_from": "", "version": "7", "valid_from": "1", "recorded_at": "1",
 }  # fmt: skip
-POISON: dict[str, dict[str, str | bytes]] = {
+POISON = {
     "an unknown operation": WHOLE | {"op": "exploded"},
     "no operation": {"id": "mem_" + "0" * 32},
     "no version": {name: value for name, value in WHOLE.items() if name != "version"},
@@ -99,9 +99,10 @@ async def test_poison_goes_to_the_dead_letters_and_its_bucket_goes_on(
     """What cannot be archived or embedded is kept by reference and reason; what comes behind it is not held up."""
     kept = await memory.store("Ada prefers tea.", type="fact")
     bucket = world.keys.bucket(kept.id)
-    fields = {"id": f"mem_{kept.id[4:6]}{'0' * 30}", **poison}
+    fields: dict[str, str | bytes] = {"id": f"mem_{kept.id[4:6]}{'0' * 30}", **poison}
 
-    entry = await world.redis.xadd(world.keys.journal(bucket), fields)  # type: ignore[arg-type]
+    redis: Any = world.redis
+    entry: bytes = await redis.xadd(world.keys.journal(bucket), fields)
     await memory.update(kept.id, content="Ada prefers coffee.")
     stats = await caught_up(world, memory)
 
@@ -119,7 +120,8 @@ async def test_poison_takes_none_of_its_batch_with_it(unsynced: World) -> None:
         kept = [await memory.store(f"Fact {count}.", type="fact") for count in range(10)]
         bucket = unsynced.keys.bucket(kept[3].id)
         poison = WHOLE | {"id": f"mem_{bucket}{'0' * 30}", "importance": "7.0"}
-        await unsynced.redis.xadd(unsynced.keys.journal(bucket), poison)  # type: ignore[arg-type]
+        redis: Any = unsynced.redis
+        await redis.xadd(unsynced.keys.journal(bucket), poison)
 
         await hand.archive_all()
 
@@ -131,7 +133,7 @@ async def test_a_vector_whose_memory_was_buried_does_not_wait_for_ever(
     unsynced: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits for its memory's own entry, which may be with another archiver; but not without an end."""
-    monkeypatch.setitem(JournalFollower.take_over.__kwdefaults__, "idle_seconds", 0.0)
+    redeliver_after(0.0, monkeypatch)
     async with unsynced.connect() as memory, a_hand(unsynced) as hand:
         kept = await memory.store("Ada prefers tea.", type="fact")
         await eventually(lambda: _journal_has(unsynced, kept.id, b"embedded"), what="the vector's entry")
@@ -154,7 +156,7 @@ async def test_two_archivers_share_the_work(
     world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Buckets are shared through the consumer group; nothing is written twice and nothing is left."""
-    monkeypatch.setitem(JournalFollower.take_over.__kwdefaults__, "idle_seconds", 0.3)  # of a vector that came early
+    redeliver_after(0.3, monkeypatch)  # of a vector that came early
     await world.start("sync2")
     await asyncio.gather(*(memory.store(f"Event {count}.", type="episodic") for count in range(200)))
     await caught_up(world, memory)
@@ -163,11 +165,9 @@ async def test_two_archivers_share_the_work(
     assert await world.versions.count_documents({}) == 200
 
 
-async def test_what_a_dead_archiver_had_read_is_taken_over(
-    unsynced: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_a_dead_archiver_had_read_is_taken_over(unsynced: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries are acknowledged after the write, so a death between the two costs a repetition and nothing else."""
-    monkeypatch.setitem(JournalFollower.take_over.__kwdefaults__, "idle_seconds", 0.0)
+    redeliver_after(0.0, monkeypatch)
     async with unsynced.connect() as memory, a_hand(unsynced, "dead") as dead, a_hand(unsynced, "alive") as alive:
         await _store_embedded(unsynced, memory, "Ada prefers tea.")
         read = await dead.take()
@@ -182,7 +182,7 @@ async def test_what_a_dead_archiver_had_read_is_taken_over(
 
 async def test_a_vector_may_come_before_its_memory(unsynced: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two archivers have no order between them: the vector waits until the other one has written the memory."""
-    monkeypatch.setitem(JournalFollower.take_over.__kwdefaults__, "idle_seconds", 0.0)
+    redeliver_after(0.0, monkeypatch)
     async with unsynced.connect() as memory, a_hand(unsynced, "slow") as slow, a_hand(unsynced, "fast") as fast:
         await _store_embedded(unsynced, memory, "Ada prefers tea.")
         stored, embedded = await slow.take()
@@ -199,7 +199,7 @@ async def test_a_vector_may_come_before_the_update_that_it_belongs_to(
     unsynced: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The archive knows the memory, but not yet the words of this vector."""
-    monkeypatch.setitem(JournalFollower.take_over.__kwdefaults__, "idle_seconds", 0.0)
+    redeliver_after(0.0, monkeypatch)
     async with unsynced.connect() as memory, a_hand(unsynced, "slow") as slow, a_hand(unsynced, "fast") as fast:
         kept = await _store_embedded(unsynced, memory, "Ada prefers tea.")
         await fast.archive_all()
@@ -241,5 +241,6 @@ async def _store_embedded(world: World, memory: MemoryClient, content: str) -> S
 
 
 async def _journal_has(world: World, memory_id: str, op: bytes, version: int = 1) -> bool:
-    rows = await world.redis.xrange(world.keys.journal(world.keys.bucket(memory_id)))
+    redis: Any = world.redis
+    rows = await redis.xrange(world.keys.journal(world.keys.bucket(memory_id)))
     return any(fields[b"op"] == op and int(fields[b"version"]) == version for _, fields in rows)

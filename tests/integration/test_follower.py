@@ -27,7 +27,9 @@ from tests.waiting import eventually
 from tests.world import World
 
 PERSON = "mem_" + "ab" * 16  # the id of a memory that a person inserts
-MINIMAL: Document = {"_id": PERSON, "tenant": "acme", "project": "support", "memory_type": "fact", "content": "Ada sails."}
+MINIMAL: Document = {
+    "_id": PERSON, "tenant": "acme", "project": "support", "memory_type": "fact", "content": "Ada sails."
+}  # fmt: skip
 
 
 def version_of(memory: MemoryClient, memory_id: str, version: int) -> Callable[[], Awaitable[bool]]:
@@ -167,9 +169,7 @@ async def test_what_is_no_memory_goes_to_the_dead_letters_and_the_old_value_stay
     assert (await memory.get(kept.id)).metadata == {"a": 2}
 
 
-async def test_mongodb_may_fail_in_the_middle_of_an_adoption(
-    unsynced: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_mongodb_may_fail_in_the_middle_of_an_adoption(unsynced: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """That is no fault of the document: it is followed when MongoDB is back, not buried."""
     async with unsynced.connect() as memory, a_hand(unsynced) as hand:
         await unsynced.memories.insert_one(dict(MINIMAL))
@@ -299,7 +299,7 @@ async def test_a_lost_place_is_said_and_everything_is_compared(
         event: str = (await changes.next())["_id"]["_data"]
     await eventually(lambda: place_of(world), what="the place is saved")
     await world.stop("sync")
-    await world.redis.hset(FOLLOWER_PLACE, "token", json_util.dumps(lost(event)))  # type: ignore[misc]
+    await world.redis.hset(FOLLOWER_PLACE, "token", json_util.dumps(lost(event)))
 
     await _everything_is_compared(world, memory, kept.id, caplog)
 
@@ -409,8 +409,8 @@ async def test_a_copy_that_was_stopped_begins_again(world: World, memory: Memory
 
 # --- the lease ----------------------------------------------------------------------------------------------------------
 async def holder(world: World) -> bytes:
-    found: bytes | None = await world.redis.get(FOLLOWER_LEASE)
-    return found or b""
+    redis: Any = world.redis
+    return bytes(await redis.get(FOLLOWER_LEASE) or b"")
 
 
 async def test_one_follower_is_active_and_the_next_one_begins_at_once_when_it_stops(
@@ -460,6 +460,7 @@ async def test_agents_edits_and_a_persons_at_the_same_time_lose_neither(world: W
     await world.start("sync")
     await caught_up(world, memory)
 
-    versions = [content for _, content in await past(world, kept.id)]
-    assert versions == ["Ada lives in Porto.", "Ada lives in Lisbon.", "Ada lives in Faro."]
+    versions = await past(world, kept.id)
+    assert {content for version, content in versions if version == 2} == {"Ada lives in Lisbon.", "Ada lives in Faro."}
+    assert versions[-1] == (3, "Ada lives in Faro.")
     await one_story(world)

@@ -100,10 +100,11 @@ async def saved_copies(world: World, memory: MemoryClient) -> tuple[str, list[tu
     kept = await memory.store(SECRET, type="fact")
     await eventually(lambda: _embedded(world, kept.id), what="the first vector")
     journal = world.keys.journal(world.keys.bucket(kept.id))
-    copies = [fields for _, fields in await world.redis.xrange(journal)]
+    redis: Any = world.redis
+    copies = [fields for _, fields in await redis.xrange(journal)]
     await memory.update(kept.id, content=CHANGED)
     await eventually(lambda: _embedded(world, kept.id), what="the second vector")
-    copies += [fields for _, fields in await world.redis.xrange(journal) if fields not in copies]
+    copies += [fields for _, fields in await redis.xrange(journal) if fields not in copies]
     assert {fields[b"op"] for fields in copies} == {b"stored", b"updated", b"embedded"}
     return kept.id, [(journal, fields) for fields in copies]
 

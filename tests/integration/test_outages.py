@@ -12,7 +12,7 @@ import memoryd.retry
 from memoryd import MemoryClient
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, NoAnswer
 from memoryd.local.servers import Servers
-from tests.integration.tools import Written, caught_up, contents, dead_letters, one_story, writers
+from tests.integration.tools import Written, caught_up, contents, dead_letters, one_story, redeliver_after, writers
 from tests.waiting import eventually
 from tests.world import World, private_settings
 
@@ -94,7 +94,7 @@ async def test_writes_go_on_without_sync_and_are_archived_when_it_is_back(world:
 
 async def test_a_killed_sync_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may die between MongoDB's write and its acknowledgement: its successor repeats, and that does nothing."""
-    monkeypatch.setattr("memoryd.hot.journal.Follower.take_over.__kwdefaults__", {"idle_seconds": 0.5})
+    redeliver_after(0.5, monkeypatch)
     async with writers(world) as written:
         for name in ("sync", "sync2", "sync3"):
             await eventually(more(written), what="writes")
@@ -177,9 +177,12 @@ async def test_mongodb_may_be_away_from_the_very_start(own_servers: Servers) -> 
         await all_of_it_once(world, written)
 
 
-async def test_redis_restarts_and_everyone_comes_back_by_themselves(own_servers: Servers, own_world: World) -> None:
+async def test_redis_restarts_and_everyone_comes_back_by_themselves(
+    own_servers: Servers, own_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was acknowledged is in its append-only file; daemon, sync and clients find it again."""
     assert own_servers.redis is not None
+    monkeypatch.setattr("memoryd.protocol.client.RESEND_SECONDS", 1.0)
     async with writers(own_world) as written:
         await eventually(more(written, 50), what="writes")
         await own_servers.redis.restart()

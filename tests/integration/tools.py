@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from memoryd import MemoryClient
 from memoryd.archive.codec import Document
 from memoryd.archive.codec import to_record as from_document
@@ -108,6 +110,12 @@ async def a_hand(world: World, name: str = "by hand") -> AsyncIterator[Hand]:
         projector = Projector(records, world.archive, SystemClock())
         projector.model = world.embedder.model
         yield Hand(journals, Archiver(journals, records, world.archive), projector)
+
+
+def redeliver_after(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long an entry may be unacknowledged before it is somebody else's; five seconds by default."""
+    defaults: Any = JournalFollower.take_over.__kwdefaults__
+    monkeypatch.setitem(defaults, "idle_seconds", seconds)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

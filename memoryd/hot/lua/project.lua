@@ -3,6 +3,7 @@
 -- ARGV  1 version  2 tombstone as JSON ('' = a living memory)  3 tombstone ttl  4 journal it as an update ('1'|'0')
 --       5 events prefix  6 traceparent  7 the writer's fence ('' = none)  8.. the record's fields and values
 -- Returns applied | enriched (same version: a vector or newer counters) | ignored | fenced (a newer writer is active).
+-- What a forget or a new content from elsewhere leaves behind here, the cached vectors, is told to the journal's followers.
 -- Atomic because a local write between the comparison and the copy would be overwritten by its own past.
 local version, tombstone = tonumber(ARGV[1]), ARGV[2]
 local fields = {}
@@ -14,7 +15,14 @@ local buried = tombstone_version(KEYS[3]) or 0
 if ARGV[7] ~= '' and tonumber(ARGV[7]) < tonumber(redis.call('GET', KEYS[5]) or '0') then return 'fenced' end
 if version < current or version <= buried then return 'ignored' end
 if tombstone ~= '' then
-  forget_entries(KEYS[2], known[2])
+  local _, replaced = forget_entries(KEYS[2], known[2])
+  if current > 0 then
+    redis.call('XADD', KEYS[2], '*', 'op', 'forgotten', 'traceparent', ARGV[6], 'id', fields.id, 'tenant', fields.tenant,
+      'project', fields.project, 'agent_id', fields.agent_id, 'session_id', fields.session_id,
+      'memory_type', fields.memory_type, 'version', ARGV[1],
+      'forgotten_at', string.format('%.0f', cjson.decode(tombstone).forgotten_at), 'content_hash', known[4],
+      'replaced_hash', table.concat(replaced, ','))
+  end
   redis.call('DEL', KEYS[1])
   redis.call('SET', KEYS[3], tombstone, 'EX', ARGV[3])
   notify(ARGV[5], 'forgotten', fields, version, '')
@@ -39,6 +47,10 @@ local replaced = known[4] and known[4] ~= fields.content_hash and known[4] or ni
 if ARGV[4] == '1' then
   entry = journal_record(KEYS[2], 'updated', ARGV[6], fields, replaced)
   entries = entries_with(entries, KEYS[2], entry)
+elseif replaced then
+  redis.call('XADD', KEYS[2], '*', 'op', 'touched', 'traceparent', ARGV[6], 'id', fields.id, 'tenant', fields.tenant,
+    'project', fields.project, 'memory_type', fields.memory_type, 'version', ARGV[1],
+    'access_count', fields.access_count, 'last_accessed', fields.last_accessed, 'replaced_hash', replaced)
 end
 redis.call('DEL', KEYS[1])
 local flat = { 'entries', entries }
