@@ -30,7 +30,7 @@ async def persistently(
     """
     pause = PAUSE_SECONDS_MIN
     while not stop.is_set():
-        _heed_cancellation()
+        heed_cancellation()
         try:
             await step()
         except (HotUnavailable, ArchiveUnavailable, Overloaded) as error:
@@ -47,7 +47,7 @@ async def persistently(
             pause = PAUSE_SECONDS_MIN
 
 
-def _heed_cancellation() -> None:
+def heed_cancellation() -> None:
     """Ends a loop whose cancellation was swallowed on the way: PyMongo's network layer does that now and then.
 
     Else the half that is left of a dying daemon would go on for ever, and nobody would start a whole one.

@@ -74,7 +74,8 @@ class World:
         """Ends it where it stands: nothing is finished, handed over or given back."""
         task, _ = self._running.pop(name)
         task.cancel()
-        await asyncio.wait([task])
+        await asyncio.wait([task], timeout=10)
+        assert task.done(), f"{name} lives on although it was cancelled"
 
     def connect(self, **scope: Any) -> MemoryClient:
         """A client, by default for acme / support / scout."""

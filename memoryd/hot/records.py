@@ -99,9 +99,10 @@ class Projection:
 def fitted(record: Record, model: str) -> tuple[Record, bool]:
     """`record` as an index of `model`'s vectors takes it, and whether the journal has to bring it a vector of its own.
 
-    Another model's vector would put the memory out of the index, its words included, or stand among strangers.
+    Another model's vector would put the memory out of the index, its words included, or stand among strangers. And one
+    without a vector may have lost the journal entry that would have brought it, with the Redis that held it.
     """
-    if record.memory.embedding_model in ("", model):
+    if record.memory.embedding_model == model:
         return record, False
     return Record(record.memory), bool(model)
 

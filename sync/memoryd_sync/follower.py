@@ -17,6 +17,7 @@ from memoryd.hot.client import hot_errors
 from memoryd.hot.records import Records
 from memoryd.keys import SCHEMA
 from memoryd.limits import FOLLOW_BATCH_MAX
+from memoryd.retry import heed_cancellation
 from memoryd_sync.lease import RENEW_SECONDS, Lease
 from memoryd_sync.place import Places
 from memoryd_sync.projector import Fenced, Projector
@@ -108,6 +109,7 @@ class Follower:
         loop = asyncio.get_running_loop()
         saved = renewed = loop.time()
         while not stop.is_set():
+            heed_cancellation()
             change = await stream.try_next()
             if change is not None:
                 if change["operationType"] in COLLECTION_GONE:
@@ -149,6 +151,7 @@ class Follower:
         async for documents in self._archive.batches({}, FOLLOW_BATCH_MAX):
             await self._projector.apply_all(documents)
             count += len(documents)
+            heed_cancellation()
             if stop.is_set() or not await self._lease.renew():
                 return False
         log.info("follow.copied", memories=count)

@@ -32,6 +32,7 @@ class Verdict:
     kills: int
     seconds: float
     wrong: list[str]
+    limits: list[str]
 
 
 async def run(lab: Lab, plan: Plan) -> Verdict:
@@ -39,7 +40,7 @@ async def run(lab: Lab, plan: Plan) -> Verdict:
     started = time.monotonic()
     model = Model(always=plan.shape.aof == "always", on_fsync=lab.fsync_was_confirmed)
     lab.trouble.clear()
-    tenant = f"t{plan.seed}"
+    tenant = f"t{plan.seed}-{lab.runs}"  # a repeat must not meet the request ids of the run before
     async with AsyncExitStack() as stack:
         connected = [await stack.enter_async_context(_client(lab, tenant)) for _ in range(plan.clients + 1)]
         known: list[str] = []
@@ -60,7 +61,8 @@ async def run(lab: Lab, plan: Plan) -> Verdict:
     evidence = await look(lab, tenant)
     evidence.other += [*wrong, *lab.trouble]
     lab.runs += 1
-    return Verdict(plan, model.writes, len(model.kills), time.monotonic() - started, model.judge(evidence))
+    judged = model.judge(evidence)
+    return Verdict(plan, model.writes, len(model.kills), time.monotonic() - started, judged, model.limits)
 
 
 def _client(lab: Lab, tenant: str) -> MemoryClient:

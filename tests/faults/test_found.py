@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from unittest.mock import AsyncMock
 
 import pytest
@@ -15,7 +16,7 @@ import memoryd_sync.follower
 from memoryd import MemoryClient
 from memoryd.clock import SystemClock
 from memoryd.config import Settings
-from memoryd.errors import HotUnavailable
+from memoryd.errors import HotUnavailable, MemorydError
 from memoryd.hot.client import hot_errors, open_redis
 from memoryd.hot.journal import archived_up_to
 from memoryd.hot.records import NewRecord, Records, Request
@@ -129,8 +130,12 @@ async def test_a_place_is_not_saved_over_a_redis_that_was_restarted(own_servers:
         await places.load()
         assert await lease.hold()
         assert await places.save({"_data": "01"}, lease)
+        run = places._run
 
         await own_servers.redis.restart()
+        with contextlib.suppress(HotUnavailable):  # one of the old connections
+            await places.load()
+        places._run = run
 
         assert await lease.renew()
         assert not await places.save({"_data": "02"}, lease)
@@ -138,3 +143,20 @@ async def test_a_place_is_not_saved_over_a_redis_that_was_restarted(own_servers:
         assert place is not None
         assert place.token == {"_data": "01"}
         assert await places.save({"_data": "02"}, lease)
+
+
+async def test_a_memory_that_comes_back_without_a_vector_gets_one(world: World, memory: MemoryClient) -> None:
+    """The entry that would have embedded it was lost with Redis, and nobody made another: it was pending for ever."""
+    world.embedder.away = True
+    kept = await memory.store("Ada lives in Porto.", durability="archived")
+    await world.kill("daemon")
+    await world.redis.flushall()
+    world.embedder.away = False
+    await world.start("daemon")
+
+    async def embedded() -> bool:
+        with contextlib.suppress(MemorydError):  # Redis is being filled
+            return not (await memory.get(kept.id)).pending
+        return False
+
+    await eventually(embedded, within_seconds=15, what="the memory has its vector")

@@ -155,6 +155,13 @@ def test_with_everysec_a_forget_just_before_the_kill_may_be_undone() -> None:
     assert told(early, FORGOTTEN, always=False, kills=kills).judge(forgotten()) == []
 
 
+def test_with_everysec_a_second_event_of_a_request_is_told_as_a_known_limit() -> None:
+    one = Seen(1, TEXT, request="r1")
+    model = told(STORED, always=False, kills=(1.5,))
+    assert model.judge(replace(kept(TEXT, request="r1"), hot={ID: one, "mem_twin": one})) == []
+    assert words(model.limits) == {"duplicated"}
+
+
 # --- the plan -----------------------------------------------------------------------------------------------------------
 def test_a_seed_always_makes_the_same_plan() -> None:
     assert make_plan(7) == make_plan(7)

@@ -156,13 +156,15 @@ async def test_what_is_no_memory_goes_to_the_dead_letters_and_the_old_value_stay
     """BSON has types that JSON has not. Agents keep what they had; the next edits are followed."""
     kept = await memory.store("Ada lives in Porto.", type="fact", metadata={"a": 1}, durability="archived")
     other = await memory.store("Bob lives in Rome.", type="fact", durability="archived")
+    await caught_up(world, memory)
 
     await world.memories.update_one({"_id": kept.id}, {"$set": {"metadata.when": value}})
     await world.memories.update_one({"_id": other.id}, {"$set": {"content": "Bob lives in Bonn."}})
     await eventually(version_of(memory, other.id, 2), what="the edit behind it")
 
     assert (await memory.get(kept.id)).metadata == {"a": 1}
-    assert [(one["group"], one["id"]) for one in await dead_letters(world)] == [("follow", kept.id)]
+    # Perhaps more than one letter: an event that was still on its way brings the document as it is now.
+    assert {(one["group"], one["id"]) for one in await dead_letters(world)} == {("follow", kept.id)}
 
     await world.memories.update_one({"_id": kept.id}, {"$set": {"metadata": {"a": 2}}})
     await eventually(version_of(memory, kept.id, 2), what="the repair reaches Redis")

@@ -13,6 +13,7 @@ from memoryd import MemoryClient
 from memoryd.archive.codec import Document
 from memoryd.config import Settings
 from memoryd.errors import NotFound
+from memoryd.keys import FOLLOWER_PLACE
 from memoryd.local.find import find_redis
 from memoryd.local.program import Program
 from memoryd.local.redis_server import RedisServer
@@ -140,15 +141,25 @@ async def test_what_one_forgets_the_other_has_no_more(pair: Pair) -> None:
     assert (await pair.memory.forget(kept.id)).outcome == "already"
 
 
-async def test_an_update_elsewhere_drops_the_vector_of_the_old_words(pair: Pair) -> None:
+@pytest.mark.parametrize("embedded", [False, True], ids=["it comes pending", "it comes with its vector"])
+async def test_an_update_elsewhere_drops_the_vector_of_the_old_words(pair: Pair, embedded: bool) -> None:
     """The one that had embedded them hears of it in its own journal."""
     content = "Ada's locker code is kumquat-4711."
     kept = await pair.memory.store(content, type="fact")
     await eventually(sees(pair.elsewhere, kept.id, 1), what="the memory arrives")
     await pair.together()
 
-    await pair.elsewhere.update(kept.id, content="Ada has no locker any more.")
+    await pair.here.stop("sync")
+    pair.there.embedder.away = not embedded
+    await pair.elsewhere.update(kept.id, content="Ada has no locker any more.", durability="archived")
+    if embedded:
+        await caught_up(pair.there, pair.elsewhere)
+        await pair.here.redis.delete(
+            FOLLOWER_PLACE
+        )  # a copy brings it as it is now; its event brings it as it was then
+    await pair.here.start("sync")
     await eventually(sees(pair.memory, kept.id, 2), what="the update arrives")
+    pair.there.embedder.away = False
     await pair.together()
 
     assert hash_content(content).encode() not in await pair.here.everything_in_redis()
