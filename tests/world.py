@@ -15,7 +15,7 @@ from memoryd.archive.store import Archive, open_mongo
 from memoryd.config import EmbedderKind, Settings
 from memoryd.daemon import serve
 from memoryd.hot.client import open_redis
-from memoryd.keys import Keys
+from memoryd.keys import FOLLOWER_PLACE, SCHEMA, Keys
 from memoryd.model.results import Stats
 from memoryd_sync.service import sync
 from tests.fakes import FakeClock, HashEmbedder
@@ -63,6 +63,9 @@ class World:
             if task.done():
                 del self._running[name]
                 task.result()
+            if name.startswith("sync") and await self.redis.exists(SCHEMA):
+                # Until a follower has a place, it compares both stores whole: another story than that of one change.
+                await eventually(lambda: self.redis.exists(FOLLOWER_PLACE), within_seconds=15, what="a follower follows")
 
     async def stop(self, name: str) -> None:
         """Stops it as a signal would, and raises what it died of."""

@@ -122,7 +122,7 @@ class Records:
             if len(calls) == 1 and not fsync:
                 return [Written.parse(await scripts.store(self.redis, *calls[0]))], True
             answers = await scripts.store.many(self.redis, calls, then=_waitaof() if fsync else ())
-            return _all_written(answers[: len(calls)]), not fsync or _fsynced(answers[-1])
+            return [Written.parse(one) for one in answers[: len(calls)]], not fsync or _fsynced(answers[-1])
 
     def _store_keys(self, new: NewRecord) -> list[str]:
         memory, keys = new.memory, self.keys
@@ -249,7 +249,7 @@ class Records:
             if not fsync:
                 return Written.parse(await script(self.redis, keys, args)), True
             answers = await script.many(self.redis, [(keys, args)], then=_waitaof())
-            return _all_written(answers[:1])[0], _fsynced(answers[-1])
+            return Written.parse(answers[0]), _fsynced(answers[-1])
 
     async def attach(self, memory_key: str, memory_id: str, attached: Attached) -> bool:
         """Gives a pending memory its vector; False when its content is another by now."""
@@ -272,11 +272,7 @@ class Records:
         with hot_errors("project"):
             if len(calls) == 1:
                 return [(await scripts.project(self.redis, *calls[0])).decode()]
-            answers = await scripts.project.many(self.redis, calls)
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise answer
-            return [answer.decode() for answer in answers]
+            return [answer.decode() for answer in await scripts.project.many(self.redis, calls)]
 
     def _project_keys(self, one: Projection) -> list[str]:
         memory, keys = one.record.memory, self.keys
@@ -330,10 +326,3 @@ def _waitaof() -> tuple[Encoded, ...]:
 def _fsynced(answer: Any) -> bool:
     # Redis answers an error when the append-only file is off, and [0, …] when the time ran out.
     return isinstance(answer, list) and int(answer[0]) >= 1
-
-
-def _all_written(answers: Sequence[Any]) -> list[Written]:
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
-    return [Written.parse(answer) for answer in answers]

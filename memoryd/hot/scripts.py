@@ -33,10 +33,10 @@ class Script:
     async def many(
         self, redis: Redis, calls: Sequence[tuple[Sequence[str], Sequence[Encoded]]], *, then: Sequence[Encoded] = ()
     ) -> list[Any]:
-        """The answers to many calls in one round trip, errors among them as exceptions.
+        """The answers to many calls in one round trip; raises the first error of a call, after all have run.
 
         `then` is a command to run after them on the same connection (WAITAOF counts only that connection's writes);
-        its answer comes last.
+        its answer comes last, an error of it as an exception.
         """
         await self._load(redis)
         async with redis.pipeline(transaction=False) as pipe:
@@ -44,7 +44,11 @@ class Script:
                 pipe.evalsha(self.sha, len(keys), *keys, *args)
             if then:
                 pipe.execute_command(*then)
-            return list(await pipe.execute(raise_on_error=False))
+            answers = list(await pipe.execute(raise_on_error=False))
+        for answer in answers[: len(calls)]:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
 
     async def _load(self, redis: Redis) -> None:
         if not (await redis.script_exists(self.sha))[0]:

@@ -7,12 +7,14 @@ first, and each is brought up to the other. The stream is opened before that, so
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from memoryd.archive.store import Archive, archive_errors
 from memoryd.clock import Clock, to_microseconds
-from memoryd.errors import MemorydError
+from memoryd.errors import HotUnavailable, MemorydError
 from memoryd.hot.client import hot_errors
 from memoryd.hot.records import Records
 from memoryd.keys import SCHEMA
@@ -132,18 +134,38 @@ class Follower:
 
     async def _reconcile(self, token: Any, stop: asyncio.Event) -> bool:
         """Brings both stores together whole, and saves the place from before; False when it was interrupted."""
-        if not await self._copy_all(stop):
-            return False
+        async with self._lease_kept():
+            if not await self._copy_all(stop):
+                return False
+            await self._mend_differences()
+        return token is None or await self._places.save(token, self._lease)
+
+    async def _mend_differences(self) -> None:
         comparison = await self._reconciler.compare()
-        if comparison.differences:
-            await asyncio.sleep(SETTLE_SECONDS)
-            differing = await self._reconciler.still_differing(comparison.differences)
-            for difference in differing:
-                await self._reconciler.mend(difference)
-            log.info("follow.reconciled", differences=len(differing), hot=comparison.hot, archived=comparison.archived)
-        if token:
-            await self._places.save(token, self._lease)
-        return True
+        if not comparison.differences:
+            return
+        await asyncio.sleep(SETTLE_SECONDS)
+        differing = await self._reconciler.still_differing(comparison.differences)
+        for difference in differing:
+            await self._reconciler.mend(difference)
+        log.info("follow.reconciled", differences=len(differing), hot=comparison.hot, archived=comparison.archived)
+
+    @asynccontextmanager
+    async def _lease_kept(self) -> AsyncIterator[None]:
+        """Renews the lease during work that takes longer than it; whether it was kept shows when the place is saved."""
+
+        async def renew() -> None:
+            with contextlib.suppress(HotUnavailable):
+                while await self._lease.renew():  # noqa: ASYNC110  # a lease is kept by the clock, not by an event
+                    await asyncio.sleep(RENEW_SECONDS)
+
+        renewing = asyncio.create_task(renew(), name="lease")
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await renewing
 
     async def _copy_all(self, stop: asyncio.Event) -> bool:
         """Applies every document of the archive; False when it was interrupted."""
@@ -152,7 +174,7 @@ class Follower:
             await self._projector.apply_all(documents)
             count += len(documents)
             heed_cancellation()
-            if stop.is_set() or not await self._lease.renew():
+            if stop.is_set():
                 return False
         log.info("follow.copied", memories=count)
         return True
