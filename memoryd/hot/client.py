@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -19,7 +21,7 @@ from memoryd.errors import ConfigError, HotUnavailable, HotUnprepared, MemorydEr
 def open_redis(url: str, *, connections: int = 64) -> Redis:
     """A client for short commands. Its pool waits for a free connection rather than opening more than `connections`."""
     pool = BlockingConnectionPool.from_url(
-        url, max_connections=connections, timeout=10, socket_connect_timeout=5, **_password()
+        url, max_connections=connections, timeout=10, socket_connect_timeout=5, retry=_retry(), **_password()
     )
     return Redis.from_pool(pool)
 
@@ -28,6 +30,14 @@ def open_blocking_redis(url: str) -> Redis:
     """A client for reads that wait (XREADGROUP BLOCK, pub/sub): a socket timeout would cut them."""
     pool = ConnectionPool.from_url(url, socket_timeout=None, socket_connect_timeout=5, **_password())
     return Redis.from_pool(pool)
+
+
+def _retry() -> Retry:
+    """Three quick tries: after a restart of Redis every idle connection of the pool is stale, and finds that out once.
+
+    Commands may be repeated: every write of memoryd has its effect once.
+    """
+    return Retry(ExponentialBackoff(cap=0.2, base=0.01), 3)
 
 
 def _password() -> dict[str, str]:
