@@ -19,7 +19,7 @@ from memoryd.hot.client import hot_errors
 from memoryd.hot.records import Records
 from memoryd.keys import SCHEMA
 from memoryd.limits import FOLLOW_BATCH_MAX
-from memoryd.retry import heed_cancellation
+from memoryd.retry import heed_cancellation, wait_for_stop
 from memoryd_sync.lease import RENEW_SECONDS, Lease
 from memoryd_sync.place import Places
 from memoryd_sync.projector import Fenced, Projector
@@ -154,18 +154,19 @@ class Follower:
     async def _lease_kept(self) -> AsyncIterator[None]:
         """Renews the lease during work that takes longer than it; whether it was kept shows when the place is saved."""
 
+        done = asyncio.Event()
+
         async def renew() -> None:
             with contextlib.suppress(HotUnavailable):
-                while await self._lease.renew():  # noqa: ASYNC110  # a lease is kept by the clock, not by an event
-                    await asyncio.sleep(RENEW_SECONDS)
+                while not await wait_for_stop(done, RENEW_SECONDS) and await self._lease.renew():
+                    continue
 
         renewing = asyncio.create_task(renew(), name="lease")
         try:
             yield
         finally:
-            renewing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await renewing
+            done.set()
+            await renewing
 
     async def _copy_all(self, stop: asyncio.Event) -> bool:
         """Applies every document of the archive; False when it was interrupted."""

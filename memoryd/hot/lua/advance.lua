@@ -1,8 +1,10 @@
 -- advance: note how far a follower has come, and trim the journal below the slowest one.
 -- KEYS  1 journal  2 place
 -- ARGV  1 group
--- Returns the id up to which this group has done everything.
+-- Returns the id up to which this group has done everything, or false without a journal.
 -- Atomic because the trim must not pass an entry that is delivered between the look and the cut.
+if redis.call('EXISTS', KEYS[1]) == 0 then return false end -- an emptied Redis: there is no journal to be in
+
 local function id_parts(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
   return tonumber(ms), tonumber(seq)
