@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +16,10 @@ from memoryd.config import Settings
 from memoryd.hot.client import open_redis
 from memoryd.local.servers import Servers
 from tests.world import World, private_settings
+
+# A runner in the background starts us with SIGINT ignored, and so every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.models", "tests.servers", "tests.spans"]
 
