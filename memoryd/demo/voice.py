@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from memoryd.retry import heed_cancellation
+
 CONTENT_CHARS = 150  # of a memory in a table: enough to recognise it
 
 
@@ -24,7 +26,8 @@ class Voice:
         self._chapters = 0
 
     def chapter(self, title: str, explanation: str) -> None:
-        """Begin a chapter: its number and title, and what it is about."""
+        """Begin a chapter: its number and title, and what it is about. After a Ctrl-C none begins."""
+        heed_cancellation()
         self._chapters += 1
         self.console.print()
         self.console.print(f"{self._chapters}. {title}", style="bold cyan")

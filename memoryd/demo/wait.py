@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from memoryd.errors import MemorydError
+from memoryd.retry import heed_cancellation
 
 LOOK_SECONDS = 0.02
 
@@ -24,6 +25,7 @@ async def until(look: Callable[[], Awaitable[T | None]], what: str, *, within_se
     """The first answer of `look` that is not None. Raises NeverHappened."""
     deadline = asyncio.get_running_loop().time() + within_seconds
     while (found := await look()) is None:
+        heed_cancellation()
         if asyncio.get_running_loop().time() > deadline:
             raise NeverHappened(f"within {within_seconds:g} s this did not happen: {what}")
         await asyncio.sleep(LOOK_SECONDS)
