@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -71,6 +71,7 @@ class Follower:
         self._blocking = blocking
         self._keys = keys
         self._buckets = {keys.journal(bucket): bucket for bucket in keys.all_buckets()}
+        self._unnoted = set(keys.all_buckets())  # perhaps an earlier consumer ended before it could note a place
         self.group = group
         self.consumer = consumer
 
@@ -92,9 +93,9 @@ class Follower:
                     pipe.xautoclaim(stream, self.group, self.consumer, min_idle_time=idle, start_id="0-0", count=count)
                 answers = await pipe.execute()
         # What a forget has deleted is no longer pending either: nobody will acknowledge it, so the place moves on here.
-        await self.advance(
-            [self._buckets[one] for one, answer in zip(self._buckets, answers, strict=True) if answer[2]]
-        )
+        self._unnoted |= {bucket for bucket, answer in zip(self._buckets.values(), answers, strict=True) if answer[2]}
+        await self._advance(dict.fromkeys(self._unnoted, ()))
+        self._unnoted.clear()
         return [
             one
             for stream, (_, rows, *_) in zip(self._buckets, answers, strict=True)
@@ -111,16 +112,13 @@ class Follower:
         by_bucket: dict[str, list[str]] = {}
         for entry in entries:
             by_bucket.setdefault(entry.bucket, []).append(entry.entry_id)
-        with hot_errors(f"{self.group}: acknowledge"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for bucket, ids in by_bucket.items():
-                    pipe.xack(self._keys.journal(bucket), self.group, *ids)
-                await pipe.execute()
-        await self.advance(by_bucket)
+        await self._advance(by_bucket)
 
-    async def advance(self, buckets: Iterable[str]) -> None:
-        """Notes the place of this group in each bucket, and trims what every group has done."""
-        calls = [([self._keys.journal(bucket), self._keys.place(bucket)], [self.group]) for bucket in buckets]
+    async def _advance(self, done: Mapping[str, Sequence[str]]) -> None:
+        """Acknowledges what is done in each bucket, notes the place of this group, and trims what every group has done."""
+        calls = [
+            ([self._keys.journal(bucket), self._keys.place(bucket)], [self.group, *ids]) for bucket, ids in done.items()
+        ]
         if calls:
             with hot_errors(f"{self.group}: advance"):
                 await scripts.advance.many(self._redis, calls)

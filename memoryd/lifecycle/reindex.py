@@ -11,12 +11,12 @@ from redis.asyncio import Redis
 
 from memoryd import keys as names
 from memoryd.config import Settings
-from memoryd.daemon import prepare_redis
 from memoryd.embed.protocol import Embedder
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import create_groups
 from memoryd.keys import KINDS, Keys
+from memoryd.stores import prepare_redis
 from memoryd_schemas.redis_state import drop_vectors
 
 BATCH = 200  # memories made pending in one round trip

@@ -9,8 +9,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from memoryd.errors import BY_CODE, BadRequest, MemorydError, TooLarge
-from memoryd.limits import ENVELOPE_BYTES_MAX, RECALL_LIMIT_MAX, REPLY_BYTES_MAX, REQUEST_ID_BYTES_MAX
-from memoryd.model.memory import Changes, Durability, MemoryType, NewMemory
+from memoryd.limits import ENVELOPE_BYTES_MAX, REPLY_BYTES_MAX, REQUEST_ID_BYTES_MAX
 from memoryd.model.scope import Scope
 
 T = TypeVar("T")
@@ -61,66 +60,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     entry: str
     """The journal entry of the change; empty when the change came from the archive."""
-
-
-class StoreArgs(NewMemory, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Arguments of `store`."""
-
-    durability: Durability = Durability.HOT
-
-
-class StoreManyArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Arguments of `store_many`; each memory is checked on its own."""
-
-    memories: list[msgspec.Raw]
-    durability: Durability = Durability.HOT
-
-
-class GetArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Arguments of `get`."""
-
-    id: str
-
-
-class RecallArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Arguments of `recall`."""
-
-    query: str
-    limit: Annotated[int, msgspec.Meta(ge=1, le=RECALL_LIMIT_MAX)] = 10
-    types: list[MemoryType] = []
-    session: str | None = None
-    tags: list[str] = []
-
-
-class UpdateArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Arguments of `update`."""
-
-    id: str
-    changes: Changes
-    if_version: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    durability: Durability = Durability.HOT
-
-
-class ForgetArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Arguments of `forget`."""
-
-    id: str
-    durability: Durability = Durability.HOT
-
-
-class StatsArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Arguments of `stats`: none."""
-
-
-ARGUMENTS: dict[str, type[msgspec.Struct]] = {
-    "store": StoreArgs,
-    "store_many": StoreManyArgs,
-    "get": GetArgs,
-    "recall": RecallArgs,
-    "update": UpdateArgs,
-    "forget": ForgetArgs,
-    "stats": StatsArgs,
-}
 
 
 def read_envelope(raw: bytes) -> Envelope:
@@ -176,3 +115,12 @@ def to_error(problem: Problem | Mapping[str, Any]) -> MemorydError:
     if not isinstance(problem, Problem):
         problem = msgspec.convert(problem, Problem)
     return BY_CODE.get(problem.code, MemorydError)(problem.message, hint=problem.hint, **problem.details)
+
+
+def shown(kind: type[msgspec.Struct], field: str, *given: Any) -> Any:
+    """`kind` with the field that the daemon reads later (a Raw) as what it holds."""
+    about = {"__doc__": kind.__doc__}
+    return msgspec.defstruct(
+        kind.__name__, [(field, *given)], bases=(kind,), namespace=about, frozen=True, kw_only=True,
+        forbid_unknown_fields=kind.__struct_config__.forbid_unknown_fields,
+    )  # fmt: skip

@@ -25,40 +25,18 @@ from memoryd.limits import (
     TAGS_MAX,
 )
 from memoryd.model.ids import ID_PATTERN
-from memoryd.model.memory import Memory, NewMemory
-from memoryd.model.results import Recalled, Receipt, Stats, Stored
-from memoryd.protocol.messages import ARGUMENTS, CLIENT_NAME, VERSION, Envelope, Event, Problem, Reply, StoreManyArgs
+from memoryd.protocol import messages
+from memoryd.protocol.messages import CLIENT_NAME, VERSION, Envelope, Event, Problem, Reply
+from memoryd.protocol.verbs import FORMS
 
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-class StoredOrError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One memory of a `store_many`: stored, or not (or not as durably as was asked) and why."""
-
-    stored: Stored | msgspec.UnsetType = msgspec.UNSET
-    error: Problem | msgspec.UnsetType = msgspec.UNSET
-
-
-def _shown(kind: type[msgspec.Struct], field: str, *given: Any) -> Any:
-    """`kind` with the field that the daemon reads later (a Raw) as what it holds."""
-    about = {"__doc__": kind.__doc__}
-    return msgspec.defstruct(
-        kind.__name__, [(field, *given)], bases=(kind,), namespace=about, frozen=True, kw_only=True,
-        forbid_unknown_fields=kind.__struct_config__.forbid_unknown_fields,
-    )  # fmt: skip
-
-
 MESSAGES: dict[str, Any] = {
-    "envelope": _shown(Envelope, "args", dict[str, Any], {}), "reply": Reply, "event": Event, "problem": Problem,
+    "envelope": messages.shown(Envelope, "args", dict[str, Any], {}), "reply": Reply, "event": Event, "problem": Problem,
 }  # fmt: skip
-ARGS: dict[str, Any] = {**ARGUMENTS, "store_many": _shown(StoreManyArgs, "memories", list[NewMemory])}
-RESULTS: dict[str, Any] = {
-    "store": Stored, "store_many": list[StoredOrError], "get": Memory, "recall": Recalled, "update": Stored,
-    "forget": Receipt, "stats": Stats,
-}  # fmt: skip
-
 # A limit in bytes of UTF-8 is at least a limit in characters, which is what JSON Schema counts.
 _ID = {"pattern": f"^{ID_PATTERN.pattern}$"}
 _IDS = {"items": {"type": "string", **_ID}, "maxItems": REFERENCES_MAX}
@@ -104,7 +82,7 @@ SAYS: dict[str, dict[str, Schema]] = {
     "Envelope": {
         "v": {"const": VERSION, "description": "the protocol's version"},
         "id": {"description": "the request's id, chosen by the client; a repeat of a request carries the same one"},
-        "op": {"enum": list(ARGUMENTS), "description": "the verb"},
+        "op": {"enum": list(FORMS), "description": "the verb"},
         "scope": {"description": "whose memories"},
         "args": {"type": "object", "description": "the verb's arguments: see `<verb>.args.json`"},
         "reply_to": {
@@ -242,11 +220,11 @@ def schemas() -> dict[str, Schema]:
     """Every message's schema, by the name of its file without `.json`."""
     named = {
         **MESSAGES,
-        **{f"{verb}.args": kind for verb, kind in ARGS.items()},
-        **{f"{verb}.result": kind for verb, kind in RESULTS.items()},
+        **{f"{verb}.args": form.shown or form.args for verb, form in FORMS.items()},
+        **{f"{verb}.result": form.result for verb, form in FORMS.items()},
     }
     # What the daemon writes has all its fields, also those with a default; only a problem leaves out what is empty.
-    written = {"event", *(f"{verb}.result" for verb in RESULTS)}
+    written = {"event", *(f"{verb}.result" for verb in FORMS)}
     return {
         name: _schema(kind, f"memoryd protocol {VERSION}: {name}", whole=name in written)
         for name, kind in named.items()

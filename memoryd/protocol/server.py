@@ -10,14 +10,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import msgspec
 from opentelemetry.trace import SpanKind
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from memoryd import keys
-from memoryd.engine import Engine, fingerprint
-from memoryd.errors import BadRequest, MemorydError, Overloaded, UnknownOperation
+from memoryd.engine import fingerprint
+from memoryd.errors import MemorydError, Overloaded, UnknownOperation
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.records import Request
@@ -27,10 +26,11 @@ from memoryd.limits import (
     REQUESTS_IN_FLIGHT_MAX,
     TAKEOVER_IDLE_SECONDS,
 )
-from memoryd.model.memory import NewMemory
 from memoryd.model.results import Recalled
 from memoryd.protocol import messages
 from memoryd.protocol.messages import Envelope
+from memoryd.protocol.verbs import FORMS
+from memoryd.protocol.verbs.verb import Handler
 from memoryd.retry import persistently
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.logs import get_logger
@@ -44,7 +44,6 @@ GROUP = "memoryd"
 BLOCK_SECONDS = 0.5  # how soon a stop is noticed
 RETRY_AFTER_SECONDS = 2
 READ_MAX = 32  # requests of one read: bounds what a burst of large ones can occupy
-WRITES = frozenset({"store", "store_many", "update"})
 
 Fields = Mapping[bytes, bytes]
 
@@ -56,22 +55,18 @@ class Server:
         self,
         redis: Redis,
         blocking: Redis,
-        engine: Engine,
+        handlers: Mapping[str, Handler],
         *,
         name: str,
         prepare_redis: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._redis = redis
         self._blocking = blocking
-        self._engine = engine
         self._name = name
         self._prepare_redis = prepare_redis
         self._slots = asyncio.Semaphore(REQUESTS_IN_FLIGHT_MAX)
         self._backlogged = False
-        self._verbs: dict[str, Callable[[Envelope, Any, Request], Awaitable[Any]]] = {
-            "store": self._store, "store_many": self._store_many, "get": self._get, "recall": self._recall,
-            "update": self._update, "forget": self._forget, "stats": self._stats,
-        }  # fmt: skip
+        self._handlers = handlers
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serves until told to stop, then finishes what is in flight."""
@@ -180,16 +175,17 @@ class Server:
     async def carry_out(self, envelope: Envelope) -> Any:
         """The result of a request. Raises a MemorydError."""
         with operation(envelope.op, parent=envelope.traceparent, kind=SpanKind.SERVER) as span:
-            verb = self._verbs.get(envelope.op)
-            if verb is None:
-                raise UnknownOperation(f"op: is not one of {', '.join(self._verbs)}", field="op")
-            if self._backlogged and envelope.op in WRITES:
+            carry_out = self._handlers.get(envelope.op)
+            if carry_out is None:
+                raise UnknownOperation(f"op: is not one of {', '.join(self._handlers)}", field="op")
+            form = FORMS[envelope.op]
+            if self._backlogged and form.writes:
                 raise Overloaded("too many requests wait", retry_after_seconds=RETRY_AFTER_SECONDS)
             scope = envelope.scope.check()
             span.set_attribute(telemetry.STORE_ID, telemetry.store_id(scope.tenant, scope.project))
-            args = messages.parse(envelope.args, messages.ARGUMENTS[envelope.op], "args")
+            args = messages.parse(envelope.args, form.args, "args")
             asked = fingerprint(envelope.op, envelope.scope, args)
-            result = await verb(envelope, args, Request(envelope.id, asked, inject()))
+            result = await carry_out(scope, args, Request(envelope.id, asked, inject()))
             span.set_attributes(_described(args, result))
             return result
 
@@ -201,42 +197,6 @@ class Server:
                 pipe.xack(keys.REQUESTS, GROUP, entry_id)
                 pipe.xdel(keys.REQUESTS, entry_id)
                 await pipe.execute()
-
-    # --- the verbs ------------------------------------------------------------------------------------------------
-
-    async def _store(self, envelope: Envelope, args: messages.StoreArgs, request: Request) -> Any:
-        return await self._engine.store(envelope.scope, args, request=request, durability=args.durability)
-
-    async def _store_many(self, envelope: Envelope, args: messages.StoreManyArgs, request: Request) -> Any:
-        many = [_new_memory(raw, index) for index, raw in enumerate(args.memories)]
-        results = await self._engine.store_many(envelope.scope, many, request=request, durability=args.durability)
-        return [
-            {"error": messages.to_problem(one)} if isinstance(one, MemorydError) else {"stored": one} for one in results
-        ]
-
-    async def _get(self, envelope: Envelope, args: messages.GetArgs, request: Request) -> Any:
-        return await self._engine.get(envelope.scope, args.id)
-
-    async def _recall(self, envelope: Envelope, args: messages.RecallArgs, request: Request) -> Any:
-        return await self._engine.recall(
-            envelope.scope, args.query, limit=args.limit, types=args.types, session=args.session, tags=args.tags
-        )
-
-    async def _update(self, envelope: Envelope, args: messages.UpdateArgs, request: Request) -> Any:
-        return await self._engine.update(
-            envelope.scope,
-            args.id,
-            args.changes,
-            if_version=args.if_version,
-            request=request,
-            durability=args.durability,
-        )
-
-    async def _forget(self, envelope: Envelope, args: messages.ForgetArgs, request: Request) -> Any:
-        return await self._engine.forget(envelope.scope, args.id, request=request, durability=args.durability)
-
-    async def _stats(self, envelope: Envelope, args: messages.StatsArgs, request: Request) -> Any:
-        return await self._engine.stats(envelope.scope)
 
 
 def _described(args: Any, result: Any) -> dict[str, str | int]:
@@ -256,10 +216,3 @@ def _hints(fields: Fields) -> tuple[str, str]:
     request_id = fields.get(b"id", b"").decode("ascii", "replace")[:128]
     reply_to = fields.get(b"reply_to", b"").decode("ascii", "replace")
     return request_id, reply_to if messages.CLIENT_NAME.fullmatch(reply_to) else ""
-
-
-def _new_memory(raw: msgspec.Raw, index: int) -> NewMemory | MemorydError:
-    try:
-        return messages.parse(raw, NewMemory, f"memories[{index}]")
-    except BadRequest as error:
-        return error

@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
 
 import memoryd.hot.records
 import memoryd_sync.follower
@@ -17,17 +18,20 @@ from memoryd import MemoryClient
 from memoryd.clock import SystemClock
 from memoryd.config import Settings
 from memoryd.errors import HotUnavailable, MemorydError
+from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors, open_redis
-from memoryd.hot.journal import archived_up_to
+from memoryd.hot.journal import archived_up_to, entry_order
 from memoryd.hot.records import NewRecord, Records, Request
 from memoryd.keys import Keys
 from memoryd.local.servers import Servers
 from memoryd.model.ids import content_id, hash_content
 from memoryd.model.memory import Memory, MemoryType
 from memoryd.model.scope import Scope
+from memoryd.protocol.connection import Connection
 from memoryd.retry import persistently
 from memoryd_sync.lease import Lease
 from memoryd_sync.place import Places
+from tests.integration.tools import a_hand
 from tests.waiting import eventually
 from tests.world import World
 
@@ -63,13 +67,13 @@ async def test_a_repeated_request_is_confirmed_only_when_it_is_on_disk(
 
 async def test_a_caller_who_gives_up_as_the_answer_arrives_has_given_up() -> None:
     """Python 3.11's `wait_for` swallows a cancellation that comes together with the result: the task ran on for ever."""
-    client = MemoryClient("redis://127.0.0.1:1", SCOPE, timeout_seconds=5)
-    client._redis = AsyncMock()
-    call = asyncio.create_task(client._answer_to("r-1", {}))
-    await eventually(lambda: "r-1" in client._waiting)
+    connection = Connection("redis://127.0.0.1:1", SCOPE, timeout_seconds=5)
+    connection.redis = AsyncMock()
+    call = asyncio.create_task(connection._answer_to("r-1", {}))
+    await eventually(lambda: "r-1" in connection._waiting)
     await asyncio.sleep(0)
 
-    client._waiting["r-1"].set_result(b"an answer")
+    connection._waiting["r-1"].set_result(b"an answer")
     await asyncio.sleep(0)
     call.cancel()
 
@@ -160,3 +164,36 @@ async def test_a_memory_that_comes_back_without_a_vector_gets_one(world: World, 
         return False
 
     await eventually(embedded, within_seconds=15, what="the memory has its vector")
+
+
+async def test_an_acknowledgement_that_redis_refuses_is_not_half_done(
+    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Acknowledged and not noted, an entry stayed in its journal, and its place waited for the bucket's next write."""
+    await world.stop("sync")
+    stored = await memory.store("Ada lives in Porto.", type="fact")
+    bucket = world.keys.bucket(stored.id)
+    async with a_hand(world) as hand:
+        with monkeypatch.context() as restarted:
+            restarted.setattr(scripts.advance, "many", AsyncMock(side_effect=NoScriptError("restarted")))
+            with pytest.raises(HotUnavailable):
+                await hand.archive_all()
+        [again] = [one for one in await hand.journals.take_over(10, idle_seconds=0) if one.op == "stored"]
+        await hand.archiver.archive([again])
+        await hand.archive_all()
+
+    assert await archived_up_to(world.redis, world.keys, bucket) >= entry_order(again.entry_id)
+
+
+async def test_a_place_that_nobody_noted_is_noted_by_the_next_archiver(world: World, memory: MemoryClient) -> None:
+    """What a forget takes out of a pending journal is acknowledged by nobody; the archiver that knew of it may die."""
+    await world.stop("sync")
+    stored = await memory.store("Ada lives in Porto.", type="fact")
+    async with a_hand(world, "one") as hand:
+        await hand.archive_all()
+    await world.redis.delete(world.keys.place(world.keys.bucket(stored.id)))
+
+    async with a_hand(world, "two") as hand:
+        await hand.journals.take_over(10, idle_seconds=0)
+
+    assert await archived_up_to(world.redis, world.keys, world.keys.bucket(stored.id)) > (0, 0)

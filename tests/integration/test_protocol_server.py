@@ -15,8 +15,7 @@ import pytest
 from memoryd import MemoryClient, keys
 from memoryd.errors import NotFound, Overloaded, RequestIdReused
 from memoryd.model.results import Stored
-from memoryd.protocol import client as protocol_client
-from memoryd.protocol import server
+from memoryd.protocol import connection, server
 from memoryd.protocol.messages import Envelope
 from memoryd.protocol.server import GROUP, Server
 from tests.waiting import eventually
@@ -228,7 +227,7 @@ async def test_one_client_may_ask_twice_under_one_id_at_once(memory: MemoryClien
 
 async def test_a_client_that_hears_nothing_asks_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first answer is lost; the repeat has no second effect."""
-    monkeypatch.setattr(protocol_client, "RESEND_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "RESEND_SECONDS", 0.2)
     send = Server._send
     lost: list[bytes] = []
 

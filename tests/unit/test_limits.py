@@ -21,7 +21,7 @@ from memoryd.limits import (
     TAGS_MAX,
 )
 from memoryd.model.memory import NewMemory
-from memoryd.protocol import client
+from memoryd.protocol import connection
 from memoryd.protocol.messages import encode_reply, read_envelope
 
 
@@ -121,8 +121,8 @@ def test_limits_that_lean_on_one_another_stand() -> None:
     """Each inequality is the reason for one of the numbers."""
     longest_verb = limits.ARCHIVED_TIMEOUT_SECONDS + limits.FSYNC_TIMEOUT_SECONDS
     assert longest_verb <= limits.TAKEOVER_IDLE_SECONDS, "a request that is still being served must not be taken over"
-    assert limits.TAKEOVER_IDLE_SECONDS < client.ANSWER_SECONDS, "a client waits longer than a takeover takes"
-    assert client.ANSWER_SECONDS < limits.IDEMPOTENCY_TTL_SECONDS, "a retry is recognised"
+    assert limits.TAKEOVER_IDLE_SECONDS < connection.ANSWER_SECONDS, "a client waits longer than a takeover takes"
+    assert connection.ANSWER_SECONDS < limits.IDEMPOTENCY_TTL_SECONDS, "a retry is recognised"
     assert limits.STORE_MANY_MAX * (CONTENT_BYTES_MAX // 8) <= ENVELOPE_BYTES_MAX, "usual memories fit one store_many"
     assert CONTENT_BYTES_MAX * 6 + METADATA_BYTES_MAX * 6 < ENVELOPE_BYTES_MAX, (
         "any one memory fits, also as \\u escapes"

@@ -9,8 +9,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from memoryd.model.memory import NewMemory
-from memoryd.protocol.messages import ARGUMENTS
 from memoryd.protocol.schema import SAYS, schemas
+from memoryd.protocol.verbs import FORMS
 from memoryd_schemas.protocol_files import protocol_names, protocol_schema
 
 AN_ID = "mem_" + "0a" * 16
@@ -23,7 +23,7 @@ def test_the_files_are_those_that_the_code_writes() -> None:
 
 def test_every_verb_has_its_arguments_and_its_result() -> None:
     """A verb without a schema could not be written by another language's client."""
-    assert {f"{verb}.{part}" for verb in ARGUMENTS for part in ("args", "result")} <= set(protocol_names())
+    assert {f"{verb}.{part}" for verb in FORMS for part in ("args", "result")} <= set(protocol_names())
 
 
 @pytest.mark.parametrize("name", protocol_names())
@@ -39,7 +39,7 @@ def test_what_is_said_is_said_of_fields_that_exist_and_is_said_to_the_reader() -
     """A renamed message would take its limits along into nowhere."""
     shown = {part.get("title", "") for schema in schemas().values() for part in schema.get("$defs", {}).values()}
     roots = {"Envelope", "Reply", "Problem", "Event", "Stored", "Memory", "Recalled", "Receipt", "Stats"}
-    assert SAYS.keys() <= shown | roots | {kind.__name__ for kind in ARGUMENTS.values()}
+    assert SAYS.keys() <= shown | roots | {form.args.__name__ for form in FORMS.values()}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_what_is_said_is_said_of_fields_that_exist_and_is_said_to_the_reader() -
 )
 def test_what_the_daemon_reads_the_schema_allows(verb: str, args: dict[str, Any]) -> None:
     """Both are asked the same question."""
-    msgspec.json.decode(msgspec.json.encode(args), type=ARGUMENTS[verb])
+    msgspec.json.decode(msgspec.json.encode(args), type=FORMS[verb].args)
     assert is_valid(f"{verb}.args", args)
 
 
@@ -83,7 +83,7 @@ def test_what_the_daemon_reads_the_schema_allows(verb: str, args: dict[str, Any]
 def test_what_the_daemon_refuses_the_schema_refuses(verb: str, args: dict[str, Any]) -> None:
     """A client that checks against the schema is told before it sends."""
     with pytest.raises(msgspec.ValidationError):
-        msgspec.json.decode(msgspec.json.encode(args), type=ARGUMENTS[verb])
+        msgspec.json.decode(msgspec.json.encode(args), type=FORMS[verb].args)
     assert not is_valid(f"{verb}.args", args)
 
 

@@ -1,0 +1,156 @@
+"""A client's end of the protocol: sends requests, again when no answer comes, and hands each answer to its waiter."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+from opentelemetry.trace import SpanKind
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from memoryd import keys
+from memoryd.errors import BadRequest, NoAnswer, TooLarge
+from memoryd.hot.client import hot_errors, open_blocking_redis, open_redis
+from memoryd.limits import ENVELOPE_BYTES_MAX, REQUEST_ID_BYTES_MAX
+from memoryd.model.scope import Scope
+from memoryd.protocol import messages
+from memoryd.protocol.messages import Envelope
+from memoryd_telemetry.propagation import inject
+from memoryd_telemetry.tracing import operation
+
+ANSWER_SECONDS = 30.0  # longer than the daemon's own longest wait (archived, 15 s) and than one takeover (20 s)
+RESEND_SECONDS = 6.0  # a lost answer costs this long; a repeated request has its effect once
+RECONNECT_SECONDS = 0.2
+
+T = TypeVar("T")
+
+
+class Connection:
+    """One client, named so that its answers find it. `blocking` is for reads that wait."""
+
+    def __init__(self, url: str, scope: Scope, *, timeout_seconds: float) -> None:
+        self.scope = scope
+        self.name = f"c-{secrets.token_hex(8)}"
+        self._url = url
+        self._timeout_seconds = timeout_seconds
+        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        self._closing = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as stack:
+            self.redis = await stack.enter_async_context(open_redis(self._url))
+            self.blocking = await stack.enter_async_context(open_blocking_redis(self._url))
+            pubsub = self.blocking.pubsub()
+            stack.push_async_callback(pubsub.aclose)
+            with hot_errors("connect"):
+                await pubsub.subscribe(keys.replies(self.name))
+                # Only a confirmed subscription hears the first answer.
+                await pubsub.get_message(timeout=5)
+            listener = asyncio.create_task(self._listen(pubsub), name=f"memoryd {self.name}")
+            stack.push_async_callback(_ended, listener)
+            self._closing = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for waiting in self._waiting.values():
+            waiting.cancel()
+        await self._closing.aclose()
+
+    async def call(self, op: str, args: Mapping[str, Any], answer: type[T], request_id: str | None = None) -> T:
+        """Sends a request, again when no answer comes, and gives its result. Raises what the answer says."""
+        request_id = _checked_id(request_id or secrets.token_hex(12))
+        with operation(op, kind=SpanKind.CLIENT):
+            envelope = self._envelope(op, args, request_id)
+            raw = await self._answer_to(request_id, {"envelope": envelope, "id": request_id, "reply_to": self.name})
+            return _result(raw, answer)
+
+    def _envelope(self, op: str, args: Mapping[str, Any], request_id: str) -> bytes:
+        envelope = Envelope(
+            v=messages.VERSION, id=request_id, op=op, scope=self.scope, args=msgspec.Raw(_encoded(args)),
+            reply_to=self.name, traceparent=inject(),
+        )  # fmt: skip
+        raw = _encoded(envelope)
+        if len(raw) > ENVELOPE_BYTES_MAX:
+            raise TooLarge(f"the request has {len(raw)} bytes, the limit is {ENVELOPE_BYTES_MAX}")
+        return raw
+
+    async def _answer_to(self, request_id: str, entry: dict[Any, Any]) -> bytes:
+        while (earlier := self._waiting.get(request_id)) is not None:
+            await asyncio.wait([earlier])  # under one id at once, two answers could not be told apart
+        future = self._waiting[request_id] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                while True:
+                    with hot_errors("send"):
+                        await self.redis.xadd(keys.REQUESTS, entry)
+                    with contextlib.suppress(TimeoutError):
+                        # Not `wait_for`: in Python 3.11 it swallows a cancellation that comes with the answer.
+                        async with asyncio.timeout(RESEND_SECONDS):
+                            return await asyncio.shield(future)
+        except TimeoutError:
+            raise NoAnswer(f"no daemon answered within {self._timeout_seconds:g} s", request_id=request_id) from None
+        finally:
+            del self._waiting[request_id]
+            future.cancel()
+
+    async def _listen(self, pubsub: PubSub) -> None:
+        """Hands each answer to its waiter; survives the loss of the connection, which redis-py subscribes anew."""
+        while True:
+            try:
+                message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
+            except (RedisError, OSError):
+                await asyncio.sleep(RECONNECT_SECONDS)
+                continue
+            if message is not None:
+                self._deliver(message["data"])
+
+    def _deliver(self, raw: bytes) -> None:
+        with contextlib.suppress(msgspec.MsgspecError):
+            waiting = self._waiting.get(msgspec.json.decode(raw, type=_Addressed).id)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(raw)
+
+
+class _Addressed(msgspec.Struct):
+    id: str
+
+
+class _Answer(msgspec.Struct):
+    ok: bool
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    error: messages.Problem | None = None
+
+
+def _result(raw: bytes, kind: type[T]) -> T:
+    answer = msgspec.json.decode(raw, type=_Answer)
+    if answer.error is not None:
+        raise messages.to_error(answer.error)
+    return msgspec.json.decode(answer.result, type=kind)
+
+
+def _checked_id(request_id: str) -> str:
+    """Refuses here an id that no answer could carry back: its caller would wait in vain."""
+    if not isinstance(request_id, str) or len(request_id) > REQUEST_ID_BYTES_MAX:
+        raise BadRequest(f"request_id: expected 1 to {REQUEST_ID_BYTES_MAX} characters", field="request_id")
+    return request_id
+
+
+def _encoded(value: Any) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise BadRequest(f"the request cannot be written as JSON ({type(error).__name__})") from None
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,10 @@
+"""Every verb of the protocol, one module a family: its forms, what is said of their fields, and who carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from memoryd.protocol.verbs import memories
+from memoryd.protocol.verbs.verb import Form
+
+FORMS: Mapping[str, Form] = {**memories.FORMS}

@@ -1,0 +1,146 @@
+"""The verbs of memories: store, store_many, get, recall, update, forget, stats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from memoryd.engine import Engine
+from memoryd.errors import BadRequest, MemorydError
+from memoryd.hot.records import Request
+from memoryd.limits import RECALL_LIMIT_MAX
+from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory
+from memoryd.model.results import Recalled, Receipt, Stats, Stored
+from memoryd.model.scope import Scope
+from memoryd.protocol import messages
+from memoryd.protocol.messages import Problem
+from memoryd.protocol.verbs.verb import Form, Handler
+
+
+class StoreArgs(NewMemory, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `store`."""
+
+    durability: Durability = Durability.HOT
+
+
+class StoreManyArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `store_many`; each memory is checked on its own."""
+
+    memories: list[msgspec.Raw]
+    durability: Durability = Durability.HOT
+
+
+class GetArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `get`."""
+
+    id: str
+
+
+class RecallArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `recall`."""
+
+    query: str
+    limit: Annotated[int, msgspec.Meta(ge=1, le=RECALL_LIMIT_MAX)] = 10
+    types: list[MemoryType] = []
+    session: str | None = None
+    tags: list[str] = []
+
+
+class UpdateArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `update`."""
+
+    id: str
+    changes: Changes
+    if_version: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    durability: Durability = Durability.HOT
+
+
+class ForgetArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `forget`."""
+
+    id: str
+    durability: Durability = Durability.HOT
+
+
+class StatsArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `stats`: none."""
+
+
+class StoredOrError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One memory of a `store_many`: stored, or not (or not as durably as was asked) and why."""
+
+    stored: Stored | msgspec.UnsetType = msgspec.UNSET
+    error: Problem | msgspec.UnsetType = msgspec.UNSET
+
+
+FORMS: Mapping[str, Form] = {
+    "store": Form(StoreArgs, Stored, writes=True),
+    "store_many": Form(
+        StoreManyArgs,
+        list[StoredOrError],
+        writes=True,
+        shown=messages.shown(StoreManyArgs, "memories", list[NewMemory]),
+    ),
+    "get": Form(GetArgs, Memory),
+    "recall": Form(RecallArgs, Recalled),
+    "update": Form(UpdateArgs, Stored, writes=True),
+    "forget": Form(ForgetArgs, Receipt),
+    "stats": Form(StatsArgs, Stats),
+}
+
+
+class MemoryVerbs:
+    """Carries them out with an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def handlers(self) -> dict[str, Handler]:
+        """Who carries out which verb."""
+        return {
+            "store": self._store, "store_many": self._store_many, "get": self._get, "recall": self._recall,
+            "update": self._update, "forget": self._forget, "stats": self._stats,
+        }  # fmt: skip
+
+    async def _store(self, scope: Scope, args: StoreArgs, request: Request) -> Any:
+        return await self._engine.store(scope, args, request=request, durability=args.durability)
+
+    async def _store_many(self, scope: Scope, args: StoreManyArgs, request: Request) -> Any:
+        many = [_new_memory(raw, index) for index, raw in enumerate(args.memories)]
+        results = await self._engine.store_many(scope, many, request=request, durability=args.durability)
+        return [
+            {"error": messages.to_problem(one)} if isinstance(one, MemorydError) else {"stored": one} for one in results
+        ]
+
+    async def _get(self, scope: Scope, args: GetArgs, request: Request) -> Any:
+        return await self._engine.get(scope, args.id)
+
+    async def _recall(self, scope: Scope, args: RecallArgs, request: Request) -> Any:
+        return await self._engine.recall(
+            scope, args.query, limit=args.limit, types=args.types, session=args.session, tags=args.tags
+        )
+
+    async def _update(self, scope: Scope, args: UpdateArgs, request: Request) -> Any:
+        return await self._engine.update(
+            scope,
+            args.id,
+            args.changes,
+            if_version=args.if_version,
+            request=request,
+            durability=args.durability,
+        )
+
+    async def _forget(self, scope: Scope, args: ForgetArgs, request: Request) -> Any:
+        return await self._engine.forget(scope, args.id, request=request, durability=args.durability)
+
+    async def _stats(self, scope: Scope, args: StatsArgs, request: Request) -> Any:
+        return await self._engine.stats(scope)
+
+
+def _new_memory(raw: msgspec.Raw, index: int) -> NewMemory | MemorydError:
+    try:
+        return messages.parse(raw, NewMemory, f"memories[{index}]")
+    except BadRequest as error:
+        return error
