@@ -66,7 +66,7 @@ async def test_requests_wait_for_a_daemon_and_the_next_one_answers_them(world: W
 
 async def test_a_killed_daemon_loses_no_request(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it had read and not answered is asked again by the client, and has its effect once."""
-    monkeypatch.setattr("memoryd.protocol.client.RESEND_SECONDS", 0.5)
+    monkeypatch.setattr("memoryd.protocol.connection.RESEND_SECONDS", 0.5)
     async with writers(world, clients=8) as written:
         await eventually(more(written), what="the first daemon answers")
         await world.kill("daemon")
@@ -182,7 +182,7 @@ async def test_redis_restarts_and_everyone_comes_back_by_themselves(
 ) -> None:
     """What was acknowledged is in its append-only file; daemon, sync and clients find it again."""
     assert own_servers.redis is not None
-    monkeypatch.setattr("memoryd.protocol.client.RESEND_SECONDS", 1.0)
+    monkeypatch.setattr("memoryd.protocol.connection.RESEND_SECONDS", 1.0)
     async with writers(own_world) as written:
         await eventually(more(written, 50), what="writes")
         await own_servers.redis.restart()
