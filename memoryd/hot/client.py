@@ -12,7 +12,7 @@ from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from memoryd.errors import ConfigError, HotUnavailable, HotUnprepared, MemorydError, Overloaded
@@ -70,8 +70,6 @@ def hot_errors(doing: str) -> Iterator[None]:
         raise Overloaded(
             f"{doing}: Redis has reached its maxmemory and took nothing", retry_after_seconds=30
         ) from error
-    except NoScriptError as error:  # it was loaded a moment ago: Redis has been restarted in between
-        raise HotUnavailable(f"{doing}: Redis has just been restarted") from error
     except ReadOnlyError as error:
         raise HotUnavailable(f"{doing}: this Redis is a replica and takes no writes") from error
     except ResponseError as error:

@@ -122,7 +122,7 @@ class Records:
             if len(calls) == 1 and not fsync:
                 return [Written.parse(await scripts.store(self.redis, *calls[0]))], True
             answers = await scripts.store.many(self.redis, calls, then=_waitaof() if fsync else ())
-            return [Written.parse(one) for one in answers[: len(calls)]], not fsync or _fsynced(answers[-1])
+            return [Written.parse(one) for one in answers[: len(calls)]], not fsync or _fsynced(answers[len(calls) :])
 
     def _store_keys(self, new: NewRecord) -> list[str]:
         memory, keys = new.memory, self.keys
@@ -249,7 +249,7 @@ class Records:
             if not fsync:
                 return Written.parse(await script(self.redis, keys, args)), True
             answers = await script.many(self.redis, [(keys, args)], then=_waitaof())
-            return Written.parse(answers[0]), _fsynced(answers[-1])
+            return Written.parse(answers[0]), _fsynced(answers[1:])
 
     async def attach(self, memory_key: str, memory_id: str, attached: Attached) -> bool:
         """Gives a pending memory its vector; False when its content is another by now."""
@@ -323,6 +323,6 @@ def _waitaof() -> tuple[Encoded, ...]:
     return ("WAITAOF", 1, 0, int(FSYNC_TIMEOUT_SECONDS * 1000))
 
 
-def _fsynced(answer: Any) -> bool:
+def _fsynced(answers: Sequence[Any]) -> bool:
     # Redis answers an error when the append-only file is off, and [0, …] when the time ran out.
-    return isinstance(answer, list) and int(answer[0]) >= 1
+    return all(isinstance(one, list) and int(one[0]) >= 1 for one in answers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeAlias
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
@@ -14,6 +14,9 @@ from memoryd.hot.codec import Encoded
 
 _LUA = files("memoryd.hot") / "lua"
 _COMMON = (_LUA / "common.lua").read_text()
+
+Call: TypeAlias = tuple[Sequence[str], Sequence[Encoded]]
+"""KEYS and ARGV."""
 
 
 class Script:
@@ -30,29 +33,33 @@ class Script:
         except NoScriptError:
             return await redis.eval(self.source, len(keys), *keys, *args)
 
-    async def many(
-        self, redis: Redis, calls: Sequence[tuple[Sequence[str], Sequence[Encoded]]], *, then: Sequence[Encoded] = ()
-    ) -> list[Any]:
+    async def many(self, redis: Redis, calls: Sequence[Call], *, then: Sequence[Encoded] = ()) -> list[Any]:
         """The answers to many calls in one round trip; raises the first error of a call, after all have run.
 
-        `then` is a command to run after them on the same connection (WAITAOF counts only that connection's writes);
-        its answer comes last, an error of it as an exception.
+        `then` is a command to run after them on the same connection (WAITAOF counts only that connection's writes). Its
+        answer comes last, an error of it as an exception: one answer, or two where Redis had to be sent the script.
         """
-        await self._load(redis)
-        async with redis.pipeline(transaction=False) as pipe:
-            for keys, args in calls:
-                pipe.evalsha(self.sha, len(keys), *keys, *args)
-            if then:
-                pipe.execute_command(*then)
-            answers = list(await pipe.execute(raise_on_error=False))
+        answers = await self._pipelined(redis, calls, "EVALSHA", self.sha, then)
+        unknown = [index for index, one in enumerate(answers[: len(calls)]) if isinstance(one, NoScriptError)]
+        if unknown:
+            again = await self._pipelined(redis, [calls[index] for index in unknown], "EVAL", self.source, then)
+            for index, answer in zip(unknown, again, strict=False):
+                answers[index] = answer
+            answers += again[len(unknown) :]
         for answer in answers[: len(calls)]:
             if isinstance(answer, Exception):
                 raise answer
         return answers
 
-    async def _load(self, redis: Redis) -> None:
-        if not (await redis.script_exists(self.sha))[0]:
-            await redis.script_load(self.source)
+    async def _pipelined(
+        self, redis: Redis, calls: Sequence[Call], command: str, script: str, then: Sequence[Encoded]
+    ) -> list[Any]:
+        async with redis.pipeline(transaction=False) as pipe:
+            for keys, args in calls:
+                pipe.execute_command(command, script, len(keys), *keys, *args)
+            if then:
+                pipe.execute_command(*then)
+            return list(await pipe.execute(raise_on_error=False))
 
 
 store = Script("store")

@@ -21,31 +21,16 @@ from memoryd.errors import HotUnavailable, MemorydError
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors, open_redis
 from memoryd.hot.journal import archived_up_to, entry_order
-from memoryd.hot.records import NewRecord, Records, Request
+from memoryd.hot.records import Records
 from memoryd.keys import Keys
 from memoryd.local.servers import Servers
-from memoryd.model.ids import content_id, hash_content
-from memoryd.model.memory import Memory, MemoryType
-from memoryd.model.scope import Scope
 from memoryd.protocol.connection import Connection
 from memoryd.retry import persistently
 from memoryd_sync.lease import Lease
 from memoryd_sync.place import Places
-from tests.integration.tools import a_hand
+from tests.integration.tools import SCOPE, a_hand, new_fact
 from tests.waiting import eventually
 from tests.world import World
-
-SCOPE = Scope("acme", "support", "scout")
-
-
-def new(content: str, request_id: str = "r-1") -> NewRecord:
-    now, content_hash = SystemClock().now(), hash_content(content)
-    memory = Memory(
-        id=content_id(SCOPE, MemoryType.FACT, content_hash), tenant=SCOPE.tenant, project=SCOPE.project,
-        agent_id=SCOPE.agent, memory_type=MemoryType.FACT, content=content, content_hash=content_hash, importance=0.5,
-        created_at=now, last_accessed=now, version=0, valid_from=now, recorded_at=now,
-    )  # fmt: skip
-    return NewRecord(memory, dedups=True, request=Request(request_id, "fingerprint"))
 
 
 async def test_a_repeated_request_is_confirmed_only_when_it_is_on_disk(
@@ -56,9 +41,9 @@ async def test_a_repeated_request_is_confirmed_only_when_it_is_on_disk(
     keys = Keys(settings.buckets)
     await redis.config_set("appendfsync", "no")  # whatever is written now stays off the disk
     try:
-        await Records(redis, keys).store([new("Ada lives in Porto.")])
+        await Records(redis, keys).store([new_fact("Ada lives in Porto.")])
         async with open_redis(settings.redis_url) as another:
-            [again], fsynced = await Records(another, keys).store([new("Ada lives in Porto.")], fsync=True)
+            [again], fsynced = await Records(another, keys).store([new_fact("Ada lives in Porto.")], fsync=True)
     finally:
         await redis.config_set("appendfsync", "everysec")
     assert again.replayed

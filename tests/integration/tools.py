@@ -18,9 +18,12 @@ from memoryd.errors import MemorydError
 from memoryd.hot.client import open_blocking_redis
 from memoryd.hot.codec import to_record as from_hash
 from memoryd.hot.journal import Follower as JournalFollower
-from memoryd.hot.records import Records
+from memoryd.hot.records import NewRecord, Records, Request
+from memoryd.model.ids import content_id, hash_content
+from memoryd.model.memory import Memory, MemoryType
 from memoryd.model.record import Record
 from memoryd.model.results import Stats
+from memoryd.model.scope import Scope
 from memoryd_sync.archiver import Archiver
 from memoryd_sync.projector import Projector
 from tests.world import World
@@ -119,6 +122,20 @@ def redeliver_after(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
+SCOPE = Scope("acme", "support", "scout")
+
+
+def new_fact(content: str, request_id: str = "") -> NewRecord:
+    """A fact on its way into Redis, asked for under its own request unless one is named."""
+    now, content_hash = SystemClock().now(), hash_content(content)
+    memory = Memory(
+        id=content_id(SCOPE, MemoryType.FACT, content_hash), tenant=SCOPE.tenant, project=SCOPE.project,
+        agent_id=SCOPE.agent, memory_type=MemoryType.FACT, content=content, content_hash=content_hash, importance=0.5,
+        created_at=now, last_accessed=now, version=0, valid_from=now, recorded_at=now,
+    )  # fmt: skip
+    return NewRecord(memory, dedups=True, request=Request(request_id or content_hash, "fingerprint"))
+
+
 @dataclass
 class Written:
     """What writers were told: id by content. `refused` counts what was not acknowledged."""
