@@ -25,7 +25,7 @@ REQUESTS_BACKLOG_MAX = 50_000  # beyond it new writes are refused: the queue wou
 TAKEOVER_IDLE_SECONDS = (
     20.0  # an unanswered request idle for longer belonged to a daemon that died: must exceed any verb's time
 )
-IDEMPOTENCY_TTL_SECONDS = 24 * 3600  # a retry after a day is a new request
+IDEMPOTENCY_TTL_SECONDS = 24 * 3600  # a retry after a day is a new request (of an event it never is)
 CLAIM_TTL_SECONDS = 5  # every daemon sees a published request within milliseconds; a repeat later is answered again
 FSYNC_TIMEOUT_SECONDS = 5.0  # everysec fsyncs within 2 s unless the disk is stuck
 ARCHIVED_TIMEOUT_SECONDS = 15.0  # the archiver works in batches of milliseconds; beyond this MongoDB is away

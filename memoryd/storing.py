@@ -104,7 +104,7 @@ class Storing:
         if dedups:
             memory_id = content_id(one.scope, new.type, content_hash, one.salt)
         else:
-            memory_id = event_id(one.scope, one.request.id, now)
+            memory_id = event_id(one.scope, one.request.id, content_hash)
         memory = Memory(
             id=memory_id, tenant=one.scope.tenant, project=one.scope.project, agent_id=one.scope.agent,
             session_id=one.scope.session, memory_type=new.type, content=new.content, content_hash=content_hash,

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 import unicodedata
-from datetime import datetime
 
 import msgspec
 
-from memoryd.clock import to_microseconds
 from memoryd.errors import BadRequest
 from memoryd.model.scope import Scope
 
@@ -49,7 +46,11 @@ def content_id(scope: Scope, memory_type: str, content_hash: str, salt: int = 0)
     return "mem_" + hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
 
 
-def event_id(scope: Scope, request_id: str, now: datetime) -> str:
-    """A new, time-ordered id in a bucket that `request_id` chooses, so that a retry meets its first attempt there."""
+def event_id(scope: Scope, request_id: str, content_hash: str) -> str:
+    """The id of a memory that does not dedup: another for each request, the same for the repeat of one.
+
+    The request alone chooses the bucket, so that its id is found there when it comes again with something else.
+    """
     bucket = hashlib.sha256(msgspec.json.encode((scope.tenant, scope.project, request_id))).hexdigest()[:2]
-    return f"mem_{bucket}{to_microseconds(now):014x}{secrets.token_hex(8)}"
+    parts = ("event", scope.tenant, scope.project, scope.agent, scope.session, request_id, content_hash)
+    return f"mem_{bucket}{hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:30]}"

@@ -9,8 +9,6 @@ never changed. So the operations on a memory have an order, and its end state fo
   been undone.
 * With `everysec`, a killed Redis may also have undone the *answering* of a request whose effect it has lost with it. Such
   a request is still in the stream and is carried out late. Therefore the state after any such operation is allowed too.
-* A known limit, told and counted as such (`limits`): Redis may lose an event together with the memory of its request, when
-  the archive has the event already. A repeat of the request then makes a second one, beside the first that comes back.
 """
 
 from __future__ import annotations
@@ -75,7 +73,6 @@ class Model:
         self._on_fsync = on_fsync
         self.kills: list[float] = []
         self.violations: list[str] = []
-        self.limits: list[str] = []
         self.histories: dict[str, list[Done]] = {}
         self.writes = 0
         self._highest: dict[str, _Highest] = {}
@@ -200,13 +197,8 @@ class Model:
                 if one.request:
                     counts[one.request] = counts.get(one.request, 0) + 1
             for request, count in counts.items():
-                if count < 2:
-                    continue
-                told = f"duplicated: request {request} has {count} memories in {store}"
-                if self.kills and not self.always:
-                    self.limits.append(told)
-                else:
-                    yield told
+                if count > 1:
+                    yield f"duplicated: request {request} has {count} memories in {store}"
 
     def _judge_canaries(self, evidence: Evidence) -> Iterable[str]:
         """What was forgotten is nowhere, in no byte."""

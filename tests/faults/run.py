@@ -32,7 +32,6 @@ class Verdict:
     kills: int
     seconds: float
     wrong: list[str]
-    limits: list[str]
 
 
 async def run(lab: Lab, plan: Plan) -> Verdict:
@@ -62,7 +61,7 @@ async def run(lab: Lab, plan: Plan) -> Verdict:
     evidence.other += [*wrong, *lab.trouble]
     lab.runs += 1
     judged = model.judge(evidence)
-    return Verdict(plan, model.writes, len(model.kills), time.monotonic() - started, judged, model.limits)
+    return Verdict(plan, model.writes, len(model.kills), time.monotonic() - started, judged)
 
 
 def _client(lab: Lab, tenant: str) -> MemoryClient:

@@ -28,7 +28,7 @@ from memoryd.protocol.connection import Connection
 from memoryd.retry import persistently
 from memoryd_sync.lease import Lease
 from memoryd_sync.place import Places
-from tests.integration.tools import SCOPE, a_hand, new_fact
+from tests.integration.tools import SCOPE, a_hand, caught_up, new_fact, one_story, past
 from tests.waiting import eventually
 from tests.world import World
 
@@ -132,6 +132,52 @@ async def test_a_place_is_not_saved_over_a_redis_that_was_restarted(own_servers:
         assert place is not None
         assert place.token == {"_data": "01"}
         assert await places.save({"_data": "02"}, lease)
+
+
+async def lose_in_redis(world: World, memory_id: str) -> None:
+    """What a loss of power does to a memory of the last second that MongoDB has already."""
+    for key in [key async for key in world.redis.scan_iter(match=f"*:{{{world.keys.bucket(memory_id)}}}*")]:
+        if memory_id.encode() in key or key.startswith(b"aether:idempotency:"):
+            await world.redis.delete(key)
+
+
+async def test_an_event_that_only_the_archive_has_is_not_stored_a_second_time(world: World, memory: MemoryClient) -> None:
+    """Its id was random: the repeat of a request whose event Redis had lost made another one (seeds 1005, 1007)."""
+    first = await memory.store("It happened once.", type="episodic", durability="archived", request_id="the-same")
+    await lose_in_redis(world, first.id)
+
+    again = await memory.store("It happened once.", type="episodic", durability="archived", request_id="the-same")
+
+    assert again.id == first.id
+    await caught_up(world, memory)
+    await one_story(world)
+    assert await world.memories.count_documents({}) == 1
+
+
+async def test_an_event_that_came_back_from_the_archive_meets_its_own_repeat(world: World, memory: MemoryClient) -> None:
+    """Redis knows the event again, but not the request; the confirmation of the repeat is not waited for in vain."""
+    first = await memory.store("It happened once.", type="episodic", durability="archived", request_id="the-same")
+    await world.redis.flushall()
+    key = world.keys.memory("episodic", memory.scope, first.id)
+    await eventually(lambda: world.redis.exists(key), what="the event is back")
+
+    again = await memory.store("It happened once.", type="episodic", durability="archived", request_id="the-same")
+
+    assert (again.id, again.version, again.replayed) == (first.id, 1, True)
+    assert await past(world, first.id) == [(1, "It happened once.")]
+
+
+async def test_a_forgotten_event_is_not_brought_back_by_its_own_repeat(world: World, memory: MemoryClient) -> None:
+    """The request that stored it came late, and Redis knew only the tombstone."""
+    first = await memory.store("It happened once.", type="episodic", request_id="the-same")
+    await memory.forget(first.id, durability="archived")
+    for key in [key async for key in world.redis.scan_iter(match="aether:idempotency:*")]:
+        await world.redis.delete(key)
+
+    again = await memory.store("It happened once.", type="episodic", durability="archived", request_id="the-same")
+
+    assert (again.id, again.version, again.replayed) == (first.id, 1, True)
+    assert not await world.redis.exists(world.keys.memory("episodic", memory.scope, first.id))
 
 
 async def test_a_memory_that_comes_back_without_a_vector_gets_one(world: World, memory: MemoryClient) -> None:

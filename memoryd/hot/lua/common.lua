@@ -87,11 +87,11 @@ local function replay(key, fingerprint, ttl)
   return { saved.outcome, saved.id, tostring(saved.version), saved.entry, 'replayed' }
 end
 
-local function finish(key, ttl, fingerprint, outcome, id, version, entry)
+local function finish(key, ttl, fingerprint, outcome, id, version, entry, replayed)
   redis.call('SET', key, cjson.encode({
     fingerprint = fingerprint, outcome = outcome, id = id, version = tonumber(version), entry = entry,
   }), 'EX', ttl)
-  return { outcome, id, tostring(version), entry }
+  return { outcome, id, tostring(version), entry, replayed }
 end
 
 local function inside(record, agent, session)

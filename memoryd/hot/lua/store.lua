@@ -15,9 +15,16 @@ if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[6]) then return { 'overloaded' }
 local fields = {}
 for i = 9, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 
-local known = redis.call('HMGET', KEYS[1], 'content_hash', 'version')
+local known = redis.call('HMGET', KEYS[1], 'content_hash', 'version', 'entries')
+local floor = tombstone_version(KEYS[3])
+if not dedups and (known[1] or floor) then
+  -- An event's id is made of its request: this is a repeat whose first result is known no more, because a day has passed
+  -- or because Redis was emptied and the archive has brought the event back, or that it was forgotten.
+  local entry = known[1] and string.match(known[3] or '', '[^,]+$') or '0-0' -- the archive itself waits for nothing
+  return finish(KEYS[5], ttl, fingerprint, 'stored', fields.id, known[2] or floor - 1, entry, 'replayed')
+end
 if known[1] then
-  if not dedups or known[1] ~= fields.content_hash then return { 'occupied' } end
+  if known[1] ~= fields.content_hash then return { 'occupied' } end
   local count = string.format('%d', tonumber(redis.call('HGET', KEYS[1], 'access_count')) + 1)
   redis.call('HSET', KEYS[1], 'access_count', count, 'last_accessed', now)
   local entry = redis.call('XADD', KEYS[2], '*', 'op', 'touched', 'traceparent', traceparent, 'id', fields.id,
@@ -27,7 +34,6 @@ if known[1] then
   return finish(KEYS[5], ttl, fingerprint, 'reinforced', fields.id, known[2], entry)
 end
 
-local floor = tombstone_version(KEYS[3])
 if not floor and archived == '' then
   if dedups and redis.call('BF.EXISTS', KEYS[4], fields.id) == 1 then return { 'ask_archive' } end
   archived = '0'
