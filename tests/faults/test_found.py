@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 import memoryd.hot.records
 import memoryd_sync.follower
@@ -206,7 +206,7 @@ async def test_an_acknowledgement_that_redis_refuses_is_not_half_done(
     bucket = world.keys.bucket(stored.id)
     async with a_hand(world) as hand:
         with monkeypatch.context() as restarted:
-            restarted.setattr(scripts.advance, "many", AsyncMock(side_effect=NoScriptError("restarted")))
+            restarted.setattr(scripts.advance, "many", AsyncMock(side_effect=RedisConnectionError("restarted")))
             with pytest.raises(HotUnavailable):
                 await hand.archive_all()
         [again] = [one for one in await hand.journals.take_over(10, idle_seconds=0) if one.op == "stored"]
