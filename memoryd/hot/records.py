@@ -262,7 +262,7 @@ class Records:
             return bool(await scripts.attach(self.redis, keys, args))
 
     async def project(self, one: Projection) -> str:
-        """Brings what the archive holds here, only if it is newer: applied, enriched, ignored, or fenced."""
+        """Brings what the archive holds here, only if it is newer: applied, enriched, ignored, kept, or fenced."""
         [outcome] = await self.project_many([one])
         return outcome
 

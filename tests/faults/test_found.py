@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
@@ -17,18 +20,19 @@ import memoryd_sync.follower
 from memoryd import MemoryClient
 from memoryd.clock import SystemClock
 from memoryd.config import Settings
-from memoryd.errors import HotUnavailable, MemorydError
+from memoryd.errors import HotUnavailable, MemorydError, NotFound
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors, open_redis
 from memoryd.hot.journal import archived_up_to, entry_order
 from memoryd.hot.records import Records
 from memoryd.keys import Keys
 from memoryd.local.servers import Servers
+from memoryd.model.results import Stored
 from memoryd.protocol.connection import Connection
 from memoryd.retry import persistently
 from memoryd_sync.lease import Lease
 from memoryd_sync.place import Places
-from tests.integration.tools import SCOPE, a_hand, caught_up, new_fact, one_story, past
+from tests.integration.tools import SCOPE, a_hand, caught_up, dead_letters, new_fact, one_story, past, sees
 from tests.waiting import eventually
 from tests.world import World
 
@@ -178,6 +182,56 @@ async def test_a_forgotten_event_is_not_brought_back_by_its_own_repeat(world: Wo
 
     assert (again.id, again.version, again.replayed) == (first.id, 1, True)
     assert not await world.redis.exists(world.keys.memory("episodic", memory.scope, first.id))
+
+
+@asynccontextmanager
+async def a_forget_that_redis_has_lost(world: World, memory: MemoryClient) -> AsyncIterator[Stored]:
+    """The memory of a forget that the archive has and Redis has lost; sync hears of it after the block."""
+    kept = await memory.store("Ada lives in Porto.", type="fact", durability="archived")
+    await world.stop("sync")
+    key, redis = world.keys.memory("semantic", memory.scope, kept.id), world.redis
+    fields: Any = await redis.hgetall(key)
+    async with a_hand(world) as hand:
+        await memory.forget(kept.id)
+        await hand.archive_all()
+    await redis.delete(world.keys.tombstone(kept.id))
+    await redis.hset(key, mapping=fields)
+    yield kept
+    await world.start("sync")
+
+
+async def test_what_is_stored_again_after_a_forget_that_redis_has_lost_stays(world: World, memory: MemoryClient) -> None:
+    """It was reinforced at its old version; the tombstone came later from the archive, and took it away (seed 2003)."""
+    async with a_forget_that_redis_has_lost(world, memory) as kept:
+        again = await memory.store("Ada lives in Porto.", type="fact")
+        assert (again.outcome, again.version) == ("reinforced", 1)
+
+    await eventually(sees(memory, kept.id, 3), what="the memory is above the tombstone")
+    await caught_up(world, memory)
+    await one_story(world)
+    assert await past(world, kept.id) == [(3, "Ada lives in Porto.")]
+    assert not await dead_letters(world)
+
+
+async def test_an_update_after_a_forget_that_redis_has_lost_stays(world: World, memory: MemoryClient) -> None:
+    """It made the version that the tombstone has, and the tombstone went over it."""
+    async with a_forget_that_redis_has_lost(world, memory) as kept:
+        assert (await memory.update(kept.id, content="Ada lives in Lisbon.")).version == 2
+
+    await eventually(sees(memory, kept.id, 3), what="the update is above the tombstone")
+    await caught_up(world, memory)
+    await one_story(world)
+    assert await past(world, kept.id) == [(3, "Ada lives in Lisbon.")]
+
+
+async def test_a_forget_that_redis_has_lost_is_made_up_for(world: World, memory: MemoryClient) -> None:
+    """Nobody has said anything since: the tombstone wins."""
+    async with a_forget_that_redis_has_lost(world, memory) as kept:
+        pass
+
+    await eventually(lambda: world.redis.exists(world.keys.tombstone(kept.id)), what="the tombstone is back")
+    with pytest.raises(NotFound):
+        await memory.get(kept.id)
 
 
 async def test_a_memory_that_comes_back_without_a_vector_gets_one(world: World, memory: MemoryClient) -> None:

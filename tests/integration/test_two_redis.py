@@ -19,7 +19,7 @@ from memoryd.local.program import Program
 from memoryd.local.redis_server import RedisServer
 from memoryd.model.ids import hash_content
 from tests.fakes import HashEmbedder
-from tests.integration.tools import a_hand, archived, caught_up, hot, one_story, past
+from tests.integration.tools import a_hand, archived, caught_up, hot, one_story, past, sees
 from tests.waiting import eventually
 from tests.world import World
 
@@ -62,18 +62,6 @@ async def pair(world: World, memory: MemoryClient, second_redis: RedisServer) ->
         async with other.connect() as client:
             yield Pair(world, other, memory, client)
         await world.stop("sync")  # before the database goes with the second world
-
-
-def sees(memory: MemoryClient, memory_id: str, version: int) -> Callable[[], Awaitable[bool]]:
-    """Whether a client sees this version."""
-
-    async def seen() -> bool:
-        try:
-            return (await memory.get(memory_id)).version == version
-        except NotFound:
-            return False
-
-    return seen
 
 
 def gone(memory: MemoryClient, memory_id: str) -> Callable[[], Awaitable[bool]]:

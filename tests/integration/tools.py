@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ from memoryd import MemoryClient
 from memoryd.archive.codec import Document
 from memoryd.archive.codec import to_record as from_document
 from memoryd.clock import SystemClock
-from memoryd.errors import MemorydError
+from memoryd.errors import MemorydError, NotFound
 from memoryd.hot.client import open_blocking_redis
 from memoryd.hot.codec import to_record as from_hash
 from memoryd.hot.journal import Follower as JournalFollower
@@ -83,6 +83,18 @@ async def dead_letters(world: World) -> list[dict[str, str]]:
 async def caught_up(world: World, client: MemoryClient) -> Stats:
     """Waits until the journal is drained and every entry is acknowledged."""
     return await world.drained(client)
+
+
+def sees(memory: MemoryClient, memory_id: str, version: int) -> Callable[[], Awaitable[bool]]:
+    """Whether a client sees this version."""
+
+    async def seen() -> bool:
+        try:
+            return (await memory.get(memory_id)).version == version
+        except NotFound:
+            return False
+
+    return seen
 
 
 # --- holding ----------------------------------------------------------------------------------------------------------

@@ -2,25 +2,39 @@
 -- KEYS  1 record  2 journal  3 tombstone  4 dedup filter  5 fence
 -- ARGV  1 version  2 tombstone as JSON ('' = a living memory)  3 tombstone ttl  4 journal it as an update ('1'|'0')
 --       5 events prefix  6 traceparent  7 the writer's fence ('' = none)  8.. the record's fields and values
--- Returns applied | enriched (same version: a vector or newer counters) | ignored | fenced (a newer writer is active).
+-- Returns applied | enriched (same version: a vector or newer counters) | ignored | fenced (a newer writer is active)
+--       | kept (a forget from elsewhere met what was said after it, which is lifted above the tombstone).
 -- What a forget or a new content from elsewhere leaves behind here, the cached vectors, is told to the journal's followers.
 -- Atomic because a local write between the comparison and the copy would be overwritten by its own past.
 local version, tombstone = tonumber(ARGV[1]), ARGV[2]
 local fields = {}
 for i = 8, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
-local known = redis.call('HMGET', KEYS[1], 'version', 'entries', 'pending', 'content_hash', 'access_count')
+local known = redis.call('HMGET', KEYS[1], 'version', 'entries', 'pending', 'content_hash', 'access_count',
+  'recorded_at', 'reinforced_at')
 local current = tonumber(known[1] or '0')
 local buried = tombstone_version(KEYS[3]) or 0
 
 if ARGV[7] ~= '' and tonumber(ARGV[7]) < tonumber(redis.call('GET', KEYS[5]) or '0') then return 'fenced' end
 if version < current or version <= buried then return 'ignored' end
 if tombstone ~= '' then
+  local forgotten_at = cjson.decode(tombstone).forgotten_at
+  -- When the record was last said: stored again, or changed to the very version that the forget made of another state.
+  local said_at = math.max(tonumber(known[7] or '0'), version == current and tonumber(known[6]) or 0)
+  if current > 0 and said_at > forgotten_at then
+    local record = read_record(KEYS[1])
+    record.version = string.format('%d', version + 1)
+    local entry = journal_record(KEYS[2], 'updated', ARGV[6], record)
+    redis.call('HSET', KEYS[1], 'version', record.version, 'entries', entries_with(record.entries, KEYS[2], entry))
+    redis.call('SET', KEYS[3], tombstone, 'EX', ARGV[3])
+    notify(ARGV[5], 'updated', record, record.version, entry)
+    return 'kept'
+  end
   local _, replaced = forget_entries(KEYS[2], known[2])
   if current > 0 then
     redis.call('XADD', KEYS[2], '*', 'op', 'forgotten', 'traceparent', ARGV[6], 'id', fields.id, 'tenant', fields.tenant,
       'project', fields.project, 'agent_id', fields.agent_id, 'session_id', fields.session_id,
       'memory_type', fields.memory_type, 'version', ARGV[1],
-      'forgotten_at', string.format('%.0f', cjson.decode(tombstone).forgotten_at), 'content_hash', known[4],
+      'forgotten_at', string.format('%.0f', forgotten_at), 'content_hash', known[4],
       'replaced_hash', table.concat(replaced, ','))
   end
   redis.call('DEL', KEYS[1])

@@ -26,7 +26,7 @@ end
 if known[1] then
   if known[1] ~= fields.content_hash then return { 'occupied' } end
   local count = string.format('%d', tonumber(redis.call('HGET', KEYS[1], 'access_count')) + 1)
-  redis.call('HSET', KEYS[1], 'access_count', count, 'last_accessed', now)
+  redis.call('HSET', KEYS[1], 'access_count', count, 'last_accessed', now, 'reinforced_at', now)
   local entry = redis.call('XADD', KEYS[2], '*', 'op', 'touched', 'traceparent', traceparent, 'id', fields.id,
     'tenant', fields.tenant, 'project', fields.project, 'memory_type', fields.memory_type,
     'version', known[2], 'access_count', count, 'last_accessed', now)
