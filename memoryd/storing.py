@@ -1,7 +1,8 @@
 """The way in: from what a caller gives to an atomic step that decides whether it is new.
 
 Nearly always one round. A second one follows when the Bloom filter has perhaps seen the memory (the archive settles
-it), or when the id belongs to a memory whose content was updated to something else since (the next salt is tried).
+it), or when the id belongs to a memory whose content was updated to something else since (the next salt is tried), or
+when it was forgotten (the later salts are looked through for the same content).
 """
 
 from __future__ import annotations
@@ -74,10 +75,34 @@ class Storing:
                 return written
             case "occupied":
                 return replace(arrival, salt=arrival.salt + 1, archived_version=None)
-            case "ask_archive":
-                return replace(arrival, archived_version=await self._settle(arrival))
+            case "ask_archive" | "freed":
+                if later := await self._living_on(arrival):
+                    return later
+                asked = written.outcome == "ask_archive"
+                return replace(arrival, archived_version=await self._settle(arrival) if asked else 0)
             case refused:
                 return refusal(refused)
+
+    async def _living_on(self, arrival: Arrival) -> Arrival | None:
+        """The arrival under the later salt where its content lives, or where this very request has stored it.
+
+        It went there while this id belonged to other content; since then that was forgotten, and the id would be free.
+        """
+        later = [replace(arrival, salt=salt, archived_version=None) for salt in range(arrival.salt + 1, SALTS_MAX + 1)]
+        records = [self.new_record(one) for one in later]
+        sightings = await self._records.sightings(records)
+        asked = [new.memory.id for new, one in zip(records, sightings, strict=True) if one.perhaps_archived]
+        archived = await self._archived_with(asked, records[0].memory.content_hash) if asked else set()
+        for candidate, new, one in zip(later, records, sightings, strict=True):
+            if one.here or new.memory.id in archived:
+                return candidate
+        return None
+
+    async def _archived_with(self, memory_ids: Sequence[str], content_hash: str) -> set[str]:
+        try:
+            return await self._archive.living_with(memory_ids, content_hash) if self._archive else set()
+        except ArchiveUnavailable:
+            return set()
 
     async def _settle(self, arrival: Arrival) -> int:
         """The version that the archive holds of a memory that was perhaps seen before; brings a cold one back.

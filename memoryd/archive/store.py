@@ -132,6 +132,12 @@ class Archive:
         record = to_record(document)
         return record if scope.holds(record.memory.scope) else None
 
+    async def living_with(self, memory_ids: Sequence[str], content_hash: str) -> set[str]:
+        """Those of the memories that are not forgotten and have this content."""
+        wanted = {"_id": {"$in": list(memory_ids)}, "content_hash": content_hash, "tombstone": {"$ne": True}}
+        with self._asking("get"):
+            return {one["_id"] async for one in self.memories.find(wanted, {"_id": 1})}
+
     async def count(self, scope: Scope) -> int:
         """How many memories the scope holds in the archive."""
         with self._asking("stats"):

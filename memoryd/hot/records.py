@@ -71,6 +71,14 @@ class NewRecord:
 
 
 @dataclass(frozen=True)
+class Sighting:
+    """What Redis knows of an id: whether it is the arrival's own, and whether the archive would have to say that."""
+
+    here: bool
+    perhaps_archived: bool
+
+
+@dataclass(frozen=True)
 class Attached:
     """A vector for a pending memory: of which content, by which model."""
 
@@ -144,6 +152,24 @@ class Records:
             JOURNAL_ENTRIES_MAX, names.events_prefix(new.memory.scope), new.request.traceparent,
         ]  # fmt: skip
         return control + [part for pair in fields.items() for part in pair]
+
+    async def sightings(self, many: Sequence[NewRecord]) -> list[Sighting]:
+        """What is known here of each, in one round trip."""
+        with hot_errors("store"):
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for new in many:
+                    record, _, tombstone, dedup, idempotency = self._store_keys(new)
+                    pipe.hget(record, "content_hash")
+                    pipe.exists(idempotency)
+                    pipe.exists(tombstone)
+                    pipe.execute_command("BF.EXISTS", dedup, new.memory.id)
+                answers = await pipe.execute()
+        found = []
+        for new, start in zip(many, range(0, len(answers), 4), strict=True):
+            content_hash, stored_by_it, forgotten, ever = answers[start : start + 4]
+            here = bool(stored_by_it) or (content_hash or b"").decode() == new.memory.content_hash
+            found.append(Sighting(here, perhaps_archived=bool(ever) and content_hash is None and not forgotten))
+        return found
 
     async def get(self, scope: Scope, memory_id: str) -> Memory | None:
         """The memory, if this scope holds it here."""

@@ -1,9 +1,10 @@
 -- store: remember a new memory, or reinforce the one that has the same content.
 -- KEYS  1 record  2 journal  3 tombstone  4 dedup filter  5 idempotency
--- ARGV  1 now  2 dedups ('1'|'0')  3 version that the archive holds ('' = not asked, '0' = none)  4 fingerprint
+-- ARGV  1 now  2 dedups ('1'|'0')  3 version that the archive holds ('' = not looked, '0' = none)  4 fingerprint
 --       5 idempotency ttl  6 journal limit  7 events prefix  8 traceparent  9.. the record's fields and values
 -- Returns {outcome, id, version, entry}: stored | reinforced; or {'occupied'} (the id belongs to other content),
---       {'ask_archive'} (perhaps seen before), {'overloaded'}, {'reused'}; a fifth element says 'replayed'.
+--       {'ask_archive'} (perhaps seen before), {'freed'} (forgotten: the content may live on under a later salt; not
+--       said to who has looked), {'overloaded'}, {'reused'}; a fifth element says 'replayed'.
 -- Atomic because the dedup decision, the record, its journal entry, the idempotency key and the hint stand or fall together.
 local now, dedups, archived, fingerprint, ttl = ARGV[1], ARGV[2] == '1', ARGV[3], ARGV[4], ARGV[5]
 local agents, traceparent = ARGV[7], ARGV[8]
@@ -34,9 +35,9 @@ if known[1] then
   return finish(KEYS[5], ttl, fingerprint, 'reinforced', fields.id, known[2], entry)
 end
 
-if not floor and archived == '' then
-  if dedups and redis.call('BF.EXISTS', KEYS[4], fields.id) == 1 then return { 'ask_archive' } end
-  archived = '0'
+if dedups and archived == '' then
+  if floor then return { 'freed' } end
+  if redis.call('BF.EXISTS', KEYS[4], fields.id) == 1 then return { 'ask_archive' } end
 end
 local version = string.format('%d', math.max(floor or 0, tonumber(archived) or 0) + 1)
 if dedups then redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id) end
