@@ -27,8 +27,10 @@ are percent-encoded (`model.scope.to_tag`), so no name can reach into another's 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from memoryd.model.document import Place
 from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope, to_tag
 
@@ -41,11 +43,16 @@ FOLLOWER_FENCE = "aether:follower:fence"
 
 # Keys that live without a TTL; everything else must have one.
 PERMANENT_PREFIXES = (
-    "aether:memory:", "aether:journal:", "aether:place:", "aether:dedup:", "aether:fence:",
+    "aether:memory:semantic:", "aether:memory:episodic:", "aether:journal:", "aether:place:", "aether:dedup:", "aether:fence:",
     REQUESTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE,
 )  # fmt: skip
 
 KINDS = ("semantic", "episodic")
+
+# The documents of a collection: what their keys begin with, and what follows the project in them.
+DOCUMENTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "sessions": ("aether:memory:working:", ("agent", "session")),
+}
 
 
 def kind_of(memory_type: MemoryType) -> str:
@@ -103,13 +110,21 @@ class Keys:
         return [f"{number:02x}" for number in range(self.buckets)]
 
     def bucket(self, memory_id: str) -> str:
-        """The bucket of a memory: chosen by the first two hex digits of its id."""
+        """The bucket of a memory or a document: chosen by the first two hex digits of its id."""
         return f"{int(memory_id[4:6], 16) % self.buckets:02x}"
 
     def memory(self, kind: str, scope: Scope, memory_id: str) -> str:
         """The record of a memory."""
         place = f"{{{self.bucket(memory_id)}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}"
         return f"{memories(kind)}{place}:{memory_id}"
+
+    def document(self, place: Place) -> str:
+        """A document, by its collection's form."""
+        prefix, parts = DOCUMENTS[place.collection]
+        scope = place.scope
+        values = {"agent": to_tag(scope.agent), "session": to_tag(scope.session), "id": place.id}
+        rest = ":".join(values[part] for part in parts)
+        return f"{prefix}{{{self.bucket(place.id)}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{rest}"
 
     def journal(self, bucket: str) -> str:
         """The journal of a bucket."""

@@ -45,6 +45,9 @@ DEAD_LETTERS_MAX = (
 FOLLOW_BATCH_MAX = 250  # documents of one round trip when everything is copied: about 1 MB with vectors
 LEASE_SECONDS = 4.0  # a dead follower is replaced within 5 s
 
+# --- documents ------------------------------------------------------------------------------------------------------
+DOCUMENT_BYTES_MAX = 256 * 1024  # a body as JSON: each change journals it whole; what grows has parts
+
 # --- embedding ------------------------------------------------------------------------------------------------------
 EMBED_QUEUE_TEXTS_MAX = 4096  # texts that wait for a batch: half a minute of a laptop's model; then callers are refused
 EMBED_RUN_TEXTS_MAX = (

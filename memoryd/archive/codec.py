@@ -39,7 +39,7 @@ def to_document(record: Record) -> Document:
 def to_record(document: Mapping[str, Any]) -> Record:
     """The record of a living document. Raises KeyError, ValueError or TypeError when it is no whole memory."""
     values = {name: document[name] for name in Memory.__struct_fields__ if name in document}
-    values |= {"id": document["_id"], "metadata": _plain(document["metadata"])}
+    values |= {"id": document["_id"], "metadata": plain(document["metadata"])}
     for name in TIMES:
         if (count := values.get(name)) is not None:
             values[name] = from_microseconds(int(count))
@@ -101,14 +101,14 @@ def _encode(value: Any) -> Any:
     return to_microseconds(value) if isinstance(value, datetime) else value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """What BSON's decoder made of the metadata as JSON again: its number types, and references out of `$ref` and `$id`."""
     if isinstance(value, DBRef):
         value = value.as_doc()
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value)
     return value

@@ -109,10 +109,14 @@ class Archive:
         self.breaker = Breaker(ArchiveUnavailable)
 
     @contextmanager
-    def _asking(self, doing: str) -> Iterator[None]:
+    def asking(self, doing: str) -> Iterator[None]:
         """For what an agent waits for: fails at once while MongoDB is known to be away."""
         with self.breaker.guard(lambda: ArchiveUnavailable(f"{doing}: MongoDB is away")), archive_errors(doing):
             yield
+
+    def collection(self, name: str) -> Any:
+        """A collection of documents, read and written as a majority has them."""
+        return self.database.get_collection(name, write_concern=MAJORITY, read_concern=ReadConcern("majority"))
 
     async def ping(self) -> None:
         """Raises ArchiveUnavailable unless the server answers."""
@@ -121,7 +125,7 @@ class Archive:
 
     async def get(self, memory_id: str) -> Document | None:
         """The document of a memory or its tombstone."""
-        with self._asking("get"):
+        with self.asking("get"):
             return await self.memories.find_one({"_id": memory_id})
 
     async def get_memory(self, scope: Scope, memory_id: str) -> Record | None:
@@ -140,7 +144,7 @@ class Archive:
 
     async def count(self, scope: Scope) -> int:
         """How many memories the scope holds in the archive."""
-        with self._asking("stats"):
+        with self.asking("stats"):
             return await self.memories.count_documents(_living(scope), maxTimeMS=5_000)
 
     async def export(self, scope: Scope) -> AsyncIterator[Memory]:
@@ -176,7 +180,7 @@ class Archive:
             await self._write_versions(list(batch.versions.values()))
             await self._bury_versions(batch)
             await self._write_vectors(batch.vectors)
-            await _write(self.memories, [_touch(one) for one in batch.touches])
+            await write_unordered(self.memories, [_touch(one) for one in batch.touches])
         return refused
 
     async def _write_current(self, documents: Mapping[str, Document]) -> list[str]:
@@ -189,19 +193,19 @@ class Archive:
             )
             for one in documents.values()
         ]
-        duplicates = await _write(self.memories, operations)
+        duplicates = await write_unordered(self.memories, operations)
         ids = list(documents)
         return [ids[index] for index in duplicates]
 
     async def _write_versions(self, documents: Sequence[Document]) -> None:
         """Inserts each once. A number that another Redis has given to another change is kept beside that one."""
-        known = await _write(self.versions, [InsertOne(one) for one in documents])
+        known = await write_unordered(self.versions, [InsertOne(one) for one in documents])
         if known:
             twins = {one["_id"]: one for one in (documents[index] for index in known)}
             found = self.versions.find({"_id": {"$in": list(twins)}}, {"seal": 1})
             others = [twins[other["_id"]] async for other in found if other.get("seal") != twins[other["_id"]]["seal"]]
             beside = [InsertOne[Document]({**one, "_id": f"{one['_id']}:{one['seal'][:16]}"}) for one in others]
-            await _write(self.versions, beside)
+            await write_unordered(self.versions, beside)
 
     async def _bury_versions(self, batch: Batch) -> None:
         ids = {one["memory_id"] for one in batch.versions.values()} | set(batch.forgotten)
@@ -210,11 +214,11 @@ class Archive:
             DeleteMany({"memory_id": stone["_id"], "version": {"$lte": stone["version"]}}) async for stone in stones
         ]
         # A memory that was stored again after its forget has a tombstone no more; its old versions go all the same.
-        await _write(self.versions, operations + _up_to(batch.forgotten))
+        await write_unordered(self.versions, operations + _up_to(batch.forgotten))
 
     async def _write_vectors(self, vectors: Sequence[Vector]) -> None:
-        await _write(self.memories, [_attach("_id", one) for one in vectors])
-        await _write(self.versions, [_attach("memory_id", one) for one in vectors])
+        await write_unordered(self.memories, [_attach("_id", one) for one in vectors])
+        await write_unordered(self.versions, [_attach("memory_id", one) for one in vectors])
 
     async def holds_version(self, document: Document) -> bool:
         """Whether exactly this version is archived already (then being refused as current is no loss)."""
@@ -233,7 +237,7 @@ class Archive:
     async def forget_versions(self, forgotten: Mapping[str, int]) -> None:
         """Removes what `versions` holds of memories up to the versions at which they were forgotten."""
         with archive_errors("archive"):
-            await _write(self.versions, _up_to(forgotten))
+            await write_unordered(self.versions, _up_to(forgotten))
 
 
 def _living(scope: Scope) -> Document:
@@ -262,7 +266,7 @@ def _touch(one: Touch) -> UpdateOne:
     return UpdateOne({"_id": one.memory_id, "version": one.version, "tombstone": {"$ne": True}}, {"$max": grown})
 
 
-async def _write(collection: Any, operations: Sequence[Operation]) -> list[int]:
+async def write_unordered(collection: Any, operations: Sequence[Operation]) -> list[int]:
     """One unordered bulk write; returns the indexes that met an equal or higher version. Other errors are raised."""
     if not operations:
         return []

@@ -13,6 +13,7 @@ from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.keys import DEAD_LETTERS, Keys
 from memoryd.limits import DEAD_LETTERS_MAX
+from memoryd.model.document import Place
 from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope, from_tag
 
@@ -22,7 +23,7 @@ REDELIVER_IDLE_SECONDS = 5.0  # a batch takes well under a second; a second try 
 
 @dataclass(frozen=True)
 class Entry:
-    """One change of one memory, as its bucket's journal holds it."""
+    """One change of one memory or document, as its bucket's journal holds it."""
 
     bucket: str
     entry_id: str
@@ -34,12 +35,12 @@ class Entry:
 
     @property
     def op(self) -> str:
-        """stored, updated, embedded, touched or forgotten."""
+        """stored, updated, embedded, touched or forgotten; document, parts, dropped or ended."""
         return self.text("op")
 
     @property
     def memory_id(self) -> str:
-        """Which memory changed."""
+        """Which memory changed, or which document."""
         return self.text("id")
 
     @property
@@ -56,6 +57,11 @@ class Entry:
     def memory_type(self) -> MemoryType:
         """The memory's type, which chooses its record's key."""
         return MemoryType(self.text("memory_type"))
+
+    @property
+    def place(self) -> Place:
+        """Where the document belongs, of an entry about one."""
+        return Place(self.text("collection"), self.memory_id, self.scope)
 
     @property
     def traceparent(self) -> str:
@@ -128,7 +134,8 @@ class Follower:
         letter: dict[Any, Any] = {
             "group": self.group, "bucket": entry.bucket, "entry": entry.entry_id, "op": entry.op, "id": entry.memory_id,
             "version": entry.text("version"), "tenant": entry.text("tenant"), "project": entry.text("project"),
-            "memory_type": entry.text("memory_type"), "reason": reason,
+            "memory_type": entry.text("memory_type"), "collection": entry.text("collection"),
+            "agent_id": entry.text("agent_id"), "session_id": entry.text("session_id"), "reason": reason,
         }  # fmt: skip
         with hot_errors(f"{self.group}: bury"):
             await self._redis.xadd(DEAD_LETTERS, letter, maxlen=DEAD_LETTERS_MAX)
@@ -177,3 +184,10 @@ def entry_order(entry_id: str) -> tuple[int, int]:
     """A stream id as numbers that compare in stream order."""
     milliseconds, _, sequence = entry_id.partition("-")
     return int(milliseconds), int(sequence or 0)
+
+
+async def last_entry(redis: Redis, keys: Keys, bucket: str) -> tuple[int, int]:
+    """The end of a bucket's journal as it is now."""
+    with hot_errors("look at the journal's end"):
+        rows: Any = await redis.xrevrange(keys.journal(bucket), count=1)
+    return entry_order(rows[0][0].decode()) if rows else (0, 0)

@@ -16,7 +16,6 @@ from memoryd.hot.codec import MEMORY_FIELDS, Encoded, record_fields, to_fields, 
 from memoryd.keys import KINDS, Keys, kind_of
 from memoryd.limits import (
     DEAD_LETTERS_MAX,
-    FSYNC_TIMEOUT_SECONDS,
     IDEMPOTENCY_TTL_SECONDS,
     JOURNAL_ENTRIES_MAX,
     TOMBSTONE_TTL_SECONDS,
@@ -129,8 +128,8 @@ class Records:
         with hot_errors("store"):
             if len(calls) == 1 and not fsync:
                 return [Written.parse(await scripts.store(self.redis, *calls[0]))], True
-            answers = await scripts.store.many(self.redis, calls, then=_waitaof() if fsync else ())
-            return [Written.parse(one) for one in answers[: len(calls)]], not fsync or _fsynced(answers[len(calls) :])
+            answers = await scripts.store.many(self.redis, calls, then=scripts.waitaof() if fsync else ())
+            return [Written.parse(one) for one in answers[: len(calls)]], not fsync or scripts.fsynced(answers[len(calls) :])
 
     def _store_keys(self, new: NewRecord) -> list[str]:
         memory, keys = new.memory, self.keys
@@ -272,10 +271,8 @@ class Records:
         self, doing: str, script: scripts.Script, keys: list[str], args: list[Encoded], *, fsync: bool
     ) -> tuple[Written, bool]:
         with hot_errors(doing):
-            if not fsync:
-                return Written.parse(await script(self.redis, keys, args)), True
-            answers = await script.many(self.redis, [(keys, args)], then=_waitaof())
-            return Written.parse(answers[0]), _fsynced(answers[1:])
+            raw, fsynced = await script.durably(self.redis, keys, args, fsync=fsync)
+        return Written.parse(raw), fsynced
 
     async def attach(self, memory_key: str, memory_id: str, attached: Attached) -> bool:
         """Gives a pending memory its vector; False when its content is another by now."""
@@ -343,12 +340,3 @@ def rename(stone: Tombstone, by: Callable[[str], str]) -> Tombstone:
     """The tombstone with its names as tags (`to_tag`), as scripts copy them from records, or back (`from_tag`)."""
     names_ = {field: by(getattr(stone, field)) for field in ("tenant", "project", "agent_id", "session_id")}
     return msgspec.structs.replace(stone, **names_)
-
-
-def _waitaof() -> tuple[Encoded, ...]:
-    return ("WAITAOF", 1, 0, int(FSYNC_TIMEOUT_SECONDS * 1000))
-
-
-def _fsynced(answers: Sequence[Any]) -> bool:
-    # Redis answers an error when the append-only file is off, and [0, …] when the time ran out.
-    return all(isinstance(one, list) and int(one[0]) >= 1 for one in answers)

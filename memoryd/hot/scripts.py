@@ -11,9 +11,11 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from memoryd.hot.codec import Encoded
+from memoryd.limits import FSYNC_TIMEOUT_SECONDS
 
 _LUA = files("memoryd.hot") / "lua"
 _COMMON = (_LUA / "common.lua").read_text()
+_DOCUMENTS = (_LUA / "documents.lua").read_text()
 
 Call: TypeAlias = tuple[Sequence[str], Sequence[Encoded]]
 """KEYS and ARGV."""
@@ -22,8 +24,8 @@ Call: TypeAlias = tuple[Sequence[str], Sequence[Encoded]]
 class Script:
     """One script, run by its digest and loaded on first use (also after a restart of Redis)."""
 
-    def __init__(self, name: str) -> None:
-        self.source = _COMMON + (_LUA / f"{name}.lua").read_text()
+    def __init__(self, name: str, *, of_documents: bool = False) -> None:
+        self.source = _COMMON + (_DOCUMENTS if of_documents else "") + (_LUA / f"{name}.lua").read_text()
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, redis: Redis, keys: Sequence[str], args: Sequence[Encoded]) -> Any:
@@ -51,6 +53,15 @@ class Script:
                 raise answer
         return answers
 
+    async def durably(
+        self, redis: Redis, keys: Sequence[str], args: Sequence[Encoded], *, fsync: bool
+    ) -> tuple[Any, bool]:
+        """The script's answer; with `fsync` also whether Redis has it on its disk by then."""
+        if not fsync:
+            return await self(redis, keys, args), True
+        answers = await self.many(redis, [(keys, args)], then=waitaof())
+        return answers[0], fsynced(answers[1:])
+
     async def _pipelined(
         self, redis: Redis, calls: Sequence[Call], command: str, script: str, then: Sequence[Encoded]
     ) -> list[Any]:
@@ -60,6 +71,17 @@ class Script:
             if then:
                 pipe.execute_command(*then)
             return list(await pipe.execute(raise_on_error=False))
+
+
+def waitaof() -> tuple[Encoded, ...]:
+    """The command that waits for Redis's disk."""
+    return ("WAITAOF", 1, 0, int(FSYNC_TIMEOUT_SECONDS * 1000))
+
+
+def fsynced(answers: Sequence[Any]) -> bool:
+    """Whether that command was answered in time, each time that it was asked."""
+    # Redis answers an error when the append-only file is off, and [0, …] when the time ran out.
+    return all(isinstance(one, list) and int(one[0]) >= 1 for one in answers)
 
 
 store = Script("store")
@@ -76,3 +98,7 @@ claim = Script("claim")
 save_place = Script("save_place")
 lease = Script("lease")
 fence = Script("fence")
+document = Script("document", of_documents=True)
+end_document = Script("end_document", of_documents=True)
+restore_document = Script("restore_document", of_documents=True)
+rejournal_document = Script("rejournal_document", of_documents=True)

@@ -12,12 +12,15 @@ from collections.abc import Mapping, Sequence
 
 from memoryd.archive.codec import to_bson_vector, to_document, tombstone_document
 from memoryd.archive.codec import to_record as from_document
+from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.store import Archive, Batch, Touch, Vector
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, Overloaded
 from memoryd.hot.codec import from_hot_vector, to_record
+from memoryd.hot.documents import Documents
 from memoryd.hot.journal import Entry, Follower
 from memoryd.hot.records import Records
 from memoryd.limits import ARCHIVE_BATCH_MAX
+from memoryd_sync.documents import OPS, DocumentArchiver
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.logs import get_logger
 from memoryd_telemetry.metrics import measure
@@ -36,6 +39,7 @@ class Archiver:
         self._follower = follower
         self._records = records
         self._archive = archive
+        self._documents = DocumentArchiver(Documents(records.redis, records.keys), DocumentArchive(archive))
         self._early: dict[tuple[str, str], int] = {}
 
     async def step(self) -> None:
@@ -56,7 +60,8 @@ class Archiver:
         started = asyncio.get_running_loop().time()
         with linked_span(telemetry.ARCHIVE, [one.traceparent for one in entries], attributes):
             try:
-                early = await self._write(entries)
+                await self._documents.write([one for one in entries if one.op in OPS])
+                early = await self._write([one for one in entries if one.op not in OPS])
             except (ArchiveUnavailable, HotUnavailable, Overloaded):
                 raise
             except Exception as error:

@@ -11,8 +11,10 @@ from memoryd.archive.codec import Document
 from memoryd.archive.store import Archive
 from memoryd.errors import NotFound
 from memoryd.hot.client import hot_errors
+from memoryd.hot.documents import Documents
 from memoryd.hot.records import Records
 from memoryd.keys import DEAD_LETTERS
+from memoryd.model.document import Place as DocumentPlace
 from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope, from_tag
 from memoryd_sync.reconcile import Place, rejournal
@@ -21,7 +23,7 @@ LIST_MAX = 1_000  # letters of one look; more are reached from the last id shown
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """One thing that was given up. `letter` is its own id, `id` the memory's."""
+    """One thing that was given up. `letter` is its own id, `id` the memory's or the document's."""
 
     letter: str
     group: str
@@ -34,6 +36,9 @@ class DeadLetter(msgspec.Struct, frozen=True):
     memory_type: str = ""
     bucket: str = ""
     entry: str = ""
+    collection: str = ""
+    agent_id: str = ""
+    session_id: str = ""
 
 
 class DeadLetters:
@@ -43,6 +48,7 @@ class DeadLetters:
         self, records: Records, archive: Archive, apply_document: Callable[[Document], Awaitable[None]]
     ) -> None:
         self._records = records
+        self._documents = Documents(records.redis, records.keys)
         self._archive = archive
         self._apply_document = apply_document
 
@@ -82,10 +88,17 @@ class DeadLetters:
         return True
 
     async def _rejournal(self, one: DeadLetter) -> bool:
+        if one.collection:
+            return await self._documents.rejournal(_document_place(one)) > 0
         if not (one.tenant and one.project and one.memory_type):
             return False
         place = Place(one.id, Scope(from_tag(one.tenant), from_tag(one.project)), MemoryType(one.memory_type))
         return await rejournal(self._records, place) > 0
+
+
+def _document_place(one: DeadLetter) -> DocumentPlace:
+    scope = Scope(*map(from_tag, (one.tenant, one.project, one.agent_id, one.session_id)))
+    return DocumentPlace(one.collection, one.id, scope)
 
 
 def _letter(row_id: bytes, fields: dict[bytes, bytes]) -> DeadLetter:

@@ -1,0 +1,1 @@
+"""What an agent's runtime touches all day beside its memories: sessions, checkpoints and other documents."""
