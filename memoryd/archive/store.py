@@ -139,7 +139,7 @@ class Archive:
     async def living_with(self, memory_ids: Sequence[str], content_hash: str) -> set[str]:
         """Those of the memories that are not forgotten and have this content."""
         wanted = {"_id": {"$in": list(memory_ids)}, "content_hash": content_hash, "tombstone": {"$ne": True}}
-        with self._asking("get"):
+        with self.asking("get"):
             return {one["_id"] async for one in self.memories.find(wanted, {"_id": 1})}
 
     async def count(self, scope: Scope) -> int:

@@ -15,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-import memoryd.hot.records
+import memoryd.hot.scripts
 import memoryd_sync.follower
 from memoryd import MemoryClient
 from memoryd.clock import SystemClock
@@ -41,7 +41,7 @@ async def test_a_repeated_request_is_confirmed_only_when_it_is_on_disk(
     settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """WAITAOF waits for its own connection's writes, and a repeat wrote nothing: it was confirmed before any fsync."""
-    monkeypatch.setattr(memoryd.hot.records, "FSYNC_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(memoryd.hot.scripts, "FSYNC_TIMEOUT_SECONDS", 0.2)
     keys = Keys(settings.buckets)
     await redis.config_set("appendfsync", "no")  # whatever is written now stays off the disk
     try:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-import memoryd.hot.records
+import memoryd.hot.scripts
 from memoryd.config import Settings
 from memoryd.hot import scripts
 from memoryd.hot.records import Records
@@ -48,7 +48,7 @@ async def test_what_was_repeated_is_confirmed_only_when_it_is_on_disk(
     await redis.script_flush()
     assert (await records.store([new_fact("Ada lives in Porto.")], fsync=True))[1]
 
-    monkeypatch.setattr(memoryd.hot.records, "FSYNC_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(memoryd.hot.scripts, "FSYNC_TIMEOUT_SECONDS", 0.2)
     await redis.config_set("appendfsync", "no")  # whatever is written now stays off the disk
     try:
         await redis.script_flush()
