@@ -136,6 +136,14 @@ class Archive:
         record = to_record(document)
         return record if scope.holds(record.memory.scope) else None
 
+    async def sealed(self, memory_ids: Sequence[str]) -> AsyncIterator[Document]:
+        """Those of the documents that memoryd wrote, perhaps edited since; without their vectors."""
+        if memory_ids:
+            with archive_errors("read"):
+                wanted = {"_id": {"$in": list(memory_ids)}, "seal": {"$exists": True}}
+                async for document in self.memories.find(wanted, {"embedding": 0}):
+                    yield document
+
     async def living_with(self, memory_ids: Sequence[str], content_hash: str) -> set[str]:
         """Those of the memories that are not forgotten and have this content."""
         wanted = {"_id": {"$in": list(memory_ids)}, "content_hash": content_hash, "tombstone": {"$ne": True}}
@@ -204,8 +212,11 @@ class Archive:
             twins = {one["_id"]: one for one in (documents[index] for index in known)}
             found = self.versions.find({"_id": {"$in": list(twins)}}, {"seal": 1})
             others = [twins[other["_id"]] async for other in found if other.get("seal") != twins[other["_id"]]["seal"]]
-            beside = [InsertOne[Document]({**one, "_id": f"{one['_id']}:{one['seal'][:16]}"}) for one in others]
-            await write_unordered(self.versions, beside)
+            await self._write_beside(others)
+
+    async def _write_beside(self, documents: Sequence[Document]) -> None:
+        beside = [InsertOne[Document]({**one, "_id": f"{one['_id']}:{one['seal'][:16]}"}) for one in documents]
+        await write_unordered(self.versions, beside)
 
     async def _bury_versions(self, batch: Batch) -> None:
         ids = {one["memory_id"] for one in batch.versions.values()} | set(batch.forgotten)
@@ -233,6 +244,12 @@ class Archive:
             async for document in self.versions.find({"_id": {"$in": list(wanted)}}, {"_id": 1}):
                 del wanted[document["_id"]]
         return set(wanted.values())
+
+    async def keep_edit(self, document: Document) -> None:
+        """Adds to the history what a person wrote and nobody has followed; its number may be another's as well."""
+        version_id = f"{document['_id']}:{document['version']}"
+        with archive_errors("archive"):
+            await self._write_beside([{**document, "_id": version_id, "memory_id": document["_id"], "op": "updated"}])
 
     async def forget_versions(self, forgotten: Mapping[str, int]) -> None:
         """Removes what `versions` holds of memories up to the versions at which they were forgotten."""

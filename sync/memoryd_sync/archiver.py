@@ -8,13 +8,16 @@ too early (a vector before its memory) stays pending and comes again, for a whil
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 
 from memoryd.archive.codec import to_bson_vector, to_document, tombstone_document
 from memoryd.archive.codec import to_record as from_document
 from memoryd.archive.documents import DocumentArchive
+from memoryd.archive.foreign import adopted, is_edited
 from memoryd.archive.store import Archive, Batch, Touch, Vector
-from memoryd.errors import ArchiveUnavailable, HotUnavailable, Overloaded
+from memoryd.clock import Clock
+from memoryd.errors import ArchiveUnavailable, BadRequest, HotUnavailable, Overloaded
 from memoryd.hot.codec import from_hot_vector, to_record
 from memoryd.hot.documents import Documents
 from memoryd.hot.journal import Entry, Follower
@@ -35,11 +38,12 @@ BLOCK_SECONDS = 0.5  # how soon a stop is noticed, and how often dead archivers'
 class Archiver:
     """Follows all journals as one consumer of the group `archive`; several share the work."""
 
-    def __init__(self, follower: Follower, records: Records, archive: Archive) -> None:
+    def __init__(self, follower: Follower, records: Records, archive: Archive, clock: Clock) -> None:
         self._follower = follower
         self._records = records
         self._archive = archive
         self._documents = DocumentArchiver(Documents(records.redis, records.keys), DocumentArchive(archive))
+        self._clock = clock
         self._early: dict[tuple[str, str], int] = {}
 
     async def step(self) -> None:
@@ -77,6 +81,7 @@ class Archiver:
         batch = self._batch(entries)
         # Asked before the write: a version that another archiver inserts after our vectors were written is too late.
         unseen = await self._unseen(entries, batch)
+        await self._keep_edits(batch)
         refused = await self._archive.write(batch)
         for memory_id in refused:
             await self._settle(batch, memory_id)
@@ -118,6 +123,21 @@ class Archiver:
                 case other:
                     raise ValueError(f"the journal holds the unknown operation {other!r}")
         return batch
+
+    async def _keep_edits(self, batch: Batch) -> None:
+        """Puts into the history what a person has made of documents that this batch is about to replace.
+
+        The follower has not seen it yet (or it would have a version and a seal), and will look in vain.
+        """
+        replaced = [key for key, one in batch.current.items() if one["version"] > 1 and not one.get("tombstone")]
+        edits = []
+        async for document in self._archive.sealed(replaced):
+            with contextlib.suppress(BadRequest, KeyError, ValueError, TypeError, OverflowError):  # no caller's memory
+                if document["version"] < batch.current[document["_id"]]["version"] and is_edited(document):
+                    edits.append(adopted({**document, "embedding_model": ""}, self._clock.now()))
+        for edit in edits:
+            await self._archive.keep_edit(edit)
+            log.info("archive.edit_overtaken", id=edit["_id"])
 
     async def _settle(self, batch: Batch, memory_id: str) -> None:
         """A refused document is archived already (harmless), or its write is lifted above what is there."""

@@ -11,13 +11,12 @@ from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-from memoryd.archive.codec import Document, completed, to_record, to_tombstone
+from memoryd.archive.codec import Document, to_record, to_tombstone
+from memoryd.archive.foreign import adopted
 from memoryd.archive.store import Archive, archive_errors
 from memoryd.clock import Clock, to_microseconds
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, Overloaded
 from memoryd.hot.records import Projection, Records, Request, fitted
-from memoryd.model.ids import check_id
-from memoryd.model.memory import Memory, check_content, check_metadata
 from memoryd.model.record import SEALED, Record, seal
 from memoryd.model.scope import Scope
 from memoryd_telemetry import names as telemetry
@@ -115,9 +114,7 @@ class Projector:
 
     async def _adopt(self, document: Document) -> str:
         """Gives someone else's write the next version, completes it, keeps it in `versions`, and projects it."""
-        whole = completed(document, self._clock.now())
-        whole["version"] = int(whole["version"]) + 1
-        whole["seal"] = seal(checked(to_record(whole).memory))
+        whole = adopted(document, self._clock.now())
         with linked_span(telemetry.FOLLOW, [], {telemetry.RECORD_ID: document["_id"]}):
             whole |= {"traceparent": inject(), "adopted": True}
             with archive_errors("adopt"):
@@ -151,15 +148,6 @@ class Projector:
             scope, memory, now=now, archived_version=int(last["version"]), request=request
         )
         log.info("follow.deleted", id=memory_id, outcome=written.outcome)
-
-
-def checked(memory: Memory) -> Memory:
-    """`memory`, if a caller could have stored it like this. Raises BadRequest."""
-    check_id("_id", memory.id)
-    memory.scope.check()
-    check_content(memory.content)
-    check_metadata(memory.metadata)
-    return memory
 
 
 def _exactly(document: Document) -> Document:

@@ -103,4 +103,4 @@ def build(
         clock,
         prepare_archive=lambda: prepare_archive(archive),
     )
-    return Archiver(journals, records, archive), follower
+    return Archiver(journals, records, archive, clock), follower

@@ -118,6 +118,31 @@ async def test_an_edit_between_the_look_and_the_adoption_is_not_overwritten(unsy
         assert now["metadata"] == {"late": True}
 
 
+async def test_an_edit_that_an_agent_overtakes_stays_in_the_history(unsynced: World) -> None:
+    """The agent's higher version is current; the follower would have looked for the edit in vain."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        kept = await memory.store("Ada lives in Porto.", type="fact")
+        await hand.archive_all()
+        await memory.update(kept.id, content="Ada lives in Faro.")
+        await memory.update(kept.id, importance=0.9)
+        await unsynced.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Lisbon."}})
+
+        await hand.archive_all()
+
+        assert await past(unsynced, kept.id) == [
+            (1, "Ada lives in Porto."),
+            (2, "Ada lives in Faro."),
+            (2, "Ada lives in Lisbon."),
+            (3, "Ada lives in Faro."),
+        ]
+        now = await unsynced.memories.find_one({"_id": kept.id})
+        assert now is not None
+        assert (now["version"], now["content"]) == (3, "Ada lives in Faro.")
+        await memory.forget(kept.id)
+        await hand.archive_all()
+        assert not await past(unsynced, kept.id)
+
+
 async def test_a_person_inserts_a_memory_with_little_more_than_its_words(world: World, memory: MemoryClient) -> None:
     """What is missing is filled in; it is embedded, found and archived like any other."""
     await world.memories.insert_one(dict(MINIMAL))

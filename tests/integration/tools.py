@@ -48,7 +48,7 @@ async def archived(world: World) -> dict[str, Record]:
 
 async def past(world: World, memory_id: str) -> list[tuple[int, str]]:
     """Version and content of all that MongoDB keeps of a memory's past, oldest first."""
-    found = world.versions.find({"memory_id": memory_id}).sort("version", 1)
+    found = world.versions.find({"memory_id": memory_id}).sort([("version", 1), ("_id", 1)])
     return [(one["version"], one["content"]) async for one in found]
 
 
@@ -124,7 +124,7 @@ async def a_hand(world: World, name: str = "by hand") -> AsyncIterator[Hand]:
         journals = JournalFollower(world.redis, blocking, world.keys, group="archive", consumer=name)
         projector = Projector(records, world.archive, SystemClock())
         projector.model = world.embedder.model
-        yield Hand(journals, Archiver(journals, records, world.archive), projector)
+        yield Hand(journals, Archiver(journals, records, world.archive, SystemClock()), projector)
 
 
 def redeliver_after(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
