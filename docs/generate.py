@@ -71,6 +71,11 @@ LIMITS = {
     "TAKEOVER_IDLE_SECONDS": "when a dead daemon's request is taken over",
     "FSYNC_TIMEOUT_SECONDS": "longest wait for durability fsync",
     "ARCHIVED_TIMEOUT_SECONDS": "longest wait for durability archived",
+    "SEARCHABLE_TIMEOUT_SECONDS": "longest wait for searchable",
+    "EVENTS_KEPT_MAX": "events that are kept, of one bucket of a project",
+    "PLACE_LIFE_SECONDS": "how long a place is good for",
+    "EVENTS_PAGE_MAX": "events of one answer",
+    "PLACE_BYTES_MAX": "a place",
     "TOMBSTONE_TTL_SECONDS": "a tombstone in Redis",
 }
 ERRORS = {
@@ -84,6 +89,10 @@ ERRORS = {
         "yes, the same id",
         "the write **is** stored, as far as `details.reached` says; repeat the request to wait longer",
     ),
+    "not_searchable": (
+        "yes, the same id",
+        "the write **is** stored, as far as `details.reached` says; repeat the request to wait longer for its vector",
+    ),
     "overloaded": ("yes, the same id", "wait `details.retry_after_seconds` first; nothing was taken"),
     "hot_unavailable": ("yes, the same id", "Redis is away or not ready; wait a second, then longer"),
     "hot_unprepared": ("yes, the same id", "Redis came back empty; the daemons make it ready within seconds"),
@@ -91,7 +100,7 @@ ERRORS = {
     "embedder_failed": ("yes, the same id", "the embedding model gave nothing"),
     "internal": ("once, the same id", "a bug or a misconfigured server: the daemon's log has it"),
 }
-CLIENT_SIDE = ("no_answer", "schema_mismatch", "config", "servers_unavailable")  # never in a reply
+CLIENT_SIDE = ("no_answer", "events_lost", "schema_mismatch", "config", "servers_unavailable")  # never in a reply
 
 
 def main() -> None:

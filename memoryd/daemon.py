@@ -14,10 +14,12 @@ from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.follower import EmbedFollower, EmbedState
 from memoryd.embed.protocol import Embedder
 from memoryd.engine import Engine
+from memoryd.hot.events import Events
 from memoryd.hot.journal import Follower
 from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.protocol.server import Server
+from memoryd.protocol.verbs.events import EventVerbs
 from memoryd.protocol.verbs.memories import MemoryVerbs
 from memoryd.retry import work
 from memoryd.stores import MongoClient, Stores, open_stores, prepare_redis
@@ -46,7 +48,9 @@ async def serve(
         async def prepare() -> None:
             await prepare_redis(stores.redis, stores.keys, settings, stores.embedder)
 
-        server = Server(stores.redis, stores.blocking, MemoryVerbs(engine).handlers(), name=name, prepare_redis=prepare)
+        events = EventVerbs(Events(stores.redis, stores.keys))
+        handlers = {**MemoryVerbs(engine).handlers(), **events.handlers()}
+        server = Server(stores.redis, stores.blocking, handlers, name=name, prepare_redis=prepare)
         await server.prepare()
         embed = work(lambda: embedding.step(stop), embedding.leave, stop, doing="embed", prepare=prepare)
         async with asyncio.TaskGroup() as tasks:

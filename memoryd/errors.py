@@ -77,6 +77,25 @@ class DurabilityNotReached(MemorydError):
     hint = "the memory is kept at the level in details.reached; ask again with the same request id to wait longer"
 
 
+class NotSearchable(MemorydError):
+    """The write is stored and is found by its words, but its vector was not there in time to be found by its meaning."""
+
+    code = "not_searchable"
+    hint = "the memory is kept as details.reached says, and gets its vector; ask again with the same request id to wait longer"
+
+
+class EventsLost(MemorydError):
+    """Events behind this place are gone: they were trimmed, they have expired, or Redis has lost them."""
+
+    code = "events_lost"
+    hint = "go on from details.place, and read anew what you need to know: it may have changed before that"
+
+    @property
+    def place(self) -> str:
+        """The place of now, to go on from."""
+        return str(self.details["place"])
+
+
 class Overloaded(MemorydError):
     """memoryd is at a limit and took nothing; what was acknowledged before is safe."""
 
@@ -140,7 +159,7 @@ BY_CODE: dict[str, type[MemorydError]] = {
     cls.code: cls
     for cls in (
         MemorydError, BadRequest, UnknownOperation, TooLarge, NotFound, Conflict, RequestIdReused, DurabilityNotReached,
-        Overloaded, HotUnavailable, HotUnprepared, ArchiveUnavailable, EmbedderFailed, NoAnswer, SchemaMismatch, ConfigError,
-        ServersUnavailable,
+        NotSearchable, EventsLost, Overloaded, HotUnavailable, HotUnprepared, ArchiveUnavailable, EmbedderFailed, NoAnswer,
+        SchemaMismatch, ConfigError, ServersUnavailable,
     )
 }  # fmt: skip

@@ -9,6 +9,7 @@ aether:tombstone:{b}:<id>                           String   30 days            
 aether:dedup:content:{b}                            Bloom    permanent                 scripts           scripts
 aether:idempotency:{b}:<tenant>:<project>:<r>       String   1 day                     scripts           scripts
 aether:cache:embedding:<tenant>:<project>:<m>:<h>   String   7 days                    embed             embed, recall
+aether:events:{b}:<tenant>:<project>                Stream   8 days                    scripts           events
 aether:journal:dead                                 Stream   bounded                   embed, archive    people
 aether:requests                                     Stream   until answered            clients           daemons
 aether:claim:<request>                              String   5 s                       daemons           daemons
@@ -133,6 +134,10 @@ class Keys:
     def place(self, bucket: str) -> str:
         """How far each follower of a bucket's journal has come."""
         return f"aether:place:{{{bucket}}}"
+
+    def kept_events(self, bucket: str, scope: Scope) -> str:
+        """The latest events of a project in a bucket, for listeners that were away."""
+        return f"aether:events:{{{bucket}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}"
 
     def fence(self, bucket: str) -> str:
         """The lease number below which no follower may write to this bucket any more."""

@@ -29,6 +29,7 @@ IDEMPOTENCY_TTL_SECONDS = 24 * 3600  # a retry after a day is a new request (of 
 CLAIM_TTL_SECONDS = 5  # every daemon sees a published request within milliseconds; a repeat later is answered again
 FSYNC_TIMEOUT_SECONDS = 5.0  # everysec fsyncs within 2 s unless the disk is stuck
 ARCHIVED_TIMEOUT_SECONDS = 15.0  # the archiver works in batches of milliseconds; beyond this MongoDB is away
+SEARCHABLE_TIMEOUT_SECONDS = 15.0  # a vector takes milliseconds, a model that restarts is back within its five tries
 
 # --- the journal and its followers ----------------------------------------------------------------------------------
 JOURNAL_ENTRIES_MAX = (
@@ -47,6 +48,13 @@ LEASE_SECONDS = 4.0  # a dead follower is replaced within 5 s
 
 # --- documents ------------------------------------------------------------------------------------------------------
 DOCUMENT_BYTES_MAX = 256 * 1024  # a body as JSON: each change journals it whole; what grows has parts
+
+# --- events ---------------------------------------------------------------------------------------------------------
+EVENTS_KEPT_MAX = 10_000  # of one bucket of a project: minutes of a project that never pauses, in about 1 MB
+PLACE_LIFE_SECONDS = 7 * 24 * 3600  # who was away for longer reads anew
+EVENTS_TTL_SECONDS = PLACE_LIFE_SECONDS + 24 * 3600  # a day longer than any place is good for, whatever a clock does
+EVENTS_PAGE_MAX = 1000  # events of one answer: about 250 KB
+PLACE_BYTES_MAX = 16 * 1024  # 256 buckets, each with the longest id that a stream can have, are 10 KB
 
 # --- embedding ------------------------------------------------------------------------------------------------------
 EMBED_QUEUE_TEXTS_MAX = 4096  # texts that wait for a batch: half a minute of a laptop's model; then callers are refused

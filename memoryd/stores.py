@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from memoryd.config import Settings
 from memoryd.embed.protocol import Embedder
 from memoryd.errors import SchemaMismatch
 from memoryd.hot.client import hot_errors, open_blocking_redis, open_redis
+from memoryd.hot.events import ORIGIN
 from memoryd.hot.journal import create_groups
 from memoryd.keys import Keys
 from memoryd_schemas.errors import SchemaError
@@ -87,6 +89,8 @@ async def prepare_redis(redis: Redis, keys: Keys, settings: Settings, embedder: 
                 buckets=settings.buckets,
             )
             await create_groups(redis, keys)
+            if not await redis.hexists(names.SCHEMA, ORIGIN):  # asked first: a full Redis refuses HSETNX, too
+                await redis.hsetnx(names.SCHEMA, ORIGIN, secrets.token_hex(8))
     except SchemaError as error:
         raise SchemaMismatch(str(error), hint=error.hint) from error
 

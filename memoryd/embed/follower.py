@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memoryd import keys as names
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.protocol import ModelFailed
 from memoryd.errors import MemorydError
@@ -139,7 +138,7 @@ class EmbedFollower:
     async def _attach(self, cache: EmbeddingCache, entry: Entry, vector: bytes) -> None:
         scope, content_hash = entry.scope, entry.text("content_hash")
         key = self._records.keys.memory(kind_of(entry.memory_type), scope, entry.memory_id)
-        attached = Attached(content_hash, cache.embedder.model, vector, names.events_prefix(scope), entry.traceparent)
+        attached = Attached(content_hash, cache.embedder.model, vector, scope, entry.traceparent)
         if not await self._records.attach(key, entry.memory_id, attached):
             # Forgotten or changed meanwhile: another daemon has perhaps purged the cache before our vector came into it.
             await cache.purge(scope, content_hash)

@@ -84,7 +84,7 @@ class Attached:
     content_hash: str
     model: str
     vector: bytes
-    events_prefix: str
+    scope: Scope
     traceparent: str
 
 
@@ -140,6 +140,7 @@ class Records:
             keys.tombstone(memory.id),
             keys.dedup(bucket),
             keys.idempotency(memory.scope, memory.id, new.request.id),
+            keys.kept_events(bucket, memory.scope),
         ]
 
     def _store_args(self, new: NewRecord) -> list[Encoded]:
@@ -157,7 +158,7 @@ class Records:
         with hot_errors("store"):
             async with self.redis.pipeline(transaction=False) as pipe:
                 for new in many:
-                    record, _, tombstone, dedup, idempotency = self._store_keys(new)
+                    record, _, tombstone, dedup, idempotency, _ = self._store_keys(new)
                     pipe.hget(record, "content_hash")
                     pipe.exists(idempotency)
                     pipe.exists(tombstone)
@@ -230,10 +231,12 @@ class Records:
     ) -> tuple[Written, bool]:
         """Changes fields of `memory` (of which only id and type are used) in one atomic step."""
         removed = "valid_until" if changes.get("valid_until", 0) is None else ""
+        bucket = self.keys.bucket(memory.id)
         keys = [
             self.keys.memory(kind_of(memory.memory_type), scope, memory.id),
-            self.keys.journal(self.keys.bucket(memory.id)),
+            self.keys.journal(bucket),
             self.keys.idempotency(scope, memory.id, request.id),
+            self.keys.kept_events(bucket, scope),
         ]
         args: list[Encoded] = [
             to_tag(scope.agent), to_tag(scope.session), "" if if_version is None else if_version, request.fingerprint,
@@ -253,11 +256,13 @@ class Records:
         fsync: bool = False,
     ) -> tuple[Written, bool]:
         """Removes `memory` and leaves a tombstone above its version here and `archived_version` there."""
+        bucket = self.keys.bucket(memory.id)
         keys = [
             self.keys.memory(kind_of(memory.memory_type), scope, memory.id),
-            self.keys.journal(self.keys.bucket(memory.id)),
+            self.keys.journal(bucket),
             self.keys.tombstone(memory.id),
             self.keys.idempotency(scope, memory.id, request.id),
+            self.keys.kept_events(bucket, scope),
         ]
         args: list[Encoded] = [
             now, to_tag(scope.agent), to_tag(scope.session), archived_version, request.fingerprint,
@@ -276,10 +281,11 @@ class Records:
 
     async def attach(self, memory_key: str, memory_id: str, attached: Attached) -> bool:
         """Gives a pending memory its vector; False when its content is another by now."""
-        keys = [memory_key, self.keys.journal(self.keys.bucket(memory_id))]
+        bucket = self.keys.bucket(memory_id)
+        keys = [memory_key, self.keys.journal(bucket), self.keys.kept_events(bucket, attached.scope)]
         args: list[Encoded] = [
             attached.content_hash, attached.model, to_hot_vector(attached.vector, self.datatype),
-            attached.events_prefix, attached.traceparent,
+            names.events_prefix(attached.scope), attached.traceparent,
         ]  # fmt: skip
         with hot_errors("attach"):
             return bool(await scripts.attach(self.redis, keys, args))
@@ -306,6 +312,7 @@ class Records:
             keys.tombstone(memory.id),
             keys.dedup(bucket),
             keys.fence(bucket),
+            keys.kept_events(bucket, memory.scope),
         ]
 
     def _project_args(self, one: Projection) -> list[Encoded]:

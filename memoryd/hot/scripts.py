@@ -11,10 +11,11 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from memoryd.hot.codec import Encoded
-from memoryd.limits import FSYNC_TIMEOUT_SECONDS
+from memoryd.limits import EVENTS_KEPT_MAX, EVENTS_TTL_SECONDS, FSYNC_TIMEOUT_SECONDS
 
 _LUA = files("memoryd.hot") / "lua"
-_COMMON = (_LUA / "common.lua").read_text()
+_LIMITS = f"local EVENTS_KEPT_MAX, EVENTS_TTL_SECONDS = {EVENTS_KEPT_MAX}, {EVENTS_TTL_SECONDS}\n"
+_COMMON = _LIMITS + (_LUA / "common.lua").read_text()
 _DOCUMENTS = (_LUA / "documents.lua").read_text()
 
 Call: TypeAlias = tuple[Sequence[str], Sequence[Encoded]]
@@ -92,6 +93,7 @@ project = Script("project")
 unembed = Script("unembed")
 rejournal = Script("rejournal")
 raise_version = Script("raise_version")
+kept_events = Script("kept_events")
 advance = Script("advance")
 backlog = Script("backlog")
 claim = Script("claim")

@@ -6,21 +6,19 @@ async with memoryd.connect("redis://127.0.0.1:6379", tenant="acme", project="sup
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
 
-from memoryd import keys
 from memoryd.errors import BadRequest, MemorydError
-from memoryd.hot.client import hot_errors
+from memoryd.model.events import Event, Place
 from memoryd.model.memory import Durability, Memory, check_metadata
 from memoryd.model.results import Recalled, Receipt, Stats, Stored
 from memoryd.model.scope import Scope
-from memoryd.protocol import messages
+from memoryd.protocol import listener, messages
 from memoryd.protocol.connection import ANSWER_SECONDS, Connection
-from memoryd.protocol.messages import Event
 
 
 def connect(
@@ -134,19 +132,29 @@ class MemoryClient:
         """Counts of the scope and the state of the service."""
         return await self._connection.call("stats", {}, Stats)
 
-    async def events(self) -> AsyncIterator[Event]:
-        """Hints of changes in this scope, from now on and while connected: at most once, without text."""
-        async with self._connection.blocking.pubsub() as pubsub:
-            with hot_errors("events"):
-                if self.scope.agent:
-                    await pubsub.subscribe(keys.events(self.scope))
-                else:
-                    await pubsub.psubscribe(keys.events_prefix(self.scope) + "*")
-                async for message in pubsub.listen():
-                    if message["type"] in ("message", "pmessage"):
-                        event = msgspec.json.decode(message["data"], type=Event)
-                        if self.scope.session in ("", event.session):
-                            yield event
+    # --- events ---------------------------------------------------------------------------------------------------
+
+    async def place(self) -> str:
+        """The place of now among the events of this scope, for `events(after=…)`.
+
+        Take it, read what there is, then listen from it: nothing that changes meanwhile is missed.
+        """
+        return (await listener.page(self._connection, None)).next
+
+    async def events(self, after: str | None = None) -> AsyncGenerator[Event, None]:
+        """Hints of changes in this scope, without text: from now on, or all that came `after` an event's `place`.
+
+        In the order of each memory, none twice and none left out, also over lost connections: it waits while Redis or
+        the daemons are away. Save an event's `place` once it is handled, and go on from there in another process.
+        Raises EventsLost when events behind the place are no longer kept.
+        """
+        place = Place.parse(after if after is not None else await self.place())
+        async with listener.Listener(self._connection, place) as ear:
+            events = await ear.more(patiently=False)
+            while True:
+                for event in events:
+                    yield event
+                events = await ear.more()
 
 
 def _checked(details: Mapping[str, Any]) -> Mapping[str, Any]:

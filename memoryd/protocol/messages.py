@@ -49,19 +49,6 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: Problem | None = None
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """A hint that a memory changed. It carries no text: `get` it."""
-
-    v: int
-    op: str
-    id: str
-    type: str
-    session: str
-    version: int
-    entry: str
-    """The journal entry of the change; empty when the change came from the archive."""
-
-
 def read_envelope(raw: bytes) -> Envelope:
     """The request in `raw`. Raises TooLarge or BadRequest, which name the field and never quote a value."""
     if len(raw) > ENVELOPE_BYTES_MAX:

@@ -19,14 +19,16 @@ from memoryd.limits import (
     METADATA_BYTES_MAX,
     METADATA_DEPTH_MAX,
     NAME_BYTES_MAX,
+    PLACE_BYTES_MAX,
     QUERY_BYTES_MAX,
     REFERENCES_MAX,
     STORE_MANY_MAX,
     TAGS_MAX,
 )
+from memoryd.model.events import Hint
 from memoryd.model.ids import ID_PATTERN
 from memoryd.protocol import messages
-from memoryd.protocol.messages import CLIENT_NAME, VERSION, Envelope, Event, Problem, Reply
+from memoryd.protocol.messages import CLIENT_NAME, VERSION, Envelope, Problem, Reply
 from memoryd.protocol.verbs import FORMS
 
 Schema = dict[str, Any]
@@ -35,7 +37,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 MESSAGES: dict[str, Any] = {
-    "envelope": messages.shown(Envelope, "args", dict[str, Any], {}), "reply": Reply, "event": Event, "problem": Problem,
+    "envelope": messages.shown(Envelope, "args", dict[str, Any], {}), "reply": Reply, "event": Hint, "problem": Problem,
 }  # fmt: skip
 # A limit in bytes of UTF-8 is at least a limit in characters, which is what JSON Schema counts.
 _ID = {"pattern": f"^{ID_PATTERN.pattern}$"}
@@ -110,7 +112,7 @@ SAYS: dict[str, dict[str, Schema]] = {
         "hint": {"description": "what to do next"},
         "details": {"description": "the facts of this kind of error"},
     },
-    "Event": {
+    "Hint": {
         "v": {"const": VERSION, "description": "the protocol's version"},
         "op": {"enum": ["stored", "updated", "embedded", "touched", "forgotten"], "description": "what happened"},
         "id": {**_ID, "description": "the memory that changed"},
@@ -118,6 +120,23 @@ SAYS: dict[str, dict[str, Schema]] = {
         "session": {"description": "its session, empty when it has none"},
         "version": {"description": "the version that it has now"},
         "entry": {"description": "the journal entry of the change; empty when the change came from the archive"},
+        "at": {"description": "where it is kept; the same for an event that is told twice, as a hint and by `events`"},
+    },
+    "EventsArgs": {
+        "after": {
+            "maxLength": PLACE_BYTES_MAX,
+            "description": "the `next` of an earlier answer; null: no events, only the place of now",
+        },
+        "limit": {"description": "how many events at most"},
+    },
+    "EventsPage": {
+        "events": {"description": "those of the scope behind `after`, each memory's in their order"},
+        "next": {"description": "the place behind them: opaque text, the next request's `after`"},
+        "more": {"description": "whether to ask on at once"},
+        "gap": {
+            "description": "true: events behind `after` are gone. Then `events` is empty and `next` the place of now: "
+            "go on from there, and read anew what you need to know"
+        },
     },
     "NewMemory": _NEW,
     "StoreArgs": {**_NEW, **_DURABILITY},

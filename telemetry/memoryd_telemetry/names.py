@@ -21,6 +21,7 @@ OPERATIONS: Final[dict[str, str]] = {
     "update": "update_memory",
     "forget": "delete_memory",
     "stats": "memoryd.stats",
+    "events": "memoryd.events",
     OTHER: "memoryd.other",  # a verb that is not in this table: what a client invents never becomes a name
 }
 

@@ -24,7 +24,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 BLOCK = re.compile(r"^```(console|json reply|json event)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TIME = re.compile(r'"\d{4}-\d\d-\d\dT[\d:.]+Z"')
 REMOVED = re.compile(r'"journal_entries_removed":\d+')
-ENTRY = re.compile(r'"entry":"[\d-]+"')
+ENTRY = re.compile(r'"(entry|at)":"[\da-f-]+"')
+NEXT = re.compile(r'"next": ?"([\da-f.-]+)"')
 
 
 @dataclass
@@ -34,9 +35,12 @@ class Terminal:
     redis: Redis
     pubsub: PubSub
     heard: dict[str, list[str]] = field(default_factory=lambda: {"replies": [], "events": []})
+    places: dict[str, str] = field(default_factory=dict)
 
     async def type(self, line: str) -> None:
-        """One redis-cli command, exactly as the shell would hand it over."""
+        """One redis-cli command, exactly as the shell would hand it over, with the places of this terminal's answers."""
+        for of_page, ours in self.places.items():
+            line = line.replace(of_page, ours)
         program, *words = shlex.split(line.removeprefix("$ ").replace("\\\n", " "))
         assert program == "redis-cli"
         words = [word for word in words if word != "--raw"]  # how redis-cli prints
@@ -86,6 +90,7 @@ async def test_the_pages_commands_give_the_pages_answers(page_world: World, term
                 await terminal.type(text.strip())
             else:
                 said = await terminal.next({"json reply": "replies", "json event": "events"}[kind])
+                terminal.places |= dict(zip(NEXT.findall(text), NEXT.findall(said), strict=True))
                 assert comparable(said) == comparable(text)
 
 
@@ -138,6 +143,7 @@ def blocks() -> Iterator[tuple[str, str]]:
 def comparable(text: str) -> Any:
     """A message with its times and stream ids made equal. How many journal entries are trimmed already is chance."""
     compact = json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False)
-    for pattern, same in ((TIME, '"<time>"'), (ENTRY, '"entry":""'), (REMOVED, '"journal_entries_removed":0')):
+    alike = (TIME, '"<time>"'), (ENTRY, r'"\1":""'), (NEXT, '"next":""'), (REMOVED, '"journal_entries_removed":0')
+    for pattern, same in alike:
         compact = pattern.sub(same, compact)
     return json.loads(compact)

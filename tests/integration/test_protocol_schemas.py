@@ -101,10 +101,12 @@ async def test_every_verb_answers_in_the_shape_that_is_written_down(world: World
     await wire.result("stats", {})
     await wire.result("forget", {"id": kept["id"], "durability": "fsync"})
     again = await wire.result("forget", {"id": kept["id"]})
+    events = await wire.result("events", {"after": (await wire.result("events", {}))["next"]})
 
     assert [list(one) for one in several] == [["stored"], ["error"]]
     assert [hit["memory"]["id"] for hit in found["hits"]] == [kept["id"]]
     assert again["outcome"] == "already"
+    assert events["events"] == []
 
 
 async def test_degraded_answers_have_the_same_shape(world: World, wire: Wire) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import aclosing
 
 import pytest
 
@@ -125,18 +125,30 @@ async def test_what_is_forgotten_is_nowhere(world: World, memory: MemoryClient) 
 
 
 async def test_agents_hear_of_changes(memory: MemoryClient) -> None:
-    """Events are hints: they carry ids and versions, never text."""
-    heard: list[str] = []
-
-    async def listen() -> None:
-        async for event in memory.events():
-            heard.append(f"{event.op} {event.version}")
-
-    listening = asyncio.create_task(listen())
-    await asyncio.sleep(0.1)
+    """Events are hints: they carry ids and versions, never text. Each carries the place to go on from."""
+    place = await memory.place()
     kept = await memory.store("Ada prefers tea.", type="fact")
-    await memory.forget(kept.id)
-    await eventually(lambda: "forgotten 2" in heard, what="the event of the forget")
-    listening.cancel()
+    async with aclosing(memory.events(after=place)) as events:
+        stored = await anext(events)
+        await memory.forget(kept.id)
+        while (event := await anext(events)).op != "forgotten":
+            pass
 
-    assert heard[0] == "stored 1"
+    assert (stored.op, stored.id, stored.version) == ("stored", kept.id, 1)
+    assert event.version == 2
+
+
+async def test_an_agent_that_was_away_hears_what_it_missed(world: World, memory: MemoryClient) -> None:
+    """It has saved the place of the last event that it handled, and comes back with it, perhaps in another process."""
+    place = await memory.place()
+    for drink in ("tea", "coffee", "water"):
+        await memory.store(f"Ada prefers {drink}.", type="fact")
+
+    heard: list[str] = []
+    while len(heard) < 3:
+        async with world.connect() as again, aclosing(again.events(after=place)) as events:
+            event = await anext(events)
+            place = event.place
+        heard += [event.id] if event.op == "stored" else []
+
+    assert len(set(heard)) == 3

@@ -127,4 +127,6 @@ def test_limits_that_lean_on_one_another_stand() -> None:
     assert CONTENT_BYTES_MAX * 6 + METADATA_BYTES_MAX * 6 < ENVELOPE_BYTES_MAX, (
         "any one memory fits, also as \\u escapes"
     )
+    assert limits.PLACE_LIFE_SECONDS < limits.EVENTS_TTL_SECONDS, "what a place is good for outlives it"
+    assert limits.EVENTS_PAGE_MAX * 600 < REPLY_BYTES_MAX, "a page of events with the longest names fits a reply"
     assert REPLY_BYTES_MAX <= 16 * 1024 * 1024, "half of Redis's hard limit for a subscriber's buffer"

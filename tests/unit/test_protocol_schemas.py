@@ -38,7 +38,7 @@ def test_each_is_a_schema_whose_references_lead_somewhere(name: str) -> None:
 def test_what_is_said_is_said_of_fields_that_exist_and_is_said_to_the_reader() -> None:
     """A renamed message would take its limits along into nowhere."""
     shown = {part.get("title", "") for schema in schemas().values() for part in schema.get("$defs", {}).values()}
-    roots = {"Envelope", "Reply", "Problem", "Event", "Stored", "Memory", "Recalled", "Receipt", "Stats"}
+    roots = {"Envelope", "Reply", "Problem", "Hint", "Stored", "Memory", "Recalled", "Receipt", "Stats", "EventsPage"}
     assert SAYS.keys() <= shown | roots | {form.args.__name__ for form in FORMS.values()}
 
 
@@ -55,6 +55,7 @@ def test_what_is_said_is_said_of_fields_that_exist_and_is_said_to_the_reader() -
         ("update", {"id": AN_ID, "changes": {"valid_until": None}, "if_version": 1}),
         ("forget", {"id": AN_ID}),
         ("stats", {}),
+        ("events", {"after": "0" * 12 + ".0", "limit": 1}),
     ],
 )
 def test_what_the_daemon_reads_the_schema_allows(verb: str, args: dict[str, Any]) -> None:
@@ -78,6 +79,8 @@ def test_what_the_daemon_reads_the_schema_allows(verb: str, args: dict[str, Any]
         ("update", {"id": AN_ID, "changes": {"content": "x"}, "if_version": 0}),
         ("forget", {"id": AN_ID, "durability": "eternal"}),
         ("stats", {"all": True}),
+        ("events", {"after": 7}),
+        ("events", {"limit": 1001}),
     ],
 )
 def test_what_the_daemon_refuses_the_schema_refuses(verb: str, args: dict[str, Any]) -> None:

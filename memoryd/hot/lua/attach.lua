@@ -1,5 +1,5 @@
 -- attach: give a pending memory its vector, if its content is still the one that was embedded.
--- KEYS  1 record  2 journal
+-- KEYS  1 record  2 journal  3 events
 -- ARGV  1 content hash  2 model  3 vector  4 events prefix  5 traceparent
 -- Returns the journal entry's id, or false when the memory is gone, changed, or has its vector already.
 -- Atomic because an update between the check and the write would get the vector of its old words.
@@ -10,6 +10,6 @@ local entry = redis.call('XADD', KEYS[2], '*', 'op', 'embedded', 'traceparent', 
   'tenant', record[8], 'project', record[9], 'memory_type', record[6], 'version', record[4], 'content_hash', ARGV[1], 'embedding_model', ARGV[2], 'embedding', ARGV[3])
 redis.call('HSET', KEYS[1], 'embedding', ARGV[3], 'embedding_model', ARGV[2], 'pending', '0',
   'entries', entries_with(record[10], KEYS[2], entry))
-notify(ARGV[4], 'embedded', { id = record[3], agent_id = record[5], memory_type = record[6], session_id = record[7] },
-  record[4], entry)
+notify(KEYS[3], ARGV[4], 'embedded',
+  { id = record[3], agent_id = record[5], memory_type = record[6], session_id = record[7] }, record[4], entry)
 return entry

@@ -1,4 +1,5 @@
--- Prepended to every script: what the atomic steps share. Times and versions are decimal strings.
+-- Prepended to every script, after the limits that they share: what the atomic steps have in common.
+-- Times and versions are decimal strings.
 
 local function read_record(key)
   local flat = redis.call('HGETALL', key)
@@ -62,10 +63,15 @@ local function from_tag(tag)
 end
 
 -- A hint for listeners; it carries no text. `agents` is the channel prefix of the project, the agent's tag completes it.
-local function notify(agents, op, record, version, entry)
-  redis.call('PUBLISH', agents .. (record.agent_id or ''), cjson.encode({
-    v = 1, op = op, id = record.id, type = record.memory_type, session = from_tag(record.session_id or ''),
-    version = tonumber(version), entry = entry,
+-- Pub/sub reaches who is connected; for the others the same hint is kept for a while in `events`, of the same bucket.
+local function notify(events, agents, op, record, version, entry)
+  local agent, session = record.agent_id or '', record.session_id or ''
+  local kept = redis.call('XADD', events, 'MAXLEN', '~', EVENTS_KEPT_MAX, '*', 'op', op, 'id', record.id,
+    'type', record.memory_type, 'agent', agent, 'session', session, 'version', version, 'entry', entry)
+  redis.call('EXPIRE', events, EVENTS_TTL_SECONDS)
+  redis.call('PUBLISH', agents .. agent, cjson.encode({
+    v = 1, op = op, id = record.id, type = record.memory_type, session = from_tag(session),
+    version = tonumber(version), entry = entry, at = string.match(events, '{(%x+)}') .. '-' .. kept,
   }))
 end
 

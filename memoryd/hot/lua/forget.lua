@@ -1,5 +1,5 @@
 -- forget: remove a memory with every journal entry that carries its text, and leave a tombstone.
--- KEYS  1 record  2 journal  3 tombstone  4 idempotency
+-- KEYS  1 record  2 journal  3 tombstone  4 idempotency  5 events
 -- ARGV  1 now  2 agent tag ('' = any)  3 session tag ('' = any)  4 version that the archive holds ('0' = none)
 --       5 fingerprint  6 idempotency ttl  7 tombstone ttl  8 events prefix  9 traceparent  10 id
 --       11 tenant tag  12 project tag  13 agent tag  14 session tag  15 type (11-15: of a memory only the archive has)
@@ -33,7 +33,7 @@ local entry = redis.call('XADD', KEYS[2], '*', 'op', 'forgotten', 'traceparent',
   'tenant', record.tenant, 'project', record.project, 'agent_id', record.agent_id or '',
   'session_id', record.session_id or '', 'memory_type', record.memory_type, 'version', version,
   'forgotten_at', ARGV[1], 'content_hash', record.content_hash or '', 'replaced_hash', table.concat(replaced, ','))
-notify(ARGV[8], 'forgotten', record, version, entry)
+notify(KEYS[5], ARGV[8], 'forgotten', record, version, entry)
 local result = finish(KEYS[4], ARGV[6], ARGV[5], 'forgotten', record.id, version, entry)
 result[5] = ''
 result[6] = removed

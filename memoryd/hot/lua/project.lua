@@ -1,5 +1,5 @@
 -- project: bring what the archive holds into Redis, only if it is newer.
--- KEYS  1 record  2 journal  3 tombstone  4 dedup filter  5 fence
+-- KEYS  1 record  2 journal  3 tombstone  4 dedup filter  5 fence  6 events
 -- ARGV  1 version  2 tombstone as JSON ('' = a living memory)  3 tombstone ttl  4 journal it as an update ('1'|'0')
 --       5 events prefix  6 traceparent  7 the writer's fence ('' = none)  8.. the record's fields and values
 -- Returns applied | enriched (same version: a vector or newer counters) | ignored | fenced (a newer writer is active)
@@ -26,7 +26,7 @@ if tombstone ~= '' then
     local entry = journal_record(KEYS[2], 'updated', ARGV[6], record)
     redis.call('HSET', KEYS[1], 'version', record.version, 'entries', entries_with(record.entries, KEYS[2], entry))
     redis.call('SET', KEYS[3], tombstone, 'EX', ARGV[3])
-    notify(ARGV[5], 'updated', record, record.version, entry)
+    notify(KEYS[6], ARGV[5], 'updated', record, record.version, entry)
     return 'kept'
   end
   local _, replaced = forget_entries(KEYS[2], known[2])
@@ -39,14 +39,14 @@ if tombstone ~= '' then
   end
   redis.call('DEL', KEYS[1])
   redis.call('SET', KEYS[3], tombstone, 'EX', ARGV[3])
-  notify(ARGV[5], 'forgotten', fields, version, '')
+  notify(KEYS[6], ARGV[5], 'forgotten', fields, version, '')
   return 'applied'
 end
 if version == current then
   local enriched = 'ignored'
   if known[3] == '1' and fields.embedding and fields.content_hash == known[4] then
     redis.call('HSET', KEYS[1], 'embedding', fields.embedding, 'embedding_model', fields.embedding_model, 'pending', '0')
-    notify(ARGV[5], 'embedded', fields, version, '')
+    notify(KEYS[6], ARGV[5], 'embedded', fields, version, '')
     enriched = 'enriched'
   end
   if tonumber(fields.access_count) > tonumber(known[5]) then
@@ -71,5 +71,5 @@ local flat = { 'entries', entries }
 for i = 8, #ARGV do flat[#flat + 1] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(flat))
 redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id)
-notify(ARGV[5], current == 0 and 'stored' or 'updated', fields, version, entry)
+notify(KEYS[6], ARGV[5], current == 0 and 'stored' or 'updated', fields, version, entry)
 return 'applied'

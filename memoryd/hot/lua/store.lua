@@ -1,5 +1,5 @@
 -- store: remember a new memory, or reinforce the one that has the same content.
--- KEYS  1 record  2 journal  3 tombstone  4 dedup filter  5 idempotency
+-- KEYS  1 record  2 journal  3 tombstone  4 dedup filter  5 idempotency  6 events
 -- ARGV  1 now  2 dedups ('1'|'0')  3 version that the archive holds ('' = not looked, '0' = none)  4 fingerprint
 --       5 idempotency ttl  6 journal limit  7 events prefix  8 traceparent  9.. the record's fields and values
 -- Returns {outcome, id, version, entry}: stored | reinforced; or {'occupied'} (the id belongs to other content),
@@ -31,7 +31,7 @@ if known[1] then
   local entry = redis.call('XADD', KEYS[2], '*', 'op', 'touched', 'traceparent', traceparent, 'id', fields.id,
     'tenant', fields.tenant, 'project', fields.project, 'memory_type', fields.memory_type,
     'version', known[2], 'access_count', count, 'last_accessed', now)
-  notify(agents, 'touched', fields, known[2], entry)
+  notify(KEYS[6], agents, 'touched', fields, known[2], entry)
   return finish(KEYS[5], ttl, fingerprint, 'reinforced', fields.id, known[2], entry)
 end
 
@@ -46,5 +46,5 @@ local entry = journal_record(KEYS[2], 'stored', traceparent, fields)
 local flat = { 'version', version, 'entries', entry }
 for i = 9, #ARGV do flat[#flat + 1] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(flat))
-notify(agents, 'stored', fields, version, entry)
+notify(KEYS[6], agents, 'stored', fields, version, entry)
 return finish(KEYS[5], ttl, fingerprint, 'stored', fields.id, version, entry)

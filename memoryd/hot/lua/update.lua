@@ -1,5 +1,5 @@
 -- update: change fields of a memory and count its version up.
--- KEYS  1 record  2 journal  3 idempotency
+-- KEYS  1 record  2 journal  3 idempotency  4 events
 -- ARGV  1 agent tag ('' = any)  2 session tag ('' = any)  3 the version it is based on ('' = any)  4 fingerprint
 --       5 idempotency ttl  6 journal limit  7 events prefix  8 traceparent  9 field to remove ('' = none)
 --       10.. fields and values
@@ -35,5 +35,5 @@ for name, value in pairs(changes) do
   flat[#flat + 1] = value
 end
 redis.call('HSET', KEYS[1], unpack(flat))
-notify(ARGV[7], 'updated', record, version, entry)
+notify(KEYS[4], ARGV[7], 'updated', record, version, entry)
 return finish(KEYS[3], ARGV[5], ARGV[4], 'updated', record.id, version, entry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from memoryd.protocol.verbs import memories
+from memoryd.protocol.verbs import events, memories
 from memoryd.protocol.verbs.verb import Form
 
-FORMS: Mapping[str, Form] = {**memories.FORMS}
+FORMS: Mapping[str, Form] = {**memories.FORMS, **events.FORMS}
