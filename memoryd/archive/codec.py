@@ -74,6 +74,7 @@ def to_tombstone(document: Mapping[str, Any]) -> Tombstone:
     return Tombstone(
         document["_id"], document["tenant"], document["project"], document["agent_id"], document["session_id"],
         MemoryType(document["memory_type"]), int(document["version"]), int(document["forgotten_at"]),
+        int(document.get("said_at") or document["forgotten_at"]),
     )  # fmt: skip
 
 
@@ -84,6 +85,7 @@ def tombstone_document(entry: Mapping[bytes, bytes]) -> Document:
     return {
         "_id": text["id"], "tombstone": True, **names, "memory_type": text["memory_type"],
         "version": int(text["version"]), "forgotten_at": int(text["forgotten_at"]),
+        "said_at": int(text["said_at"]),
     }  # fmt: skip
 
 

@@ -60,10 +60,12 @@ class Batch:
     vectors: list[Vector] = field(default_factory=list)
     touches: list[Touch] = field(default_factory=list)
     forgotten: dict[str, int] = field(default_factory=dict)
+    said_at: dict[str, int] = field(default_factory=dict)
 
-    def put(self, document: Document, op: str) -> None:
-        """A version of a memory."""
+    def put(self, document: Document, op: str, said_at: int) -> None:
+        """A version of a memory, and when it was said by Redis's clock."""
         self.current[document["_id"]] = document
+        self.said_at[document["_id"]] = said_at
         version_id = f"{document['_id']}:{document['version']}"
         self.versions[version_id] = {**document, "_id": version_id, "memory_id": document["_id"], "op": op}
 

@@ -27,7 +27,10 @@ class Record:
 
 
 class Tombstone(msgspec.Struct, frozen=True):
-    """What remains of a forgotten memory: never content. `forgotten_at` is in microseconds since 1970."""
+    """What remains of a forgotten memory: never content. Times are in microseconds since 1970.
+
+    `forgotten_at` is the daemon's time, for people; `said_at` is Redis's, and decides what came first.
+    """
 
     id: str
     tenant: str
@@ -37,6 +40,7 @@ class Tombstone(msgspec.Struct, frozen=True):
     memory_type: MemoryType
     version: int
     forgotten_at: int
+    said_at: int
 
     @property
     def scope(self) -> Scope:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 
-from memoryd.archive.codec import to_bson_vector, to_document, tombstone_document
+from memoryd.archive.codec import to_bson_vector, to_document, to_tombstone, tombstone_document
 from memoryd.archive.codec import to_record as from_document
 from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.foreign import adopted, is_edited
@@ -98,7 +98,8 @@ class Archiver:
             match entry.op:
                 case "stored" | "updated":
                     record = to_record(entry.fields, self._records.datatype)
-                    batch.put({**to_document(record), "traceparent": entry.traceparent}, entry.op)
+                    document = {**to_document(record), "traceparent": entry.traceparent}
+                    batch.put(document, entry.op, int(entry.text("said_at") or document["recorded_at"]))
                 case "forgotten":
                     batch.bury(tombstone_document(entry.fields))
                 case "embedded":
@@ -143,7 +144,7 @@ class Archiver:
         """A refused document is archived already (harmless), or its write is lifted above what is there."""
         document = batch.current[memory_id]
         holds = None if document.get("tombstone") else await self._archive.get(memory_id)
-        if holds is None or (holds.get("tombstone") and holds["forgotten_at"] >= document["recorded_at"]):
+        if holds is None or (holds.get("tombstone") and to_tombstone(holds).said_at >= batch.said_at[memory_id]):
             return
         # Of one version, the current document decides which of two is the loser: both archivers have written their
         # history by now, and whichever came first there may have come second here.

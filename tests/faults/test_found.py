@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -185,14 +186,19 @@ async def test_a_forgotten_event_is_not_brought_back_by_its_own_repeat(world: Wo
 
 
 @asynccontextmanager
-async def a_forget_that_redis_has_lost(world: World, memory: MemoryClient) -> AsyncIterator[Stored]:
+async def a_forget_that_redis_has_lost(
+    world: World, memory: MemoryClient, clock_ahead: timedelta = timedelta(0)
+) -> AsyncIterator[Stored]:
     """The memory of a forget that the archive has and Redis has lost; sync hears of it after the block."""
+    true_now = SystemClock.now
     kept = await memory.store("Ada lives in Porto.", type="fact", durability="archived")
     await world.stop("sync")
     key, redis = world.keys.memory("semantic", memory.scope, kept.id), world.redis
     fields: Any = await redis.hgetall(key)
     async with a_hand(world) as hand:
-        await memory.forget(kept.id)
+        with pytest.MonkeyPatch.context() as jumped:
+            jumped.setattr(SystemClock, "now", lambda self: true_now(self) + clock_ahead)
+            await memory.forget(kept.id)
         await hand.archive_all()
     await redis.delete(world.keys.tombstone(kept.id))
     await redis.hset(key, mapping=fields)
@@ -200,9 +206,15 @@ async def a_forget_that_redis_has_lost(world: World, memory: MemoryClient) -> As
     await world.start("sync")
 
 
-async def test_what_is_stored_again_after_a_forget_that_redis_has_lost_stays(world: World, memory: MemoryClient) -> None:
-    """It was reinforced at its old version; the tombstone came later from the archive, and took it away (seed 2003)."""
-    async with a_forget_that_redis_has_lost(world, memory) as kept:
+@pytest.mark.parametrize("hours", [-1, 0, 1])
+async def test_what_is_stored_again_after_a_forget_that_redis_has_lost_stays(
+    world: World, memory: MemoryClient, hours: int
+) -> None:
+    """It was reinforced at its old version; the tombstone came later from the archive, and took it away (seed 2003).
+
+    The clock of the daemon that forgot it may have been wrong.
+    """
+    async with a_forget_that_redis_has_lost(world, memory, timedelta(hours=hours)) as kept:
         again = await memory.store("Ada lives in Porto.", type="fact")
         assert (again.outcome, again.version) == ("reinforced", 1)
 

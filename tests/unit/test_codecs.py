@@ -185,13 +185,14 @@ def test_a_tombstone_holds_no_content() -> None:
     entry = {
         b"op": b"forgotten", b"id": b"mem_" + b"0" * 32, b"tenant": b"a%2Cb", b"project": b"p", b"agent_id": b"",
         b"session_id": b"%7E", b"memory_type": b"fact", b"version": b"4", b"forgotten_at": b"1772366400123456",
+        b"said_at": b"1772366400123000",
         b"content": b"kumquat", b"content_hash": b"ff",
     }  # fmt: skip
 
     document = archive.tombstone_document(entry)
 
     assert set(document) == {
-        "_id", "tombstone", "tenant", "project", "agent_id", "session_id", "memory_type", "version", "forgotten_at"
+        "_id", "tombstone", "tenant", "project", "agent_id", "session_id", "memory_type", "version", "forgotten_at", "said_at"
     }  # fmt: skip
     assert (document["tenant"], document["session_id"], document["version"]) == ("a,b", "~", 4)
     assert archive.to_tombstone(document).forgotten_at == 1772366400123456

@@ -173,7 +173,7 @@ def test_a_seal_does_not_depend_on_the_order_of_keys() -> None:
 def test_a_tombstone_has_no_room_for_content() -> None:
     """Id, scope, type, version and time; nothing of what it said."""
     assert set(Tombstone.__struct_fields__) == {
-        "id", "tenant", "project", "agent_id", "session_id", "memory_type", "version", "forgotten_at"
+        "id", "tenant", "project", "agent_id", "session_id", "memory_type", "version", "forgotten_at", "said_at"
     }  # fmt: skip
 
 

@@ -1,6 +1,13 @@
 -- Prepended to every script, after the limits that they share: what the atomic steps have in common.
 -- Times and versions are decimal strings.
 
+-- Now, in microseconds, by Redis's own clock: what was said before what is decided by it, because the clocks of daemons
+-- differ and jump.
+local function said_now()
+  local now = redis.call('TIME')
+  return now[1] .. string.format('%06d', now[2])
+end
+
 local function read_record(key)
   local flat = redis.call('HGETALL', key)
   local record = {}

@@ -22,17 +22,18 @@ else
 end
 
 local version = string.format('%d', math.max(tonumber(record.version or '0'), buried or 0, tonumber(ARGV[4])) + 1)
+local said_at = said_now()
 local removed, replaced = forget_entries(KEYS[2], record.entries)
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[3], cjson.encode({
   id = record.id, tenant = record.tenant, project = record.project, agent_id = record.agent_id,
   session_id = record.session_id, memory_type = record.memory_type, version = tonumber(version),
-  forgotten_at = ARGV[1], -- as text: a JSON number from Lua keeps 14 digits only
+  forgotten_at = ARGV[1], said_at = said_at, -- as text: a JSON number from Lua keeps 14 digits only
 }), 'EX', ARGV[7])
 local entry = redis.call('XADD', KEYS[2], '*', 'op', 'forgotten', 'traceparent', ARGV[9], 'id', record.id,
   'tenant', record.tenant, 'project', record.project, 'agent_id', record.agent_id or '',
   'session_id', record.session_id or '', 'memory_type', record.memory_type, 'version', version,
-  'forgotten_at', ARGV[1], 'content_hash', record.content_hash or '', 'replaced_hash', table.concat(replaced, ','))
+  'forgotten_at', ARGV[1], 'said_at', said_at, 'content_hash', record.content_hash or '', 'replaced_hash', table.concat(replaced, ','))
 notify(KEYS[5], ARGV[8], 'forgotten', record, version, entry)
 local result = finish(KEYS[4], ARGV[6], ARGV[5], 'forgotten', record.id, version, entry)
 result[5] = ''

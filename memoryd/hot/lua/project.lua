@@ -10,17 +10,17 @@ local version, tombstone = tonumber(ARGV[1]), ARGV[2]
 local fields = {}
 for i = 8, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 local known = redis.call('HMGET', KEYS[1], 'version', 'entries', 'pending', 'content_hash', 'access_count',
-  'recorded_at', 'reinforced_at')
+  'said_at', 'reinforced_at')
 local current = tonumber(known[1] or '0')
 local buried = tombstone_version(KEYS[3]) or 0
 
 if ARGV[7] ~= '' and tonumber(ARGV[7]) < tonumber(redis.call('GET', KEYS[5]) or '0') then return 'fenced' end
 if version < current or version <= buried then return 'ignored' end
 if tombstone ~= '' then
-  local forgotten_at = cjson.decode(tombstone).forgotten_at
+  local stone = cjson.decode(tombstone)
   -- When the record was last said: stored again, or changed to the very version that the forget made of another state.
-  local said_at = math.max(tonumber(known[7] or '0'), version == current and tonumber(known[6]) or 0)
-  if current > 0 and said_at > forgotten_at then
+  local said_at = math.max(tonumber(known[7] or '0'), version == current and tonumber(known[6] or '0') or 0)
+  if current > 0 and said_at > stone.said_at then
     local record = read_record(KEYS[1])
     record.version = string.format('%d', version + 1)
     local entry = journal_record(KEYS[2], 'updated', ARGV[6], record)
@@ -34,7 +34,8 @@ if tombstone ~= '' then
     redis.call('XADD', KEYS[2], '*', 'op', 'forgotten', 'traceparent', ARGV[6], 'id', fields.id, 'tenant', fields.tenant,
       'project', fields.project, 'agent_id', fields.agent_id, 'session_id', fields.session_id,
       'memory_type', fields.memory_type, 'version', ARGV[1],
-      'forgotten_at', string.format('%.0f', forgotten_at), 'content_hash', known[4],
+      'forgotten_at', string.format('%.0f', stone.forgotten_at), 'said_at', string.format('%.0f', stone.said_at),
+      'content_hash', known[4],
       'replaced_hash', table.concat(replaced, ','))
   end
   redis.call('DEL', KEYS[1])

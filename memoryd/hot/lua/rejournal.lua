@@ -21,5 +21,6 @@ local stone = cjson.decode(tombstone)
 redis.call('XADD', KEYS[2], '*', 'op', 'forgotten', 'traceparent', ARGV[1], 'id', stone.id,
   'tenant', stone.tenant, 'project', stone.project, 'agent_id', stone.agent_id or '',
   'session_id', stone.session_id or '', 'memory_type', stone.memory_type,
-  'version', string.format('%d', stone.version), 'forgotten_at', stone.forgotten_at, 'content_hash', '')
+  'version', string.format('%d', stone.version), 'forgotten_at', stone.forgotten_at,
+  'said_at', stone.said_at or '', 'content_hash', '')
 return 1

@@ -27,7 +27,7 @@ end
 if known[1] then
   if known[1] ~= fields.content_hash then return { 'occupied' } end
   local count = string.format('%d', tonumber(redis.call('HGET', KEYS[1], 'access_count')) + 1)
-  redis.call('HSET', KEYS[1], 'access_count', count, 'last_accessed', now, 'reinforced_at', now)
+  redis.call('HSET', KEYS[1], 'access_count', count, 'last_accessed', now, 'reinforced_at', said_now())
   local entry = redis.call('XADD', KEYS[2], '*', 'op', 'touched', 'traceparent', traceparent, 'id', fields.id,
     'tenant', fields.tenant, 'project', fields.project, 'memory_type', fields.memory_type,
     'version', known[2], 'access_count', count, 'last_accessed', now)
@@ -41,9 +41,9 @@ if dedups and archived == '' then
 end
 local version = string.format('%d', math.max(floor or 0, tonumber(archived) or 0) + 1)
 if dedups then redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id) end
-fields.version = version
+fields.version, fields.said_at = version, said_now()
 local entry = journal_record(KEYS[2], 'stored', traceparent, fields)
-local flat = { 'version', version, 'entries', entry }
+local flat = { 'version', version, 'said_at', fields.said_at, 'entries', entry }
 for i = 9, #ARGV do flat[#flat + 1] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(flat))
 notify(KEYS[6], agents, 'stored', fields, version, entry)

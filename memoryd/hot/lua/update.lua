@@ -13,7 +13,7 @@ if ARGV[3] ~= '' and ARGV[3] ~= record.version then return { 'conflict', record.
 if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[6]) then return { 'overloaded' } end
 
 local version = string.format('%d', tonumber(record.version) + 1)
-local changes, replaced = { version = version }, nil
+local changes, replaced = { version = version, said_at = said_now() }, nil
 for i = 10, #ARGV, 2 do changes[ARGV[i]] = ARGV[i + 1] end
 if changes.content_hash and changes.content_hash ~= record.content_hash then
   -- The old vector says nothing about the new words.
