@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase
 
 DUPLICATE_KEY = 11000
-# The server is going away or is no longer primary: the same write succeeds on the next one.
-RETRYABLE = frozenset({6, 7, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436})
+# The server's state is the reason, not what was asked: it is going away, is no longer primary, has no majority, no time or
+# no room on its disk. The same succeeds later, or on the next one.
+NOT_NOW = frozenset(
+    {6, 7, 24, 50, 64, 89, 91, 100, 112, 133, 134, 189, 202, 262, 9001, 10107, 11600, 11601, 11602, 13435, 13436, 14031}
+)
+NOT_ALLOWED = frozenset({13, 18})  # nor is it the reason when we may not write at all
 # A write counts when a majority has it in its journal: it survives the loss of any one server.
 MAJORITY = WriteConcern(w="majority", j=True, wtimeout=10_000)
 
@@ -39,6 +43,15 @@ def open_mongo(url: str) -> AsyncMongoClient[Document]:
     )
 
 
+class ArchiveRefused(MemorydError):
+    """MongoDB answers, and refuses this."""
+
+    @property
+    def for_its_content(self) -> bool:
+        """Whether another document might be taken."""
+        return self.details["mongo_code"] not in NOT_ALLOWED
+
+
 @contextmanager
 def archive_errors(doing: str) -> Iterator[None]:
     """Turns the driver's errors into ours. Their own text may quote documents."""
@@ -47,8 +60,19 @@ def archive_errors(doing: str) -> Iterator[None]:
     except (ConnectionFailure, ExecutionTimeout) as error:
         raise ArchiveUnavailable(f"{doing}: MongoDB does not answer ({type(error).__name__})") from error
     except (PyMongoError, BSONError) as error:
-        code = getattr(error, "code", None)
-        raise MemorydError(f"{doing}: MongoDB refused ({type(error).__name__}, code {code})") from error
+        code = _code_of(error)
+        if code in NOT_NOW:
+            raise ArchiveUnavailable(f"{doing}: MongoDB cannot do it now (code {code})") from error
+        what = f"{doing}: MongoDB refused ({type(error).__name__}, code {code})"
+        raise ArchiveRefused(what, mongo_code=code) from error
+
+
+def _code_of(error: Exception) -> int | None:
+    """MongoDB's code; of a bulk write the first write's, because its own says only that it was one."""
+    if isinstance(error, BulkWriteError):
+        codes: list[int] = [one["code"] for one in error.details["writeErrors"] if one["code"] != DUPLICATE_KEY]
+        return codes[0]
+    return getattr(error, "code", None)
 
 
 @dataclass
@@ -294,7 +318,7 @@ async def write_unordered(collection: Any, operations: Sequence[Operation]) -> l
     except BulkWriteError as error:
         failures = error.details.get("writeErrors", [])
         codes = {one["code"] for one in failures} - {DUPLICATE_KEY}
-        if error.details.get("writeConcernErrors") or codes & RETRYABLE:
+        if error.details.get("writeConcernErrors") or codes & NOT_NOW:
             raise ArchiveUnavailable("archive: MongoDB has not confirmed the write to a majority") from error
         if codes:
             raise

@@ -15,7 +15,7 @@ from memoryd.archive.codec import to_bson_vector, to_document, to_tombstone, tom
 from memoryd.archive.codec import to_record as from_document
 from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.foreign import adopted, is_edited
-from memoryd.archive.store import Archive, Batch, Touch, Vector
+from memoryd.archive.store import Archive, ArchiveRefused, Batch, Touch, Vector
 from memoryd.clock import Clock
 from memoryd.errors import ArchiveUnavailable, BadRequest, HotUnavailable, Overloaded
 from memoryd.hot.codec import from_hot_vector, to_record
@@ -31,7 +31,8 @@ from memoryd_telemetry.tracing import linked_span
 
 log = get_logger("memoryd.archiver")
 
-EARLY_TRIES_MAX = 24  # two minutes of redeliveries: whoever held the memory's own entry has lost it to another by then
+EARLY_SECONDS_MAX = 120.0  # whoever held the memory's own entry has lost it to another by then
+REFUSED_SECONDS_MAX = 60.0  # a validator that somebody is about to correct must not bury what is good
 BLOCK_SECONDS = 0.5  # how soon a stop is noticed, and how often dead archivers' entries are looked for
 
 
@@ -44,7 +45,7 @@ class Archiver:
         self._archive = archive
         self._documents = DocumentArchiver(Documents(records.redis, records.keys), DocumentArchive(archive))
         self._clock = clock
-        self._early: dict[tuple[str, str], int] = {}
+        self._first_tried: dict[tuple[str, str], float] = {}
 
     async def step(self) -> None:
         """Archives what is there, or waits a moment for it. Raises HotUnavailable or ArchiveUnavailable."""
@@ -69,11 +70,13 @@ class Archiver:
             except (ArchiveUnavailable, HotUnavailable, Overloaded):
                 raise
             except Exception as error:
+                if isinstance(error, ArchiveRefused) and not error.for_its_content:
+                    raise
                 await self._isolate(entries, error)
                 return
         await self._follower.done([one for one in entries if (one.memory_id, one.version) not in early])
         for entry in entries:
-            await self._count(entry, early=(entry.memory_id, entry.version) in early)
+            await self._note(entry, early=(entry.memory_id, entry.version) in early)
         measure(telemetry.ARCHIVE_DURATION, asyncio.get_running_loop().time() - started)
 
     async def _write(self, entries: Sequence[Entry]) -> set[tuple[str, int]]:
@@ -172,13 +175,20 @@ class Archiver:
             if await self._records.lives(entry.scope, entry.memory_type, *version)
         }
 
-    async def _count(self, entry: Entry, *, early: bool) -> None:
-        """Keeps count of an entry that came too early, and gives it up when its memory never comes."""
-        tries = self._early.pop((entry.bucket, entry.entry_id), 0) + 1
-        if early and tries < EARLY_TRIES_MAX:
-            self._early[entry.bucket, entry.entry_id] = tries
-        elif early:
+    async def _note(self, entry: Entry, *, early: bool) -> None:
+        """Remembers an entry that came too early, and gives it up when its memory never comes."""
+        if not early:
+            self._first_tried.pop((entry.bucket, entry.entry_id), None)
+        elif not self._comes_again(entry, EARLY_SECONDS_MAX):
             await self._bury(entry, "the version that it belongs to was never archived")
+
+    def _comes_again(self, entry: Entry, seconds_max: float) -> bool:
+        """Leaves the entry pending, so that it is redelivered; False when that has gone on for long enough."""
+        now, key = asyncio.get_running_loop().time(), (entry.bucket, entry.entry_id)
+        if now - self._first_tried.setdefault(key, now) < seconds_max:
+            return True
+        del self._first_tried[key]
+        return False
 
     async def _isolate(self, entries: Sequence[Entry], error: Exception) -> None:
         """Tries the entries one by one, and buries those that cannot be archived, so that none blocks its bucket."""
@@ -187,6 +197,9 @@ class Archiver:
                 await self.archive([entry])
             return
         [entry] = entries
+        if isinstance(error, ArchiveRefused) and self._comes_again(entry, REFUSED_SECONDS_MAX):
+            log.warning("archive.refused", id=entry.memory_id, entry=entry.entry_id, code=error.details["mongo_code"])
+            return
         await self._bury(entry, f"{type(error).__name__} while archiving", error)
 
     async def _bury(self, entry: Entry, reason: str, error: Exception | None = None) -> None:

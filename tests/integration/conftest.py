@@ -21,6 +21,7 @@ def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits of a second become waits of a tenth of one; nothing else depends on them."""
     monkeypatch.setattr(memoryd_sync.follower, "SETTLE_SECONDS", 0.1)
     redeliver_after(1.0, monkeypatch)
+    monkeypatch.setattr(memoryd_sync.archiver, "REFUSED_SECONDS_MAX", 0.5)
     for module in (memoryd.protocol.server, memoryd.embed.follower, memoryd_sync.archiver):
         monkeypatch.setattr(module, "BLOCK_SECONDS", 0.1)
 

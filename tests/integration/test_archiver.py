@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
+from pymongo.errors import BulkWriteError
 
+import memoryd_sync.archiver
 from memoryd import MemoryClient
+from memoryd.errors import ArchiveUnavailable
 from memoryd.model.results import Stored
 from tests.integration.tools import a_hand, archived, caught_up, dead_letters, hot, one_story, past, redeliver_after
 from tests.waiting import eventually
@@ -114,8 +118,9 @@ async def test_poison_goes_to_the_dead_letters_and_its_bucket_goes_on(
     await one_story(world)
 
 
-async def test_poison_takes_none_of_its_batch_with_it(unsynced: World) -> None:
+async def test_poison_takes_none_of_its_batch_with_it(unsynced: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bulk write that fails is tried entry by entry."""
+    monkeypatch.setattr(memoryd_sync.archiver, "REFUSED_SECONDS_MAX", 0)
     async with unsynced.connect() as memory, a_hand(unsynced) as hand:
         kept = [await memory.store(f"Fact {count}.", type="fact") for count in range(10)]
         bucket = unsynced.keys.bucket(kept[3].id)
@@ -129,10 +134,52 @@ async def test_poison_takes_none_of_its_batch_with_it(unsynced: World) -> None:
         assert len(await dead_letters(unsynced)) == 1
 
 
+async def test_a_mongodb_that_refuses_everything_for_a_while_buries_nothing(
+    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody gave the collection a validator that nothing passes, and takes it away again."""
+    monkeypatch.setattr(memoryd_sync.archiver, "REFUSED_SECONDS_MAX", 60)
+    await memory.store("Ada lives in Porto.", type="fact", durability="archived")
+    database, name = world.archive.database, "memories"
+    options = (await (await database.list_collections(filter={"name": name})).next())["options"]
+    await database.command("collMod", name, validator={"$expr": False})
+    kept = await memory.store("Ada prefers tea.", type="fact")
+
+    async def refused() -> bool:
+        journal: str = world.keys.journal(world.keys.bucket(kept.id))
+        pending: list[Any] = await world.redis.xpending_range(journal, "archive", "-", "+", 10)
+        return any(one["times_delivered"] > 1 for one in pending)
+
+    await eventually(refused, what="it is tried again")
+    await database.command("collMod", name, validator=options["validator"])
+
+    await caught_up(world, memory)
+    await one_story(world)
+    assert not await dead_letters(world)
+
+
+@pytest.mark.parametrize("code", [14031, 11601])
+async def test_a_server_in_trouble_is_not_the_entrys_fault(
+    unsynced: World, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """A full disk, say: the entry waits, as while MongoDB is away."""
+    failure = BulkWriteError({"writeErrors": [{"index": 0, "code": code}]})
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        await memory.store("Ada prefers tea.", type="fact")
+        with monkeypatch.context() as trouble:
+            trouble.setattr(type(unsynced.memories), "bulk_write", AsyncMock(side_effect=failure))
+            with pytest.raises(ArchiveUnavailable):
+                await hand.archive_all()
+        await hand.archiver.archive(await hand.journals.take_over(10, idle_seconds=0))
+
+        assert len(await archived(unsynced)) == 1
+
+
 async def test_a_vector_whose_memory_was_buried_does_not_wait_for_ever(
     unsynced: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits for its memory's own entry, which may be with another archiver; but not without an end."""
+    monkeypatch.setattr(memoryd_sync.archiver, "EARLY_SECONDS_MAX", 0.2)
     redeliver_after(0.0, monkeypatch)
     async with unsynced.connect() as memory, a_hand(unsynced) as hand:
         kept = await memory.store("Ada prefers tea.", type="fact")
@@ -141,10 +188,10 @@ async def test_a_vector_whose_memory_was_buried_does_not_wait_for_ever(
         await hand.journals.bury(stored, "as if it could not be archived")
 
         await hand.archiver.archive([embedded])
-        for _ in range(50):
-            await hand.archiver.step()
+        assert [one["op"] for one in await dead_letters(unsynced)] == ["stored"]
 
         async def over() -> bool:
+            await hand.archiver.step()
             return (await memory.stats()).archive_backlog == 0
 
         await eventually(over, what="the vector is given up")
