@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -27,19 +28,29 @@ from memoryd.errors import (
     DurabilityNotReached,
     MemorydError,
     NotFound,
+    NotSearchable,
 )
 from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import GROUPS, archived_up_to, backlogs, entry_order
 from memoryd.hot.records import Projection, Records, Request, Written, fitted
 from memoryd.hot.search import Filters, Search, query_words
-from memoryd.limits import ARCHIVED_TIMEOUT_SECONDS, QUERY_BYTES_MAX, RECALL_LIMIT_MAX, STORE_MANY_MAX
+from memoryd.limits import (
+    ARCHIVED_TIMEOUT_SECONDS,
+    QUERY_BYTES_MAX,
+    RECALL_LIMIT_MAX,
+    SEARCHABLE_TIMEOUT_SECONDS,
+    STORE_MANY_MAX,
+)
 from memoryd.model.ids import check_id, hash_content
-from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory, check_tags, in_utc
+from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory, Wait, check_tags, in_utc
 from memoryd.model.record import Record
 from memoryd.model.results import ArchiveStats, EmbedderStats, Hit, Recalled, Receipt, Stats, Stored
 from memoryd.model.scope import Scope, check_unicode
 from memoryd.recall.fuse import rank
 from memoryd.storing import Arrival, Storing, refusal
+
+Waiting: TypeAlias = Mapping[int, Written]
+"""Writes that are not acknowledged yet, by their index in the request."""
 
 CANDIDATES_MIN = 50  # the fusion needs more than it returns: what is tenth by words may be first by both
 CANDIDATES_MAX = 400
@@ -70,13 +81,20 @@ class Engine:
     # --- store ----------------------------------------------------------------------------------------------------
 
     async def store(
-        self, scope: Scope, new: NewMemory, *, request: Request, durability: Durability = Durability.HOT
+        self,
+        scope: Scope,
+        new: NewMemory,
+        *,
+        request: Request,
+        durability: Durability = Durability.HOT,
+        wait: Wait | None = None,
     ) -> Stored:
         """Remembers one memory, or reinforces the one that is the same.
 
-        Raises BadRequest, Overloaded, RequestIdReused, HotUnavailable, and DurabilityNotReached (it is stored then).
+        Raises BadRequest, Overloaded, RequestIdReused, HotUnavailable, and DurabilityNotReached or NotSearchable (it is
+        stored then).
         """
-        [result] = await self.store_many(scope, [new], request=request, durability=durability)
+        [result] = await self.store_many(scope, [new], request=request, durability=durability, wait=wait)
         if isinstance(result, MemorydError):
             raise result
         return result
@@ -88,9 +106,11 @@ class Engine:
         *,
         request: Request,
         durability: Durability = Durability.HOT,
+        wait: Wait | None = None,
     ) -> list[Stored | MemorydError]:
         """Stores each; a result or an error per item, in order. What is an error already stays one."""
         scope.check()
+        self._check_wait(wait)
         if len(many) > STORE_MANY_MAX:
             raise BadRequest(f"memories: has {len(many)} items, the limit is {STORE_MANY_MAX}", field="memories")
         results: dict[int, Stored | MemorydError] = {}
@@ -103,7 +123,7 @@ class Engine:
         done, fsynced = await self._storing.store(arrivals, fsync=durability is not Durability.HOT)
         results |= {index: one for index, one in done.items() if isinstance(one, MemorydError)}
         written = {index: one for index, one in done.items() if isinstance(one, Written)}
-        results |= await self._acknowledge(written, fsynced, durability)
+        results |= await self._acknowledge(scope, written, fsynced, durability, wait)
         return [results[index] for index in range(len(many))]
 
     # --- read -----------------------------------------------------------------------------------------------------
@@ -170,8 +190,10 @@ class Engine:
         if_version: int | None = None,
         request: Request,
         durability: Durability = Durability.HOT,
+        wait: Wait | None = None,
     ) -> Stored:
         """Changes what was given and counts the version up. Raises NotFound, Conflict and what `store` raises."""
+        self._check_wait(wait)
         values = changes.check().given()
         memory = await self._in_hot(scope, memory_id)
         for field in ("valid_from", "valid_until"):
@@ -185,7 +207,7 @@ class Engine:
         )
         match written.outcome:
             case "updated":
-                return await self._acknowledge_one(written, fsynced, durability)
+                return await self._acknowledge_one(scope, written, fsynced, durability, wait)
             case "conflict":
                 raise Conflict(
                     f"{memory_id}: has version {written.version}, not {if_version}", current_version=written.version
@@ -214,7 +236,7 @@ class Engine:
         if written.outcome not in ("forgotten", "already"):
             raise refusal(written.outcome)
         if written.outcome == "forgotten":
-            await self._acknowledge_one(written, fsynced, durability)
+            await self._acknowledge_one(scope, written, fsynced, durability)
         stone = await self._records.tombstone(scope, memory_id)
         return Receipt(
             id=memory_id,
@@ -244,41 +266,54 @@ class Engine:
         await self._records.project(Projection(fit, foreign=unembedded))
         return record.memory
 
-    # --- durability -----------------------------------------------------------------------------------------------
+    # --- acknowledging --------------------------------------------------------------------------------------------
 
-    async def _acknowledge_one(self, written: Written, fsynced: bool, durability: Durability) -> Stored:
-        result = (await self._acknowledge({0: written}, fsynced, durability))[0]
+    def _check_wait(self, wait: Wait | None) -> None:
+        """Refuses to wait for vectors that nobody makes, before anything is stored."""
+        if wait is Wait.SEARCHABLE and self._cache is None:
+            raise BadRequest(
+                "wait: this daemon has no embedding model, so nothing is ever found by its meaning",
+                field="wait",
+                hint="leave `wait` out: by its words a memory is found as soon as it is stored",
+            )
+
+    async def _acknowledge_one(
+        self, scope: Scope, written: Written, fsynced: bool, durability: Durability, wait: Wait | None = None
+    ) -> Stored:
+        result = (await self._acknowledge(scope, {0: written}, fsynced, durability, wait))[0]
         if isinstance(result, MemorydError):
             raise result
         return result
 
     async def _acknowledge(
-        self, written: Mapping[int, Written], fsynced: bool, durability: Durability
+        self, scope: Scope, written: Mapping[int, Written], fsynced: bool, durability: Durability, wait: Wait | None
     ) -> dict[int, Stored | MemorydError]:
-        """The answer to each write: what it did, or that its durability was not confirmed (it is stored then)."""
+        """The answer to each write: what it did, or that what it was to wait for has not come in time (it is stored then)."""
         if not fsynced:
             return {index: _not_durable(one, durability, Durability.HOT) for index, one in written.items()}
-        late = await self._not_archived(written) if durability is Durability.ARCHIVED else set()
-        return {
-            index: _not_durable(one, durability, Durability.FSYNC) if index in late else _stored(one, durability)
-            for index, one in written.items()
-        }
+        late, pending = await asyncio.gather(
+            _outwaited(written if durability is Durability.ARCHIVED else {}, self._unarchived, ARCHIVED_TIMEOUT_SECONDS),
+            _outwaited(written if wait is Wait.SEARCHABLE else {}, partial(self._pending, scope), SEARCHABLE_TIMEOUT_SECONDS),
+        )
+        answers: dict[int, Stored | MemorydError] = {}
+        for index, one in written.items():
+            if index in late:
+                answers[index] = _not_durable(one, durability, Durability.FSYNC)
+            else:
+                answers[index] = _not_searchable(one, durability) if index in pending else _stored(one, durability)
+        return answers
 
-    async def _not_archived(self, written: Mapping[int, Written]) -> set[int]:
-        """Waits until the archive's place has passed each write; those that it has not passed in time."""
+    async def _unarchived(self, written: Waiting) -> Waiting:
+        """Those writes that the archive's place has not passed."""
         redis, keys = self._records.redis, self._records.keys
-        waiting, pause = dict(written), 0.002
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ARCHIVED_TIMEOUT_SECONDS):
-                while True:
-                    buckets = {keys.bucket(one.id) for one in waiting.values()}
-                    places = {bucket: await archived_up_to(redis, keys, bucket) for bucket in buckets}
-                    waiting = {i: w for i, w in waiting.items() if entry_order(w.entry) > places[keys.bucket(w.id)]}
-                    if not waiting:
-                        break
-                    await asyncio.sleep(pause)
-                    pause = min(0.05, pause * 1.5)
-        return set(waiting)
+        buckets = {keys.bucket(one.id) for one in written.values()}
+        places = {bucket: await archived_up_to(redis, keys, bucket) for bucket in buckets}
+        return {i: one for i, one in written.items() if entry_order(one.entry) > places[keys.bucket(one.id)]}
+
+    async def _pending(self, scope: Scope, written: Waiting) -> Waiting:
+        """Those writes whose memory has no vector yet."""
+        pending = await self._records.pending(scope, [one.id for one in written.values()])
+        return {index: one for index, one in written.items() if one.id in pending}
 
     # --- look -----------------------------------------------------------------------------------------------------
 
@@ -348,6 +383,26 @@ def _stored(written: Written, durability: Durability) -> Stored:
         durability=durability,
         replayed=written.replayed,
     )
+
+
+async def _outwaited(
+    waiting: Waiting, left: Callable[[Waiting], Awaitable[Waiting]], seconds: float
+) -> Collection[int]:
+    """Asks what is `left`, with a growing pause, until nothing is; the writes that are left when the time is up."""
+    pause = 0.002
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while waiting and (waiting := await left(waiting)):
+                await asyncio.sleep(pause)
+                pause = min(0.05, pause * 1.5)
+    return waiting.keys()
+
+
+def _not_searchable(written: Written, reached: Durability) -> NotSearchable:
+    return NotSearchable(
+        f"{written.id}: is stored, but its vector has not come in time",
+        id=written.id, version=written.version, outcome=written.outcome, reached=reached,
+    )  # fmt: skip
 
 
 def _not_durable(written: Written, wanted: Durability, reached: Durability) -> DurabilityNotReached:

@@ -29,7 +29,7 @@ IDEMPOTENCY_TTL_SECONDS = 24 * 3600  # a retry after a day is a new request (of 
 CLAIM_TTL_SECONDS = 5  # every daemon sees a published request within milliseconds; a repeat later is answered again
 FSYNC_TIMEOUT_SECONDS = 5.0  # everysec fsyncs within 2 s unless the disk is stuck
 ARCHIVED_TIMEOUT_SECONDS = 15.0  # the archiver works in batches of milliseconds; beyond this MongoDB is away
-SEARCHABLE_TIMEOUT_SECONDS = 15.0  # a vector takes milliseconds, a model that restarts is back within its five tries
+SEARCHABLE_TIMEOUT_SECONDS = 10.0  # a vector takes milliseconds, a model that restarts is back within its tries' 7.5 s
 
 # --- the journal and its followers ----------------------------------------------------------------------------------
 JOURNAL_ENTRIES_MAX = (

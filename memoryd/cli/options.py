@@ -39,6 +39,10 @@ Durability = Annotated[
     str,
     typer.Option("--durability", help="Acknowledge when it is hot, fsync (on Redis's disk) or archived (in MongoDB)."),
 ]
+Wait = Annotated[
+    str | None,
+    typer.Option("--wait", help="searchable: acknowledge only when it is found by its meaning, too.", show_default=False),
+]
 MemoryId = Annotated[str, typer.Argument(help="The memory's id (mem_…).", show_default=False)]
 
 

@@ -25,11 +25,13 @@ def store(
         str, typer.Option("--valid-from", help="Since when it is true, e.g. 2026-05-08T13:56:00Z.")
     ] = "",
     durability: options.Durability = "hot",
+    wait: options.Wait = None,
     json: options.Json = False,
 ) -> None:
     """Remember something. The same fact stored twice is one memory, reinforced."""
     details: dict[str, Any] = {
-        "type": type, "importance": importance, "tags": tag or [], "source_tool": source_tool, "durability": durability
+        "type": type, "importance": importance, "tags": tag or [], "source_tool": source_tool, "durability": durability,
+        "wait": wait,
     }  # fmt: skip
     if valid_from:
         details["valid_from"] = valid_from

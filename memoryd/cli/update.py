@@ -20,6 +20,7 @@ def update(
     metadata: Annotated[str | None, typer.Option("--metadata", help="The new JSON object.")] = None,
     if_version: Annotated[int | None, typer.Option("--if-version", help="Only if this is still its version.")] = None,
     durability: options.Durability = "hot",
+    wait: options.Wait = None,
     json: options.Json = False,
 ) -> None:
     """Change a memory; what is not given stays. Every version is kept in the archive."""
@@ -30,7 +31,7 @@ def update(
             given["metadata"] = json_object(metadata)
         changes = {name: value for name, value in given.items() if value is not None}
         async with target.connect() as memory:
-            changed = await memory.update(id, if_version=if_version, durability=durability, **changes)
+            changed = await memory.update(id, if_version=if_version, durability=durability, wait=wait, **changes)
         if json:
             output.print_json(changed)
         else:

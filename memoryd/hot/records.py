@@ -193,6 +193,16 @@ class Records:
                     found[memory_id] = memory
         return found
 
+    async def pending(self, scope: Scope, memory_ids: Sequence[str]) -> set[str]:
+        """Those of the memories that live here and wait for their vector."""
+        places = [(memory_id, self.keys.memory(kind, scope, memory_id)) for memory_id in memory_ids for kind in KINDS]
+        with hot_errors("look for vectors"):
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for _, key in places:
+                    pipe.hget(key, "pending")
+                flags = await pipe.execute()
+        return {memory_id for (memory_id, _), flag in zip(places, flags, strict=True) if flag == b"1"}
+
     async def lives(self, scope: Scope, memory_type: MemoryType, memory_id: str, version: int) -> bool:
         """Whether the memory lives here, and this version of it is not forgotten."""
         key = self.keys.memory(kind_of(memory_type), scope, memory_id)

@@ -56,6 +56,12 @@ class Durability(StrEnum):
     ARCHIVED = "archived"
 
 
+class Wait(StrEnum):
+    """What else a write waits for before it is acknowledged."""
+
+    SEARCHABLE = "searchable"
+
+
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """One remembered thing at one version. Times are aware and in UTC."""
 

@@ -73,19 +73,28 @@ class MemoryClient:
         content: str,
         *,
         durability: str = Durability.HOT,
+        wait: str | None = None,
         request_id: str | None = None,
         **details: Any,
     ) -> Stored:
-        """Remembers `content`. Details: type, session, importance, metadata, tags, source_tool, related,
-        derived_from, valid_from, valid_until, dedup (see `NewMemory`)."""
-        args = {"content": content, "durability": durability, **details}
+        """Remembers `content`; found by its words at once, with wait="searchable" also by its meaning.
+
+        Details: type, session, importance, metadata, tags, source_tool, related, derived_from, valid_from, valid_until,
+        dedup (see `NewMemory`).
+        """
+        args = {"content": content, "durability": durability, "wait": wait, **details}
         return await self._connection.call("store", _checked(args), Stored, request_id)
 
     async def store_many(
-        self, memories: Sequence[Mapping[str, Any]], *, durability: str = Durability.HOT, request_id: str | None = None
+        self,
+        memories: Sequence[Mapping[str, Any]],
+        *,
+        durability: str = Durability.HOT,
+        wait: str | None = None,
+        request_id: str | None = None,
     ) -> list[Stored | MemorydError]:
         """Remembers several in one request; a result or an error for each, in order."""
-        args = {"memories": [_checked(one) for one in memories], "durability": durability}
+        args = {"memories": [_checked(one) for one in memories], "durability": durability, "wait": wait}
         answers = await self._connection.call("store_many", args, list[dict[str, Any]], request_id)
         return [
             msgspec.convert(one["stored"], Stored) if "stored" in one else messages.to_error(one["error"])
@@ -115,11 +124,13 @@ class MemoryClient:
         *,
         if_version: int | None = None,
         durability: str = Durability.HOT,
+        wait: str | None = None,
         request_id: str | None = None,
         **changes: Any,
     ) -> Stored:
         """Changes the given fields. With `if_version`, only if that is still the memory's version."""
-        args = {"id": memory_id, "changes": _checked(changes), "if_version": if_version, "durability": durability}
+        args = {"id": memory_id, "changes": _checked(changes), "if_version": if_version}
+        args |= {"durability": durability, "wait": wait}
         return await self._connection.call("update", args, Stored, request_id)
 
     async def forget(

@@ -78,6 +78,7 @@ _DURABILITY = {
         "description": "acknowledge when Redis has it (hot), its disk (fsync), a majority of MongoDB (archived)"
     }
 }
+_WAIT = {"wait": {"description": "acknowledge only when it is found by its meaning, too (searchable); null: do not wait"}}
 _MEMORY_ID = {"id": {**_ID, "description": "the memory's id"}}
 
 SAYS: dict[str, dict[str, Schema]] = {
@@ -139,13 +140,14 @@ SAYS: dict[str, dict[str, Schema]] = {
         },
     },
     "NewMemory": _NEW,
-    "StoreArgs": {**_NEW, **_DURABILITY},
+    "StoreArgs": {**_NEW, **_DURABILITY, **_WAIT},
     "StoreManyArgs": {
         "memories": {
             "maxItems": STORE_MANY_MAX,
             "description": f"at most {STORE_MANY_MAX}; each is checked on its own, and a wrong one does not stop the others",
         },
         **_DURABILITY,
+        **_WAIT,
     },
     "GetArgs": _MEMORY_ID,
     "RecallArgs": {
@@ -167,6 +169,7 @@ SAYS: dict[str, dict[str, Schema]] = {
         "changes": {"minProperties": 1, "description": "what to change; what is left out stays as it is"},
         "if_version": {"description": "only if this is still the memory's version; null: whatever it is"},
         **_DURABILITY,
+        **_WAIT,
     },
     "Changes": _GIVEN,
     "ForgetArgs": {**_MEMORY_ID, **_DURABILITY},

@@ -11,7 +11,7 @@ from memoryd.engine import Engine
 from memoryd.errors import BadRequest, MemorydError
 from memoryd.hot.records import Request
 from memoryd.limits import RECALL_LIMIT_MAX
-from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory
+from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory, Wait
 from memoryd.model.results import Recalled, Receipt, Stats, Stored
 from memoryd.model.scope import Scope
 from memoryd.protocol import messages
@@ -23,6 +23,7 @@ class StoreArgs(NewMemory, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Arguments of `store`."""
 
     durability: Durability = Durability.HOT
+    wait: Wait | None = None
 
 
 class StoreManyArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +31,7 @@ class StoreManyArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     memories: list[msgspec.Raw]
     durability: Durability = Durability.HOT
+    wait: Wait | None = None
 
 
 class GetArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +57,7 @@ class UpdateArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     changes: Changes
     if_version: Annotated[int, msgspec.Meta(ge=1)] | None = None
     durability: Durability = Durability.HOT
+    wait: Wait | None = None
 
 
 class ForgetArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,11 +108,13 @@ class MemoryVerbs:
         }  # fmt: skip
 
     async def _store(self, scope: Scope, args: StoreArgs, request: Request) -> Any:
-        return await self._engine.store(scope, args, request=request, durability=args.durability)
+        return await self._engine.store(scope, args, request=request, durability=args.durability, wait=args.wait)
 
     async def _store_many(self, scope: Scope, args: StoreManyArgs, request: Request) -> Any:
         many = [_new_memory(raw, index) for index, raw in enumerate(args.memories)]
-        results = await self._engine.store_many(scope, many, request=request, durability=args.durability)
+        results = await self._engine.store_many(
+            scope, many, request=request, durability=args.durability, wait=args.wait
+        )
         return [
             {"error": messages.to_problem(one)} if isinstance(one, MemorydError) else {"stored": one} for one in results
         ]
@@ -130,6 +135,7 @@ class MemoryVerbs:
             if_version=args.if_version,
             request=request,
             durability=args.durability,
+            wait=args.wait,
         )
 
     async def _forget(self, scope: Scope, args: ForgetArgs, request: Request) -> Any:
