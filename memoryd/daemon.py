@@ -6,21 +6,31 @@ import asyncio
 import os
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from memoryd.agent.checkpoints import Checkpoints
+from memoryd.agent.context import Contexts
+from memoryd.agent.documents import DocumentStore
+from memoryd.agent.sessions import Sessions
+from memoryd.archive.documents import DocumentArchive
 from memoryd.clock import Clock
 from memoryd.config import Settings
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.follower import EmbedFollower, EmbedState
 from memoryd.embed.protocol import Embedder
+from memoryd.embed.tokens import open_tokens
 from memoryd.engine import Engine
+from memoryd.hot.documents import Documents
 from memoryd.hot.events import Events
 from memoryd.hot.journal import Follower
 from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.protocol.server import Server
+from memoryd.protocol.verbs.checkpoints import CheckpointVerbs
 from memoryd.protocol.verbs.events import EventVerbs
 from memoryd.protocol.verbs.memories import MemoryVerbs
+from memoryd.protocol.verbs.sessions import SessionVerbs
+from memoryd.protocol.verbs.verb import Handler
 from memoryd.retry import work
 from memoryd.stores import MongoClient, Stores, open_stores, prepare_redis
 from memoryd_telemetry.logs import get_logger
@@ -48,9 +58,7 @@ async def serve(
         async def prepare() -> None:
             await prepare_redis(stores.redis, stores.keys, settings, stores.embedder)
 
-        events = EventVerbs(Events(stores.redis, stores.keys))
-        handlers = {**MemoryVerbs(engine).handlers(), **events.handlers()}
-        server = Server(stores.redis, stores.blocking, handlers, name=name, prepare_redis=prepare)
+        server = Server(stores.redis, stores.blocking, handlers(stores, settings, engine), name=name, prepare_redis=prepare)
         await server.prepare()
         embed = work(lambda: embedding.step(stop), embedding.leave, stop, doing="embed", prepare=prepare)
         async with asyncio.TaskGroup() as tasks:
@@ -71,6 +79,18 @@ def build(stores: Stores, settings: Settings, *, name: str) -> tuple[Engine, Emb
     engine = Engine(records, search, stores.archive, cache, clock=stores.clock, embed_state=state)
     follower = Follower(stores.redis, stores.blocking, stores.keys, group="embed", consumer=name)
     return engine, EmbedFollower(follower, records, cache, state)
+
+
+def handlers(stores: Stores, settings: Settings, engine: Engine) -> Mapping[str, Handler]:
+    """Who carries out which verb."""
+    documents = DocumentStore(Documents(stores.redis, stores.keys), DocumentArchive(stores.archive), stores.clock)
+    sessions = Sessions(documents, engine, open_tokens(settings))
+    return {
+        **MemoryVerbs(engine).handlers(),
+        **EventVerbs(Events(stores.redis, stores.keys)).handlers(),
+        **SessionVerbs(sessions, Contexts(sessions, engine)).handlers(),
+        **CheckpointVerbs(Checkpoints(sessions)).handlers(),
+    }
 
 
 def stop_on_signals() -> asyncio.Event:

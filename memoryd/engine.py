@@ -6,41 +6,34 @@ A write is one atomic step in Redis and one round trip; embedding, archiving and
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
 from memoryd import keys as names
 from memoryd.archive.store import Archive
 from memoryd.clock import Clock, from_microseconds, to_microseconds
+from memoryd.durability import not_archived, not_durable, outwaited
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.follower import EmbedState
 from memoryd.embed.protocol import ModelFailed
 from memoryd.errors import (
     BadRequest,
     Conflict,
-    DurabilityNotReached,
     MemorydError,
     NotFound,
     NotSearchable,
 )
 from memoryd.hot.client import hot_errors
-from memoryd.hot.journal import GROUPS, archived_up_to, backlogs, entry_order
+from memoryd.hot.journal import GROUPS, backlogs
 from memoryd.hot.records import Projection, Records, Request, Written, fitted
 from memoryd.hot.search import Filters, Search, query_words
-from memoryd.limits import (
-    ARCHIVED_TIMEOUT_SECONDS,
-    QUERY_BYTES_MAX,
-    RECALL_LIMIT_MAX,
-    SEARCHABLE_TIMEOUT_SECONDS,
-    STORE_MANY_MAX,
-)
+from memoryd.limits import QUERY_BYTES_MAX, RECALL_LIMIT_MAX, SEARCHABLE_TIMEOUT_SECONDS, STORE_MANY_MAX
 from memoryd.model.ids import check_id, hash_content
 from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory, Wait, check_tags, in_utc
 from memoryd.model.record import Record
@@ -48,9 +41,6 @@ from memoryd.model.results import ArchiveStats, EmbedderStats, Hit, Recalled, Re
 from memoryd.model.scope import Scope, check_unicode
 from memoryd.recall.fuse import rank
 from memoryd.storing import Arrival, Storing, refusal
-
-Waiting: TypeAlias = Mapping[int, Written]
-"""Writes that are not acknowledged yet, by their index in the request."""
 
 CANDIDATES_MIN = 50  # the fusion needs more than it returns: what is tenth by words may be first by both
 CANDIDATES_MAX = 400
@@ -290,27 +280,21 @@ class Engine:
     ) -> dict[int, Stored | MemorydError]:
         """The answer to each write: what it did, or that what it was to wait for has not come in time (it is stored then)."""
         if not fsynced:
-            return {index: _not_durable(one, durability, Durability.HOT) for index, one in written.items()}
+            return {index: not_durable(one, durability, Durability.HOT) for index, one in written.items()}
+        redis, keys = self._records.redis, self._records.keys
         late, pending = await asyncio.gather(
-            _outwaited(written if durability is Durability.ARCHIVED else {}, self._unarchived, ARCHIVED_TIMEOUT_SECONDS),
-            _outwaited(written if wait is Wait.SEARCHABLE else {}, partial(self._pending, scope), SEARCHABLE_TIMEOUT_SECONDS),
+            not_archived(redis, keys, written if durability is Durability.ARCHIVED else {}),
+            outwaited(written if wait is Wait.SEARCHABLE else {}, partial(self._pending, scope), SEARCHABLE_TIMEOUT_SECONDS),
         )
         answers: dict[int, Stored | MemorydError] = {}
         for index, one in written.items():
             if index in late:
-                answers[index] = _not_durable(one, durability, Durability.FSYNC)
+                answers[index] = not_durable(one, durability, Durability.FSYNC)
             else:
                 answers[index] = _not_searchable(one, durability) if index in pending else _stored(one, durability)
         return answers
 
-    async def _unarchived(self, written: Waiting) -> Waiting:
-        """Those writes that the archive's place has not passed."""
-        redis, keys = self._records.redis, self._records.keys
-        buckets = {keys.bucket(one.id) for one in written.values()}
-        places = {bucket: await archived_up_to(redis, keys, bucket) for bucket in buckets}
-        return {i: one for i, one in written.items() if entry_order(one.entry) > places[keys.bucket(one.id)]}
-
-    async def _pending(self, scope: Scope, written: Waiting) -> Waiting:
+    async def _pending(self, scope: Scope, written: Mapping[int, Written]) -> Mapping[int, Written]:
         """Those writes whose memory has no vector yet."""
         pending = await self._records.pending(scope, [one.id for one in written.values()])
         return {index: one for index, one in written.items() if one.id in pending}
@@ -385,30 +369,10 @@ def _stored(written: Written, durability: Durability) -> Stored:
     )
 
 
-async def _outwaited(
-    waiting: Waiting, left: Callable[[Waiting], Awaitable[Waiting]], seconds: float
-) -> Collection[int]:
-    """Asks what is `left`, with a growing pause, until nothing is; the writes that are left when the time is up."""
-    pause = 0.002
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while waiting and (waiting := await left(waiting)):
-                await asyncio.sleep(pause)
-                pause = min(0.05, pause * 1.5)
-    return waiting.keys()
-
-
 def _not_searchable(written: Written, reached: Durability) -> NotSearchable:
     return NotSearchable(
         f"{written.id}: is stored, but its vector has not come in time",
         id=written.id, version=written.version, outcome=written.outcome, reached=reached,
-    )  # fmt: skip
-
-
-def _not_durable(written: Written, wanted: Durability, reached: Durability) -> DurabilityNotReached:
-    return DurabilityNotReached(
-        f"{written.id}: is stored, but {wanted} was not confirmed in time",
-        id=written.id, version=written.version, outcome=written.outcome, wanted=wanted, reached=reached,
     )  # fmt: skip
 
 

@@ -56,6 +56,24 @@ EVENTS_TTL_SECONDS = PLACE_LIFE_SECONDS + 24 * 3600  # a day longer than any pla
 EVENTS_PAGE_MAX = 1000  # events of one answer: about 250 KB
 PLACE_BYTES_MAX = 16 * 1024  # 256 buckets, each with the longest id that a stream can have, are 10 KB
 
+# --- sessions -------------------------------------------------------------------------------------------------------
+SESSION_TTL_SECONDS = 3600  # after its last use; it comes back from the archive when it is used again
+SESSION_TTL_SECONDS_MIN = 60  # shorter, and a slow model call would find its session gone from Redis
+SESSION_TTL_SECONDS_MAX = 7 * 24 * 3600  # longer belongs into memories
+SESSION_MESSAGES_MAX = 4_000  # beyond it the oldest become episodic memories; twice a long day's
+SESSION_BYTES_MAX = 8 * 1024 * 1024  # of messages as JSON; the same
+SESSION_OVERFLOW_MESSAGES = 64  # leave together: about 10 ms of one append in 64
+SESSION_FULL_FACTOR = 1.25  # times these limits an append is refused: the overflow cannot keep up
+MESSAGE_CONTENT_BYTES_MAX = CONTENT_BYTES_MAX - 1024  # so that it is a memory's content with who said it before it
+MESSAGE_BYTES_MAX = 128 * 1024  # one message as JSON, its tool calls included
+APPEND_MESSAGES_MAX = 128  # bounds the time of one atomic step
+STATE_BYTES_MAX = 64 * 1024  # a session's variables as JSON, its tool state too: each change journals them
+STATE_PATH_PARTS_MAX = 16  # as deep as metadata
+SESSION_RECALLED_MAX = 256  # memories of which a session notes that it has recalled them, the newest
+CHECKPOINTS_MAX = 32  # of one session; the oldest go first
+WINDOW_TOKENS_MAX = 2_000_000  # the longest context windows there are
+SESSIONS_LIST_MAX = 200  # sessions of one answer
+
 # --- embedding ------------------------------------------------------------------------------------------------------
 EMBED_QUEUE_TEXTS_MAX = 4096  # texts that wait for a batch: half a minute of a laptop's model; then callers are refused
 EMBED_RUN_TEXTS_MAX = (

@@ -36,10 +36,9 @@ class DocumentStore:
         """The document as it is now, or None. Raises ArchiveUnavailable when only the archive would know."""
         if found := await self.documents.get(place):
             return found
-        archived = await self._archived(place)
-        if archived is None:
-            return None
-        await self.documents.restore(archived, ttl_seconds=ttl_seconds)
+        archived = await self.archived(place)
+        if archived is not None:
+            await self.documents.restore(archived, ttl_seconds=ttl_seconds)
         return archived
 
     async def put(self, change: Change, *, fsync: bool = False) -> tuple[Step, bool]:
@@ -50,7 +49,9 @@ class DocumentStore:
         """
         step, fsynced = await self.documents.put(change, fsync=fsync)
         if step.outcome == "absent":
-            floor = await self.floor(change.place, ttl_seconds=change.ttl_seconds)
+            archived, floor = await self.floor(change.place)
+            if archived is not None:
+                await self.documents.restore(archived, ttl_seconds=change.ttl_seconds)
             step, fsynced = await self.documents.put(replace(change, archived_version=floor), fsync=fsync)
         if step.outcome not in ("written", "conflict"):
             raise refusal(step.outcome)
@@ -72,24 +73,22 @@ class DocumentStore:
         """The scope's documents in the archive with ids behind `after`, in order. Raises ArchiveUnavailable."""
         return await self.archive.page(collection, scope, after=after, limit=limit)
 
-    async def floor(self, place: Place, *, ttl_seconds: int = 0) -> int:
-        """The version above which a document that is not in Redis begins; brings back one that the archive holds.
+    async def floor(self, place: Place) -> tuple[Document | None, int]:
+        """What the archive holds of a document that is not in Redis, and the version above which it goes on.
 
-        Without the archive, one that this Redis has surely never held begins at the present time in microseconds: above
-        all that the archive may turn out to hold. One that it has held is not begun anew beside its past.
+        Without the archive, a document that this Redis has surely never held begins at the present time in microseconds:
+        above all that the archive may turn out to hold. One that it has held is not begun anew beside its past: that
+        raises ArchiveUnavailable.
         """
         try:
-            archived = await self._archived(place)
+            archived = await self.archived(place)
         except ArchiveUnavailable:
             if (await self.documents.known(place))[0]:
                 raise
-            return to_microseconds(self.clock.now())
-        if archived is None:
-            return 0
-        await self.documents.restore(archived, ttl_seconds=ttl_seconds)
-        return archived.version
+            return None, to_microseconds(self.clock.now())
+        return archived, archived.version if archived else 0
 
-    async def _archived(self, place: Place) -> Document | None:
+    async def archived(self, place: Place) -> Document | None:
         """What the archive holds, with all that this Redis has journaled. Raises ArchiveUnavailable."""
         seen, ended = await self.documents.known(place)
         if seen:

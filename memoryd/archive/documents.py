@@ -103,6 +103,15 @@ class DocumentArchive:
             found = self._archive.collection(collection).find(query).sort("number", 1)
             return [Part(int(one["number"]), int(one["version"]), _body(one)) async for one in found]
 
+    async def count_parts(self, collection: str, first: Mapping[str, int]) -> dict[str, int]:
+        """How many parts each document has with numbers from its `first` up; those without any are left out."""
+        if not first:
+            return {}
+        wanted = {"$or": [{"owner": owner, "number": {"$gte": number}} for owner, number in first.items()]}
+        steps = [{"$match": {**wanted, "tombstone": {"$ne": True}}}, {"$group": {"_id": "$owner", "n": {"$sum": 1}}}]
+        with self._archive.asking("count parts"):
+            return {one["_id"]: int(one["n"]) async for one in await self._archive.collection(collection).aggregate(steps)}
+
     async def write(self, batch: DocumentBatch) -> None:
         """Writes a batch. Documents go first: once a tombstone stands, a part that comes late finds it."""
         with archive_errors("archive documents"):

@@ -138,9 +138,14 @@ class Documents:
 
     async def restore(self, document: Document, *, ttl_seconds: int = 0) -> bool:
         """Brings a document back from the archive; False when it is here, or was ended since."""
-        place, keys = document.place, self.keys
+        body = encoded_body(document.body)
+        return await self.restore_raw(document.place, body, document.version, ttl_seconds=ttl_seconds)
+
+    async def restore_raw(self, place: Place, body: bytes, version: int, *, ttl_seconds: int) -> bool:
+        """The same for a body that has parts in it, and may be larger than one that is journaled."""
+        keys = self.keys
         names = [keys.document(place), keys.tombstone(place.id), keys.dedup(keys.bucket(place.id))]
-        args: list[Encoded] = [*place_args(place), encoded_body(document.body), document.version, ttl_seconds]
+        args: list[Encoded] = [*place_args(place), body, version, ttl_seconds]
         with hot_errors("restore a document"):
             return bool(await scripts.restore_document(self.redis, names, args))
 

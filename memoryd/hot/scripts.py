@@ -16,7 +16,6 @@ from memoryd.limits import EVENTS_KEPT_MAX, EVENTS_TTL_SECONDS, FSYNC_TIMEOUT_SE
 _LUA = files("memoryd.hot") / "lua"
 _LIMITS = f"local EVENTS_KEPT_MAX, EVENTS_TTL_SECONDS = {EVENTS_KEPT_MAX}, {EVENTS_TTL_SECONDS}\n"
 _COMMON = _LIMITS + (_LUA / "common.lua").read_text()
-_DOCUMENTS = (_LUA / "documents.lua").read_text()
 
 Call: TypeAlias = tuple[Sequence[str], Sequence[Encoded]]
 """KEYS and ARGV."""
@@ -25,8 +24,8 @@ Call: TypeAlias = tuple[Sequence[str], Sequence[Encoded]]
 class Script:
     """One script, run by its digest and loaded on first use (also after a restart of Redis)."""
 
-    def __init__(self, name: str, *, of_documents: bool = False) -> None:
-        self.source = _COMMON + (_DOCUMENTS if of_documents else "") + (_LUA / f"{name}.lua").read_text()
+    def __init__(self, name: str, *shared: str) -> None:
+        self.source = _COMMON + "".join((_LUA / f"{one}.lua").read_text() for one in (*shared, name))
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     async def __call__(self, redis: Redis, keys: Sequence[str], args: Sequence[Encoded]) -> Any:
@@ -100,7 +99,16 @@ claim = Script("claim")
 save_place = Script("save_place")
 lease = Script("lease")
 fence = Script("fence")
-document = Script("document", of_documents=True)
-end_document = Script("end_document", of_documents=True)
-restore_document = Script("restore_document", of_documents=True)
-rejournal_document = Script("rejournal_document", of_documents=True)
+document = Script("document", "documents")
+end_document = Script("end_document", "documents")
+restore_document = Script("restore_document", "documents")
+rejournal_document = Script("rejournal_document", "documents")
+session_open = Script("session_open", "documents", "sessions")
+session_append = Script("session_append", "documents", "sessions")
+session_look = Script("session_look", "documents", "sessions")
+session_state = Script("session_state", "documents", "sessions")
+session_recalled = Script("session_recalled", "documents", "sessions")
+session_checkpoint = Script("session_checkpoint", "documents", "sessions")
+session_rollback = Script("session_rollback", "documents", "sessions")
+session_leave = Script("session_leave", "documents", "sessions")
+session_end = Script("session_end", "documents", "sessions")

@@ -110,6 +110,10 @@ class Clause:
         content = f"@content:({'|'.join(spelled)})"
         self.parts = [content, f"(({filters}) => {{$weight: 0;}})"]
 
+    def arguments(self) -> list[Any]:
+        """The values, as a query's last arguments but the dialect."""
+        return _params(self)
+
     def _param(self, value: str) -> str:
         name = f"p{len(self.params)}"
         self.params[name] = value

@@ -41,6 +41,15 @@ class Scope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         check_name("session", session)
         return msgspec.structs.replace(self, session=session)
 
+    def of_agent(self, agent: str | None) -> Scope:
+        """This scope, for `agent`. Raises BadRequest when it is fixed to another agent already."""
+        if agent is None or agent == self.agent:
+            return self
+        if self.agent:
+            raise BadRequest("agent: this scope is fixed to another agent", field="agent")
+        check_name("agent", agent)
+        return msgspec.structs.replace(self, agent=agent)
+
     def holds(self, other: Scope) -> bool:
         """Whether what is stored under `other` lies inside this scope."""
         return (

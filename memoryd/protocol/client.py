@@ -17,8 +17,10 @@ from memoryd.model.events import Event, Place
 from memoryd.model.memory import Durability, Memory, check_metadata
 from memoryd.model.results import Recalled, Receipt, Stats, Stored
 from memoryd.model.scope import Scope
+from memoryd.model.session import SessionPage
 from memoryd.protocol import listener, messages
 from memoryd.protocol.connection import ANSWER_SECONDS, Connection
+from memoryd.protocol.sessions import WorkingMemory
 
 
 def connect(
@@ -138,6 +140,21 @@ class MemoryClient:
     ) -> Receipt:
         """Removes a memory for good, everywhere."""
         return await self._connection.call("forget", {"id": memory_id, "durability": durability}, Receipt, request_id)
+
+    # --- sessions -------------------------------------------------------------------------------------------------
+
+    def working(self, session: str | None = None, *, agent: str | None = None) -> WorkingMemory:
+        """A session's working memory. `agent`: whose, for a client that sees a whole project."""
+        return WorkingMemory(self._connection, session, agent)
+
+    async def sessions(
+        self, *, agent: str | None = None, archived: bool = False, after: str = "", limit: int = 50
+    ) -> SessionPage:
+        """Sessions of the scope: those in Redis, used last first; or all that the archive holds. Page by `after`."""
+        args = {"agent": agent, "archived": archived, "after": after, "limit": limit}
+        return await self._connection.call("working.list", args, SessionPage)
+
+    # --- the service ------------------------------------------------------------------------------------------------
 
     async def stats(self) -> Stats:
         """Counts of the scope and the state of the service."""

@@ -30,6 +30,7 @@ from memoryd.model.ids import ID_PATTERN
 from memoryd.protocol import messages
 from memoryd.protocol.messages import CLIENT_NAME, VERSION, Envelope, Problem, Reply
 from memoryd.protocol.verbs import FORMS
+from memoryd.protocol.verbs import SAYS as SAID_OF_VERBS
 
 Schema = dict[str, Any]
 
@@ -233,9 +234,10 @@ SAYS: dict[str, dict[str, Schema]] = {
     },
     "EmbedderStats": {"failing": {"description": "the kind of the last failure, empty when the last call worked"}},
     "ArchiveStats": {"memories": {"description": "null when MongoDB does not answer"}},
+    **SAID_OF_VERBS,
 }  # fmt: skip
 
-_TIMES = frozenset({"valid_from", "valid_until", "created_at", "last_accessed", "recorded_at", "forgotten_at"})
+_TIMES = frozenset({"valid_from", "valid_until", "created_at", "last_accessed", "recorded_at", "forgotten_at", "at", "updated_at"})
 
 
 def schemas() -> dict[str, Schema]:

@@ -205,7 +205,7 @@ def _described(args: Any, result: Any) -> dict[str, str | int]:
         telemetry.RECORD_ID: getattr(result, "id", None),
         telemetry.EFFECT: getattr(result, "outcome", None),
         telemetry.DURABILITY: getattr(args, "durability", None),
-        telemetry.TOP_K: getattr(args, "limit", None),
+        telemetry.TOP_K: getattr(args, "limit", None) if isinstance(result, Recalled) else None,
         telemetry.RECORD_COUNT: len(result) if isinstance(result, list | Recalled) else None,
     }
     return {name: value for name, value in told.items() if value is not None}

@@ -22,6 +22,19 @@ OPERATIONS: Final[dict[str, str]] = {
     "forget": "delete_memory",
     "stats": "memoryd.stats",
     "events": "memoryd.events",
+    "working.open": "memoryd.working.open",
+    "working.close": "memoryd.working.close",
+    "working.append": "memoryd.working.append",
+    "working.window": "memoryd.working.window",
+    "working.get": "memoryd.working.get",
+    "working.set": "memoryd.working.set",
+    "working.remove": "memoryd.working.remove",
+    "working.list": "memoryd.working.list",
+    "working.context": "memoryd.working.context",
+    "checkpoint.save": "memoryd.checkpoint.save",
+    "checkpoint.list": "memoryd.checkpoint.list",
+    "checkpoint.get": "memoryd.checkpoint.get",
+    "checkpoint.rollback": "memoryd.checkpoint.rollback",
     OTHER: "memoryd.other",  # a verb that is not in this table: what a client invents never becomes a name
 }
 

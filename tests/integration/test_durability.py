@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import memoryd.engine
+import memoryd.durability
 from memoryd import MemoryClient
 from memoryd.errors import DurabilityNotReached, MemorydError, NotFound
 from memoryd.local.servers import Servers
@@ -112,7 +112,7 @@ async def test_archived_without_an_archiver_is_said_within_the_limit_and_the_wri
     """The level that was reached is in the error; the rest follows when sync is back."""
     kept = await memory.store("Ada prefers tea.", type="fact", durability="archived")
     await world.stop("sync")
-    monkeypatch.setattr(memoryd.engine, "ARCHIVED_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(memoryd.durability, "ARCHIVED_TIMEOUT_SECONDS", 0.2)
 
     with pytest.raises(DurabilityNotReached) as refused:
         await write(memory, kept.id, "archived")
@@ -130,7 +130,7 @@ async def test_archived_with_mongodb_away_is_said_within_the_limit(
 ) -> None:
     """Also of many memories at once: each says it for itself; the repeated request finds it done."""
     assert own_servers.mongo is not None
-    monkeypatch.setattr(memoryd.engine, "ARCHIVED_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(memoryd.durability, "ARCHIVED_TIMEOUT_SECONDS", 0.5)
     async with World(private_settings(own_servers.redis_url, own_servers.mongo_url)) as world:
         await world.start("daemon", "sync")
         async with world.connect() as memory:

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from memoryd.protocol.verbs import events, memories
+from memoryd.protocol.verbs import checkpoints, events, memories, sessions
 from memoryd.protocol.verbs.verb import Form
 
-FORMS: Mapping[str, Form] = {**memories.FORMS, **events.FORMS}
+FORMS: Mapping[str, Form] = {
+    **memories.FORMS,
+    **events.FORMS,
+    **sessions.FORMS,
+    **checkpoints.FORMS,
+}
+SAYS: Mapping[str, Any] = {
+    **sessions.SAYS,
+    **checkpoints.SAYS,
+}
