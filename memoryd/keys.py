@@ -3,6 +3,8 @@
 name                                                type     life                      writes            reads
 aether:memory:semantic:{b}:<tenant>:<project>:<id>  Hash     permanent (tier policy)   engine, follower  engine
 aether:memory:episodic:{b}:<tenant>:<project>:<id>  Hash     permanent (tier policy)   engine, follower  engine
+aether:memory:working:{b}:<tenant>:<project>:<agent>:<session>
+                                                    JSON     1 h, refreshed by use     sessions          sessions
 aether:journal:{b}                                  Stream   trimmed below followers   scripts           embed, archive
 aether:place:{b}                                    Hash     permanent                 archiver          engine
 aether:tombstone:{b}:<id>                           String   30 days                   forget, follower  scripts

@@ -18,8 +18,10 @@ from tests.wire import Wire
 from tests.world import World
 
 # Each part of a name in the table of keys.py, as what may stand there: names are percent-encoded, the rest is hex.
-PARTS = {"{b}": r"\{[0-9a-f]{2}\}", "id": r"mem_[0-9a-f]{32}", "tenant": "TAG", "project": "TAG", "request": "HEX", "r": "HEX",
-         "m": "HEX", "h": "HEX"}  # fmt: skip
+PARTS = {
+    "{b}": r"\{[0-9a-f]{2}\}", "id": r"(?:mem|ses)_[0-9a-f]{32}", "tenant": "TAG", "project": "TAG", "agent": "TAG",
+    "session": "TAG", "request": "HEX", "r": "HEX", "m": "HEX", "h": "HEX",
+}  # fmt: skip
 TAG, HEX = r"[A-Za-z0-9_.%-]+", r"[0-9a-f]+"
 MARK = "kumquat"  # in every text that this test stores
 ODD = "a:b,c|*{}%~ü\u202e"
@@ -53,6 +55,7 @@ async def busy(world: World, memory: MemoryClient) -> AsyncIterator[World]:
             await asyncio.gather(*(client.update(one.id, content=f"{MARK} changed {one.id}") for one in kept[:6]))
             await asyncio.gather(*(client.forget(one.id) for one in kept[4:9]))
             await client.store(f"{MARK} 1", type="fact", durability="archived")
+            await a_session(client)
             for wrong in (
                 client.store(""),
                 client.get("mem_" + "0" * 32),
@@ -76,6 +79,17 @@ async def busy(world: World, memory: MemoryClient) -> AsyncIterator[World]:
         await eventually(lambda: gone(memory, person.id), what="the deletion has come")
         await rest(world, memory)
         yield world
+
+
+async def a_session(client: MemoryClient) -> None:
+    """A session's whole day."""
+    session = client.working(client.scope.session or "s1")
+    await session.append({"role": "user", "content": MARK}, {"role": "user", "content": MARK})
+    await session.set("plan", {"of": MARK})
+    await session.checkpoint(MARK)
+    await session.rollback(1)
+    await session.context(MARK)
+    await session.close()
 
 
 async def letters(world: World, count: int) -> bool:
@@ -143,7 +157,7 @@ async def test_every_name_is_in_the_bucket_of_its_memory(busy: World) -> None:
         tags = re.findall(r"\{[^}]*\}", key)
         assert len(tags) <= 1
         assert set(tags) <= buckets
-        if memory_id := re.search(r"mem_[0-9a-f]{32}$", key):
+        if memory_id := re.search(r"(?:mem|ses)_[0-9a-f]{32}$", key):
             assert tags == [f"{{{busy.keys.bucket(memory_id[0])}}}"]
 
 
@@ -154,7 +168,7 @@ async def test_text_lies_in_records_only_once_all_is_done(busy: World) -> None:
         assert MARK not in key
         if MARK.encode() in await value(busy, key):
             holders.add(key.split("{")[0].removesuffix(":"))
-    assert holders <= {"aether:memory:semantic", "aether:memory:episodic"}
+    assert holders <= {"aether:memory:semantic", "aether:memory:episodic", "aether:memory:working"}
     assert holders
 
 

@@ -19,6 +19,7 @@ from memoryd.hot.client import open_blocking_redis
 from memoryd.hot.codec import to_record as from_hash
 from memoryd.hot.journal import Follower as JournalFollower
 from memoryd.hot.records import NewRecord, Records, Request
+from memoryd.keys import KINDS, memories
 from memoryd.model.ids import content_id, hash_content
 from memoryd.model.memory import Memory, MemoryType
 from memoryd.model.record import Record
@@ -35,7 +36,7 @@ PACE_SECONDS = 0.01  # between two writes of one writer: a steady load, not a fl
 async def hot(world: World) -> dict[str, Record]:
     """Every memory of Redis with its vector, by id."""
     redis: Any = world.redis
-    keys = [key async for key in redis.scan_iter(match="aether:memory:*", count=1000)]
+    keys = [key for kind in KINDS async for key in redis.scan_iter(match=f"{memories(kind)}*", count=1000)]
     records = [from_hash(await redis.hgetall(key), "float32") for key in keys]
     return {one.memory.id: one for one in records}
 
