@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase
 
 DUPLICATE_KEY = 11000
-# The server's state is the reason, not what was asked: it is going away, is no longer primary, has no majority, no time or
-# no room on its disk. The same succeeds later, or on the next one.
-NOT_NOW = frozenset(
-    {6, 7, 24, 50, 64, 89, 91, 100, 112, 133, 134, 189, 202, 262, 9001, 10107, 11600, 11601, 11602, 13435, 13436, 14031}
-)
+# The server's state is the reason, not what was asked: it is going away, is no longer primary, has no majority, no time, no
+# room on its disk, or has lost a cursor or its session by a restart (PyMongo then asks on without one: PYTHON-5436). The
+# same succeeds later, or on the next one.
+NOT_NOW = frozenset({
+    6, 7, 24, 43, 50, 64, 89, 91, 100, 112, 133, 134, 189, 202, 262, 9001, 10107, 11600, 11601, 11602, 13435, 13436,
+    14031, 50736, 50737, 50738,
+})  # fmt: skip
 NOT_ALLOWED = frozenset({13, 18})  # nor is it the reason when we may not write at all
 # A write counts when a majority has it in its journal: it survives the loss of any one server.
 MAJORITY = WriteConcern(w="majority", j=True, wtimeout=10_000)

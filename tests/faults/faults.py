@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from memoryd.keys import FOLLOWER_PLACE
@@ -17,6 +18,7 @@ from tests.faults.plan import Fault
 from tests.faults.proxy import Link, Proxy
 
 UNKNOWN_TOKEN = '{"_data": "8263A1B2C3000000012B022C0100296E5A1004"}'
+JUMPS = (-3600, -60, -2, 2, 60, 3600)  # seconds
 REPEATED = 20  # journal entries that are copied at a time
 
 
@@ -72,6 +74,29 @@ async def _fill_redis(lab: Lab, model: Model, fault: Fault) -> None:
         await lab.redis.config_set("maxmemory", 1)
         await asyncio.sleep(fault.seconds)
         await lab.redis.config_set("maxmemory", 0)
+
+
+async def _fill_redis_disk(lab: Lab, model: Model, fault: Fault) -> None:
+    """Redis refuses writes while it cannot keep them; with `always` it ends itself."""
+    async with lab.redis_lock:
+        if await lab.fill_redis_disk(fault.seconds, 100 * fault.target):
+            model.redis_killed(time.monotonic())
+
+
+async def _fill_mongo_disk(lab: Lab, model: Model, fault: Fault) -> None:
+    async with lab.mongo_lock:
+        member = await lab.mongo_set.primary()
+        if member is not None:
+            await lab.fill_mongo_disk(member, fault.seconds)
+
+
+async def _refuse(lab: Lab, model: Model, fault: Fault) -> None:
+    """Somebody gave a collection a validator that nothing passes."""
+    name = ("memories", "versions")[fault.target % 2]
+    async with lab.mongo_lock:
+        with contextlib.suppress(PyMongoError):
+            async with lab.refusing(name):
+                await asyncio.sleep(fault.seconds)
 
 
 async def _kill_mongo(lab: Lab, model: Model, fault: Fault) -> None:
@@ -154,6 +179,25 @@ async def _reassign(lab: Lab, model: Model, fault: Fault) -> None:
         await asyncio.sleep(0.05)
 
 
+async def _jump(lab: Lab, model: Model, fault: Fault) -> None:
+    """A clock that is wrong by up to an hour, and right again."""
+    name = lab.named(fault.kind.partition("_")[0], fault.target)
+    lab.set_clock(name, JUMPS[fault.target])
+    await asyncio.sleep(fault.seconds)
+    lab.set_clock(name, 0)
+
+
+async def _lose_history(lab: Lab, model: Model, fault: Fault) -> None:
+    """MongoDB's oplog rolls over while no sync runs: the place is one that it has known."""
+    names = [name for name in lab.services if name.startswith("sync")]
+    for name in names:
+        lab.kill(name)
+    async with lab.mongo_lock:
+        await lab.mongo_set.roll_oplog_over()
+    for name in names:
+        lab.bring_back(name)
+
+
 async def _lose_place(lab: Lab, model: Model, fault: Fault) -> None:
     """The resume token is one that MongoDB does not know; the next follower meets it."""
     names = [name for name in lab.services if name.startswith("sync")]
@@ -188,7 +232,13 @@ _BY_KIND: dict[str, Callable[[Lab, Model, Fault], Awaitable[None]]] = {
     "mongo_half_close": _half_close,
     "mongo_delay": _delay,
     "mongo_deaf": _deafen,
+    "redis_disk_full": _fill_redis_disk,
+    "mongo_disk_full": _fill_mongo_disk,
+    "mongo_refuses": _refuse,
+    "daemon_clock": _jump,
+    "sync_clock": _jump,
     "redeliver": _redeliver,
     "reassign": _reassign,
     "place_lost": _lose_place,
+    "history_lost": _lose_history,
 }

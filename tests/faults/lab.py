@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import secrets
 import signal
 import sys
 import tempfile
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
 from redis.asyncio import Redis
 
 from memoryd.archive.store import Archive, open_mongo
@@ -24,6 +28,7 @@ from memoryd.hot.journal import GROUPS
 from memoryd.hot.records import Records
 from memoryd.keys import REQUESTS, Keys
 from memoryd.local.find import find_mongo, find_redis
+from memoryd.local.processes import Process
 from memoryd.local.program import Program
 from memoryd.local.redis_server import RedisServer
 from memoryd.local.service import Service
@@ -31,7 +36,7 @@ from memoryd.protocol.server import GROUP as SERVERS
 from memoryd_sync.projector import Projector
 from memoryd_sync.reconcile import Reconciler
 from tests.faults.embeddings import Embeddings
-from tests.faults.mongo_set import MongoSet
+from tests.faults.mongo_set import Member, MongoSet
 from tests.faults.plan import Shape
 from tests.faults.proxy import Proxy
 from tests.waiting import eventually
@@ -39,7 +44,10 @@ from tests.waiting import eventually
 MODEL = "hash-embedder"
 WATCH_SECONDS = 0.1
 READY_SECONDS = 60
+SKEWED = Path(__file__).with_name("skewed.py")
+FLUSH_SECONDS = 1.1  # a Redis whose disk was full tries again once a second
 KILLED = -signal.SIGKILL
+PAGE = 4096  # MongoDB writes behind it whatever it writes
 
 
 class Lab:
@@ -132,7 +140,9 @@ class Lab:
             for number in range(count):
                 name = f"{kind}{number}"
                 log = self.data / "logs" / f"{name}.log"
-                self.services[name] = Service(name, (sys.executable, "-m", module, *_VERB[kind]), log, environment)
+                self.set_clock(name, 0)
+                command = (sys.executable, str(SKEWED), str(self._clock_of(name)), module, *_VERB[kind])
+                self.services[name] = Service(name, command, log, environment)
                 stack.callback(self.services[name].kill)
                 self._wanted.add(name)
                 self.services[name].launch()
@@ -180,6 +190,15 @@ class Lab:
         names = [name for name in self.services if name.startswith(kind)]
         return names[number % len(names)]
 
+    def set_clock(self, name: str, seconds_ahead: float) -> None:
+        """Moves the clock of a service."""
+        new = self._clock_of(name).with_suffix(".new")
+        new.write_text(str(seconds_ahead))
+        new.replace(self._clock_of(name))  # who reads it meanwhile reads one of both
+
+    def _clock_of(self, name: str) -> Path:
+        return self.data / f"{name}.clock"
+
     async def heal(self) -> None:
         """Everything runs, and nothing stands between."""
         self.redis_proxy.heal()
@@ -189,6 +208,48 @@ class Lab:
         self._wanted = set(self.services)
         await asyncio.wait_for(self.all_ready(), READY_SECONDS)
         await eventually(self.mongo_set.primary, within_seconds=60, what="MongoDB has a primary")
+
+    # --- disks ----------------------------------------------------------------------------------------------------
+
+    async def fill_redis_disk(self, seconds: float, room: int) -> bool:
+        """Redis's file may grow by `room` bytes only; returns whether it has died of it, and lives again afterwards."""
+        redis = self.redis_server
+        _limit_files(redis, self._file().stat().st_size + room)
+        await asyncio.sleep(seconds)
+        died = not redis.alive
+        if died:
+            redis.kill()
+            await redis.start()
+        else:
+            _limit_files(redis, resource.RLIM_INFINITY)
+            await asyncio.sleep(FLUSH_SECONDS)
+        return died
+
+    async def fill_mongo_disk(self, member: Member, seconds: float) -> None:
+        """A mongod that cannot write ends itself; it is started again."""
+        _limit_files(member, PAGE)
+        await asyncio.sleep(seconds)
+        if member.alive:
+            _limit_files(member, resource.RLIM_INFINITY)
+        else:
+            await member.start()
+
+    @asynccontextmanager
+    async def refusing(self, name: str) -> AsyncIterator[None]:
+        """A collection that takes nothing for the block."""
+        database = self.archive.database
+        found = await (await database.list_collections(filter={"name": name})).to_list()
+        await database.command("collMod", name, validator={"$expr": False})
+        try:
+            yield
+        finally:
+            await eventually(partial(self._accept, name, found[0]["options"]["validator"]), within_seconds=60)
+
+    async def _accept(self, name: str, validator: dict[str, Any]) -> bool:
+        with contextlib.suppress(PyMongoError):
+            await self.archive.database.command("collMod", name, validator=validator)
+            return True
+        return False
 
     # --- Redis's file ---------------------------------------------------------------------------------------------
 
@@ -220,6 +281,11 @@ class Lab:
                 by_consumer.setdefault(one["consumer"], []).append(one["message_id"])
             for consumer, ids in by_consumer.items():
                 await redis.xclaim(stream, group, consumer, 0, ids, idle=60_000, justid=True)
+
+
+def _limit_files(process: Process, size: int) -> None:
+    """What the process writes behind this offset of any file fails, as on a full disk."""
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 _VERB: dict[str, tuple[str, ...]] = {"daemon": ("serve",), "sync": ()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,10 @@ class MongoSet:
             Member(program, data / f"mongo{count}-{number}", data / "logs" / f"mongo{count}-{number}.log")
             for number in range(count)
         ]
+        if count == 1:  # of several, one that was paused must still find there what it has missed
+            [one] = self.members
+            # The oplog keeps what no checkpoint has, and one a minute is usual.
+            one.command = (*one.command, "--oplogSize", "1", "--syncdelay", "3")
 
     @property
     def url(self) -> str:
@@ -71,6 +76,20 @@ class MongoSet:
                         if await is_primary(client):
                             return one
         return None
+
+    async def roll_oplog_over(self) -> None:
+        """Writes until the oplog of the only member has forgotten what is its newest entry now."""
+        if await self.primary() is None:
+            return
+        async with self.members[0].client() as client:
+            oplog, filler = client["local"]["oplog.rs"], client["filler"]["filler"]
+            newest = await oplog.find_one(sort=[("$natural", -1)])
+            oldest = newest
+            while oldest and newest and oldest["ts"] <= newest["ts"]:
+                await filler.insert_many([{"bytes": os.urandom(100_000)} for _ in range(20)])
+                await asyncio.sleep(0.2)
+                oldest = await oplog.find_one(sort=[("$natural", 1)])
+            await client.drop_database("filler")
 
     async def step_down(self) -> None:
         """The primary becomes a secondary, and another one is elected."""

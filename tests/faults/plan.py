@@ -32,12 +32,18 @@ FAULTS: dict[str, tuple[int, float]] = {
     "mongo_half_close": (1, 0.5),
     "mongo_delay": (1, 2.0),
     "mongo_deaf": (1, 2.0),
+    "redis_disk_full": (2, 1.5),
+    "mongo_disk_full": (2, 1.0),
+    "mongo_refuses": (2, 1.5),
+    "daemon_clock": (3, 3.0),
+    "sync_clock": (2, 3.0),
     "redeliver": (5, 1.0),
     "reassign": (5, 1.0),
     "place_lost": (3, 0.5),
+    "history_lost": (2, 0.5),
 }
 THREE_MEMBERS_ONLY = frozenset({"mongo_stepdown"})
-ONE_MEMBER_ONLY = frozenset({"mongo_cut", "mongo_reset", "mongo_half_close", "mongo_delay", "mongo_deaf"})
+ONE_MEMBER_ONLY = frozenset({"mongo_cut", "mongo_reset", "mongo_half_close", "mongo_delay", "mongo_deaf", "history_lost"})
 EVERYSEC_ONLY = frozenset({"redis_power"})  # with `always` there is nothing that a loss of power could take
 FLUSH_EVERY = 6  # every so many runs end with a Redis that is emptied after everything was archived
 
