@@ -11,7 +11,6 @@ from typing import Any
 from memoryd import MemoryClient, connect
 from memoryd.errors import MemorydError
 from memoryd.keys import REQUESTS
-from memoryd_sync.reconcile import Comparison
 from tests.faults.faults import inflict
 from tests.faults.lab import Lab
 from tests.faults.look import look
@@ -95,10 +94,12 @@ async def _left(lab: Lab) -> list[str]:
         pending = sum(group["pending"] for group in groups)
         if (length := await redis.xlen(stream)) or pending:
             left.append(f"{stream} has {length} entries, {pending} pending")
-    return left or _differences(lab, await lab.reconciler().compare())
+    return left or await differences(lab)
 
 
-def _differences(lab: Lab, comparison: Comparison) -> list[str]:
+async def differences(lab: Lab) -> list[str]:
+    """Where the two stores do not tell one story."""
+    comparison = await lab.reconciler().compare()
     left = [f"difference: {one.place.memory_id} {one.kind}" for one in comparison.differences]
     uneven = [bucket for bucket, (hot, archived) in comparison.digests.items() if hot != archived]
     return left + [f"digest: bucket {bucket} differs" for bucket in uneven]
