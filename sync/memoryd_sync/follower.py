@@ -33,6 +33,7 @@ PLACE_LOST = frozenset({286, 280, 260, 50811, 9, 15, 40647})
 COLLECTION_GONE = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
 SAVE_SECONDS = 0.5  # also when idle: a quiet collection's token would age out of the oplog
 AWAIT_MILLISECONDS = 250  # how long the server holds an idle poll
+STANDBY_SECONDS = 0.25  # with the lease's 4 s, a dead follower is replaced within 5 s
 SETTLE_SECONDS = 2.0  # the archiver is milliseconds behind; what still differs then is not merely on its way
 
 
@@ -61,7 +62,7 @@ class Follower:
     async def step(self, stop: asyncio.Event) -> None:
         """Follows while the lease is held, or stands by for a moment."""
         if not await self._knows_model() or not await self._lease.hold():
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(STANDBY_SECONDS)
             return
         log.info("follow.active", holder=self._lease.holder)
         self._projector.fence = self._lease.fence

@@ -48,6 +48,7 @@ class Proxy:
         self.delay = 0.0
         self._open = asyncio.Event()
         self._open.set()
+        self.held: list[bytes] = []  # what waits while it is deaf
         self._links: set[Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -113,6 +114,9 @@ class Proxy:
             while data := await reader.read(CHUNK):
                 if self.delay:
                     await asyncio.sleep(self.delay)
-                await self._open.wait()
+                if not self._open.is_set():
+                    self.held.append(data)
+                    await self._open.wait()
+                    self.held.remove(data)
                 writer.write(data)
                 await writer.drain()
