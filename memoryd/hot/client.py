@@ -73,10 +73,12 @@ def hot_errors(doing: str) -> Iterator[None]:
     except ReadOnlyError as error:
         raise HotUnavailable(f"{doing}: this Redis is a replica and takes no writes") from error
     except ResponseError as error:
-        if _UNPREPARED.search(str(error)):
+        # A pipeline puts the command with its arguments before what Redis said.
+        said = str(error).rpartition("of pipeline caused error: ")[2]
+        if _UNPREPARED.search(said):
             raise HotUnprepared(f"{doing}: Redis has lost memoryd's groups or indexes") from error
-        if str(error).startswith(("LOADING", "BUSY", "MISCONF", "MASTERDOWN", "CLUSTERDOWN")):
-            raise HotUnavailable(f"{doing}: Redis is not ready ({str(error).split()[0]})") from error
+        if said.startswith(("LOADING", "BUSY", "MISCONF", "MASTERDOWN", "CLUSTERDOWN")):
+            raise HotUnavailable(f"{doing}: Redis is not ready ({said.split()[0]})") from error
         raise MemorydError(f"{doing}: Redis refused the command ({type(error).__name__})") from error
     except RedisError as error:
         raise MemorydError(f"{doing}: {type(error).__name__}") from error

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 import memoryd.hot.scripts
 import memoryd_sync.follower
@@ -87,6 +88,14 @@ async def test_a_connection_that_uvloop_finds_closed_is_a_redis_that_does_not_an
     await persistently(step, stop, doing="read")
 
     assert tries == 2
+
+
+async def test_what_redis_says_is_understood_in_a_pipeline_too() -> None:
+    """The client puts the command before it: on a full disk, daemon and sync ended (seed 3021)."""
+    full = "MISCONF Errors writing to the AOF file: No space left on device"
+    for said in (full, f"Command # 1 (XAUTOCLAIM aether:journal:{{00}}) of pipeline caused error: {full}"):
+        with pytest.raises(HotUnavailable, match="MISCONF"), hot_errors("take over"):
+            raise ResponseError(said)
 
 
 async def test_a_programmers_error_is_still_raised() -> None:
