@@ -5,12 +5,8 @@ A test module takes the fixture by `spans = tests.spans.spans`, or a conftest gi
 
 from __future__ import annotations
 
-import gzip
-import threading
 from collections.abc import Iterator
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 from opentelemetry import trace
@@ -19,6 +15,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+
+from memoryd.demo.spans import Receiver
 
 
 class _Finished(SpanProcessor):
@@ -51,54 +49,24 @@ def spans() -> Iterator[list[ReadableSpan]]:
     finished.clear()
 
 
-class Collector:
+class Collector(Receiver):
     """An OTLP/HTTP receiver on a free port of loopback: `with Collector() as c: … c.endpoint … c.spans`."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.resources: list[ResourceSpans] = []
         self.spans: list[Span] = []
         self.metrics: dict[str, Metric] = {}
         self.encodings: set[str] = set()
         self.bodies: list[bytes] = []
 
-    def __enter__(self) -> Collector:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def endpoint(self) -> str:
-        """The value for OTEL_EXPORTER_OTLP_ENDPOINT."""
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def take(self, path: str, body: bytes) -> None:
-        """Keep what one POST brought."""
+    def take(self, path: str, body: bytes, encoding: str) -> None:
+        """Keep what one POST brought, whatever it is."""
         self.bodies.append(body)
+        self.encodings.add(encoding)
         if path == "/v1/traces":
             self.resources += ExportTraceServiceRequest.FromString(body).resource_spans
             self.spans = [span for r in self.resources for scope in r.scope_spans for span in scope.spans]
         elif path == "/v1/metrics":
             for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
                 self.metrics |= {m.name: m for scope in resource.scope_metrics for m in scope.metrics}
-
-    def _handler(collector) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - `self` is the request below
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                encoding = self.headers.get("content-encoding", "")
-                collector.encodings.add(encoding)
-                collector.take(self.path, gzip.decompress(body) if encoding == "gzip" else body)
-                self.send_response(200)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing on stderr."""
-
-        return Handler

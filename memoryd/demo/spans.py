@@ -37,7 +37,7 @@ class Seen:
 
 
 class Receiver:
-    """Listens on a free port for the block and keeps what comes."""
+    """Listens on a free port for the block and keeps the spans that come."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
@@ -47,8 +47,8 @@ class Receiver:
         """The value for OTEL_EXPORTER_OTLP_ENDPOINT."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def take(self, body: bytes) -> None:
-        """Keep the spans of one POST."""
+    def take(self, path: str, body: bytes, encoding: str) -> None:
+        """Keep what one POST brought: `body` is unpacked, `encoding` says how it came."""
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             self.seen.extend(_spans(resource))
 
@@ -110,8 +110,8 @@ def _spans(resource: ResourceSpans) -> Iterator[Seen]:
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            receiver.take(gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body)
+            body, encoding = self.rfile.read(int(self.headers["content-length"])), self.headers.get("content-encoding", "")
+            receiver.take(self.path, gzip.decompress(body) if encoding == "gzip" else body, encoding)
             self.send_response(200)
             self.send_header("content-length", "0")
             self.end_headers()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ from memoryd.errors import ArchiveUnavailable, NotFound
 from memoryd.keys import FOLLOWER_LEASE, FOLLOWER_PLACE
 from memoryd.limits import LEASE_SECONDS
 from memoryd_sync.lease import RENEW_SECONDS
-from tests.integration.tools import a_hand, archived, caught_up, dead_letters, hot, one_story, past
+from tests.integration.tools import a_hand, archived, caught_up, dead_letters, gone, hot, one_story, past, sees
 from tests.waiting import eventually
 from tests.world import World
 
@@ -30,31 +30,6 @@ PERSON = "mem_" + "ab" * 16  # the id of a memory that a person inserts
 MINIMAL: Document = {
     "_id": PERSON, "tenant": "acme", "project": "support", "memory_type": "fact", "content": "Ada sails."
 }  # fmt: skip
-
-
-def version_of(memory: MemoryClient, memory_id: str, version: int) -> Callable[[], Awaitable[bool]]:
-    """Whether agents see this version."""
-
-    async def seen() -> bool:
-        try:
-            return (await memory.get(memory_id)).version == version
-        except NotFound:
-            return False
-
-    return seen
-
-
-def gone(memory: MemoryClient, memory_id: str) -> Callable[[], Awaitable[bool]]:
-    """Whether agents see it no more."""
-
-    async def seen() -> bool:
-        try:
-            await memory.get(memory_id)
-        except NotFound:
-            return True
-        return False
-
-    return seen
 
 
 # --- what a person writes -----------------------------------------------------------------------------------------------
@@ -74,7 +49,7 @@ async def test_a_foreign_edit_gets_a_version_and_is_seen(world: World, memory: M
     await caught_up(world, memory)
 
     await world.memories.update_one({"_id": kept.id}, {"$set": edit})
-    await eventually(version_of(memory, kept.id, 2), what="the edit reaches Redis")
+    await eventually(sees(memory, kept.id, 2), what="the edit reaches Redis")
     await caught_up(world, memory)
 
     seen = await memory.get(kept.id)
@@ -148,7 +123,7 @@ async def test_a_person_inserts_a_memory_with_little_more_than_its_words(world: 
     await world.memories.insert_one(dict(MINIMAL))
 
     async with world.connect(agent="") as project:  # it belongs to no agent
-        await eventually(version_of(project, PERSON, 1), what="the insert reaches Redis")
+        await eventually(sees(project, PERSON, 1), what="the insert reaches Redis")
         await caught_up(world, memory)
         [hit] = (await project.recall("Who sails?")).hits
 
@@ -185,14 +160,14 @@ async def test_what_is_no_memory_goes_to_the_dead_letters_and_the_old_value_stay
 
     await world.memories.update_one({"_id": kept.id}, {"$set": {"metadata.when": value}})
     await world.memories.update_one({"_id": other.id}, {"$set": {"content": "Bob lives in Bonn."}})
-    await eventually(version_of(memory, other.id, 2), what="the edit behind it")
+    await eventually(sees(memory, other.id, 2), what="the edit behind it")
 
     assert (await memory.get(kept.id)).metadata == {"a": 1}
     # Perhaps more than one letter: an event that was still on its way brings the document as it is now.
     assert {(one["group"], one["id"]) for one in await dead_letters(world)} == {("follow", kept.id)}
 
     await world.memories.update_one({"_id": kept.id}, {"$set": {"metadata": {"a": 2}}})
-    await eventually(version_of(memory, kept.id, 2), what="the repair reaches Redis")
+    await eventually(sees(memory, kept.id, 2), what="the repair reaches Redis")
     assert (await memory.get(kept.id)).metadata == {"a": 2}
 
 
@@ -284,7 +259,7 @@ async def test_what_was_edited_while_sync_was_stopped_is_followed_without_a_copy
 
     with caplog.at_level(logging.INFO, logger="memoryd"):
         await world.start("sync")
-        await eventually(version_of(memory, kept.id, 2), what="the edit reaches Redis")
+        await eventually(sees(memory, kept.id, 2), what="the edit reaches Redis")
         await eventually(gone(memory, lost.id), what="the delete reaches Redis")
 
     assert "follow.adopted" in caplog.text
@@ -356,14 +331,14 @@ async def _everything_is_compared(
 
     with caplog.at_level(logging.INFO, logger="memoryd"):
         await world.start("sync")
-        await eventually(version_of(memory, memory_id, 2), what="the edit reaches Redis")
+        await eventually(sees(memory, memory_id, 2), what="the edit reaches Redis")
     await caught_up(world, memory)
 
     assert "follow.place_lost" in caplog.text
     assert "follow.copied" in caplog.text
     await one_story(world)
     await world.memories.update_one({"_id": memory_id}, {"$set": {"content": "Ada lives in Faro."}})
-    await eventually(version_of(memory, memory_id, 3), what="the next edit is followed")
+    await eventually(sees(memory, memory_id, 3), what="the next edit is followed")
 
 
 async def test_a_dropped_collection_does_not_end_sync(world: World, memory: MemoryClient) -> None:
@@ -380,7 +355,7 @@ async def test_a_dropped_collection_does_not_end_sync(world: World, memory: Memo
     await caught_up(world, memory)
     await one_story(world)
     await world.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Faro."}})
-    await eventually(version_of(memory, kept.id, 2), what="edits are followed again")
+    await eventually(sees(memory, kept.id, 2), what="edits are followed again")
 
 
 async def test_an_emptied_redis_gets_everything_back_with_vectors(world: World, memory: MemoryClient) -> None:
@@ -453,7 +428,7 @@ async def test_one_follower_is_active_and_the_next_one_begins_at_once_when_it_st
     await world.stop("sync")
     await world.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Lisbon."}})
 
-    await eventually(version_of(memory, kept.id, 2), within_seconds=RENEW_SECONDS + 2, what="the second follows")
+    await eventually(sees(memory, kept.id, 2), within_seconds=RENEW_SECONDS + 2, what="the second follows")
     assert await holder(world) not in (b"", first)
 
 
@@ -469,7 +444,7 @@ async def test_a_killed_follower_is_replaced_when_its_lease_runs_out(world: Worl
     await world.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Lisbon."}})
 
     await eventually(
-        version_of(memory, kept.id, 2), within_seconds=LEASE_SECONDS + RENEW_SECONDS + 2, what="the second follows"
+        sees(memory, kept.id, 2), within_seconds=LEASE_SECONDS + RENEW_SECONDS + 2, what="the second follows"
     )
     assert await holder(world) not in (b"", first)
 

@@ -13,6 +13,7 @@ import pytest
 from memoryd import MemoryClient, keys
 from memoryd.errors import MemorydError
 from memoryd.model.results import Stored
+from tests.integration.tools import gone, sees
 from tests.waiting import eventually
 from tests.wire import Wire
 from tests.world import World
@@ -74,9 +75,9 @@ async def busy(world: World, memory: MemoryClient) -> AsyncIterator[World]:
         # A person's edit, a person's deletion.
         person = await memory.store(f"{MARK} by a person", durability="archived")
         await world.memories.update_one({"_id": person.id}, {"$set": {"content": f"{MARK} edited"}})
-        await eventually(lambda: version(memory, person.id, 2), what="the edit has come")
+        await eventually(sees(memory, person.id, 2), what="the edit has come")
         await world.memories.delete_one({"_id": person.id})
-        await eventually(lambda: gone(memory, person.id), what="the deletion has come")
+        await eventually(gone(memory, person.id), what="the deletion has come")
         await rest(world, memory)
         yield world
 
@@ -95,20 +96,6 @@ async def a_session(client: MemoryClient) -> None:
 async def letters(world: World, count: int) -> bool:
     """Whether there are so many dead letters."""
     return bool(await world.redis.xlen(keys.DEAD_LETTERS) >= count)
-
-
-async def version(memory: MemoryClient, memory_id: str, wanted: int) -> bool:
-    """Whether the memory has come to that version."""
-    return (await memory.get(memory_id)).version >= wanted
-
-
-async def gone(memory: MemoryClient, memory_id: str) -> bool:
-    """Whether the memory is forgotten."""
-    try:
-        await memory.get(memory_id)
-    except MemorydError:
-        return True
-    return False
 
 
 async def rest(world: World, memory: MemoryClient) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +12,13 @@ import pytest
 from memoryd import MemoryClient
 from memoryd.archive.codec import Document
 from memoryd.config import Settings
-from memoryd.errors import NotFound
 from memoryd.keys import FOLLOWER_PLACE
 from memoryd.local.find import find_redis
 from memoryd.local.program import Program
 from memoryd.local.redis_server import RedisServer
 from memoryd.model.ids import hash_content
 from tests.fakes import HashEmbedder
-from tests.integration.tools import a_hand, archived, caught_up, hot, one_story, past, sees
+from tests.integration.tools import a_hand, archived, caught_up, gone, hot, one_story, past, sees
 from tests.waiting import eventually
 from tests.world import World
 
@@ -62,19 +61,6 @@ async def pair(world: World, memory: MemoryClient, second_redis: RedisServer) ->
         async with other.connect() as client:
             yield Pair(world, other, memory, client)
         await world.stop("sync")  # before the database goes with the second world
-
-
-def gone(memory: MemoryClient, memory_id: str) -> Callable[[], Awaitable[bool]]:
-    """Whether a client sees it no more."""
-
-    async def seen() -> bool:
-        try:
-            await memory.get(memory_id)
-        except NotFound:
-            return True
-        return False
-
-    return seen
 
 
 async def test_what_one_stores_the_other_recalls_with_its_vector(pair: Pair) -> None:

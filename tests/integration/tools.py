@@ -98,6 +98,19 @@ def sees(memory: MemoryClient, memory_id: str, version: int) -> Callable[[], Awa
     return seen
 
 
+def gone(memory: MemoryClient, memory_id: str) -> Callable[[], Awaitable[bool]]:
+    """Whether a client sees it no more."""
+
+    async def seen() -> bool:
+        try:
+            await memory.get(memory_id)
+        except NotFound:
+            return True
+        return False
+
+    return seen
+
+
 # --- holding ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Hand:
