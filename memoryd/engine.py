@@ -42,8 +42,10 @@ from memoryd.model.scope import Scope, check_unicode
 from memoryd.recall.fuse import rank
 from memoryd.storing import Arrival, Storing, refusal
 
-CANDIDATES_MIN = 50  # the fusion needs more than it returns: what is tenth by words may be first by both
-CANDIDATES_MAX = 400
+# Of each search. The fusion needs more than it returns: what is tenth by words may be first by both. And it needs the same
+# number whatever the limit is: a signal is scaled over all candidates, so others would order the first ones otherwise.
+CANDIDATES = 50
+CANDIDATES_OF_MANY = RECALL_LIMIT_MAX  # for a limit above CANDIDATES; takes twice as long
 
 
 class Engine:
@@ -147,7 +149,7 @@ class Engine:
         _check_recall(query, limit, tags)
         vector, degraded = await self._query_vector(scope, query)
         words = query_words(query)
-        count = min(CANDIDATES_MAX, max(CANDIDATES_MIN, 4 * limit))
+        count = CANDIDATES if limit <= CANDIDATES else CANDIDATES_OF_MANY
         filters = Filters(types=types, tags=tags)
         candidates = await self._search.candidates(scope, filters, words=words, vector=vector, count=count)
         ranked = rank(candidates.found)

@@ -123,10 +123,13 @@ async def test_a_loop_ends_although_a_driver_swallows_its_cancellation() -> None
 
 # --- the servers --------------------------------------------------------------------------------------------------------
 async def test_writes_go_on_without_mongodb_and_are_archived_when_it_is_back(
-    own_servers: Servers, own_world: World
+    own_servers: Servers, own_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stores, recalls and reads of what is hot need it not; what only the archive knows says so."""
+    """Stores, recalls and reads of what is hot need it not, also when Redis restarts meanwhile (`tests.faults.outage` at
+    length); what only the archive knows says so."""
     assert own_servers.mongo is not None
+    assert own_servers.redis is not None
+    monkeypatch.setattr("memoryd.protocol.connection.RESEND_SECONDS", 1.0)
     async with writers(own_world) as written, own_world.connect() as memory:
         await eventually(more(written), what="writes")
         await own_servers.mongo.stop()
@@ -141,10 +144,12 @@ async def test_writes_go_on_without_mongodb_and_are_archived_when_it_is_back(
         with pytest.raises(ArchiveUnavailable):
             await memory.get("mem_" + "0" * 32)
         await memory.forget(kept.id)
+        assert written.refused == 0
+        await own_servers.redis.restart()
+        await eventually(more(written, 50), within_seconds=20, what="writes after Redis was restarted, without MongoDB")
         await own_servers.mongo.start()
         await eventually(more(written), what="writes again")
 
-    assert written.refused == 0
     await all_of_it_once(own_world, written)
 
 
