@@ -6,7 +6,7 @@ asks for it, message for message.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -212,7 +212,7 @@ class Sessions:
             raise no_session(place)
         return found
 
-    # --- lists and ends -------------------------------------------------------------------------------------------
+    # --- lists -------------------------------------------------------------------------------------------
 
     async def page(self, scope: Scope, *, archived: bool, after: str, limit: int) -> SessionPage:
         """Sessions of the scope: those in Redis, used last first; or all that the archive holds."""
@@ -226,41 +226,6 @@ class Sessions:
         listed = await self.hot.page(scope, offset=offset, limit=limit)
         infos = [_listed_info(one) for one in listed]
         return SessionPage(sessions=infos, after=str(offset + limit) if len(listed) == limit else "")
-
-    async def forget(self, scope: Scope, *, request: Request) -> bool:
-        """Forgets one session: its messages, its state and its checkpoints, in both stores. False: there is none."""
-        place = session_place(scope)
-        archived = None if await self.hot.head(place) else await self.store.archived(place)
-        step = await self.hot.end(
-            place, now=self.now(), request=request, archived_version=archived.version if archived else 0,
-            archived_next=await self.archive.next_number(archived) if archived else 0,
-        )  # fmt: skip
-        if step.outcome == "reused":
-            raise refusal(step.outcome)
-        return step.outcome == "ended"
-
-    async def forget_all(self, scope: Scope, *, request: Request) -> int:
-        """Forgets every session of the scope (an agent's, or a project's); returns how many."""
-        count = 0
-        async for one in self.everywhere(scope):
-            step = replace(request, id=f"{request.id}#{session_place(one).id}")
-            count += await self.forget(one, request=step)
-        return count
-
-    async def everywhere(self, scope: Scope) -> AsyncIterator[Scope]:
-        """The scopes of all its sessions, in Redis or in the archive, each once."""
-        seen: set[Scope] = set()
-        for archived in (True, False):
-            after = ""
-            while True:
-                page = await self.page(scope, archived=archived, after=after, limit=SESSIONS_LIST_MAX)
-                for one in page.sessions:
-                    place = Scope(scope.tenant, scope.project, one.agent, one.session)
-                    if place not in seen:
-                        seen.add(place)
-                        yield place
-                if not (after := page.after):
-                    break
 
     # --- what the verbs share ---------------------------------------------------------------------------------------
 

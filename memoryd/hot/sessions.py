@@ -87,6 +87,19 @@ class Head:
 
 
 @dataclass(frozen=True)
+class Gone:
+    """What of a session is to be forgotten: numbers of messages and checkpoints, names of state."""
+
+    messages: list[int]
+    variables: list[str]
+    tools: list[str]
+    checkpoints: list[int]
+
+    def __bool__(self) -> bool:
+        return bool(self.messages or self.variables or self.tools or self.checkpoints)
+
+
+@dataclass(frozen=True)
 class Listed:
     """One session of a list."""
 
@@ -196,6 +209,18 @@ class Sessions:
         keys = [*self._places(place), self._keys.tombstone(place.id), self._idempotency(place, request)]
         step, _ = await self.documents.step("forget a session", scripts.session_end, keys, args)
         return step
+
+    async def forget(self, place: Place, gone: Gone, *, now: int) -> int | None:
+        """Forgets some of a session, also from the journal; returns how many of the messages it held, None without it.
+
+        The archive must have the messages: their journal entries go, with those that came in the same append."""
+        args: list[Encoded] = [
+            *place_args(place), now, "", len(gone.messages), len(gone.variables), len(gone.tools), len(gone.checkpoints),
+            *gone.messages, *gone.variables, *gone.tools, *gone.checkpoints,
+        ]  # fmt: skip
+        with hot_errors("forget messages"):
+            answer: Any = await scripts.session_forget(self._redis, self._places(place), args)
+        return None if answer is None else int(answer)
 
     # --- looks ----------------------------------------------------------------------------------------------------
 

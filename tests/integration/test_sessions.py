@@ -10,6 +10,7 @@ import pytest
 from memoryd import MemoryClient
 from memoryd.agent import documents, overflow
 from memoryd.agent.documents import DocumentStore
+from memoryd.agent.session_forgetting import SessionForgetting, What
 from memoryd.agent.sessions import Sessions
 from memoryd.archive.documents import DocumentArchive
 from memoryd.clock import SystemClock
@@ -41,11 +42,11 @@ def contents(window: Window) -> list[str]:
     return [one.content for one in window.messages]
 
 
-def sessions_of(world: World) -> Sessions:
-    """The daemon's own hand for sessions; forgetting needs no engine."""
+def forgetting_of(world: World) -> SessionForgetting:
+    """A hand for what no verb does by itself; forgetting needs no engine."""
     store = DocumentStore(Documents(world.redis, world.keys), DocumentArchive(world.archive), SystemClock())
     engine: Any = None
-    return Sessions(store, engine, Estimate())
+    return SessionForgetting(Sessions(store, engine, Estimate()))
 
 
 async def expire(world: World) -> None:
@@ -394,8 +395,8 @@ async def test_two_lives_of_a_session_share_nothing(world: World, memory: Memory
     await session.checkpoint("x")
     await world.drained(memory)
     scope = memory.scope.narrowed("s1")
-    assert await sessions_of(world).forget(scope, request=Request("r1", "f"))
-    assert not await sessions_of(world).forget(scope, request=Request("r2", "f"))
+    assert await forgetting_of(world).whole(scope, request=Request("r1", "f"))
+    assert not await forgetting_of(world).whole(scope, request=Request("r2", "f"))
     with pytest.raises(NotFound):
         await session.window()
     kept = await session.append(*said("three"))
@@ -404,3 +405,34 @@ async def test_two_lives_of_a_session_share_nothing(world: World, memory: Memory
     await expire(world)
     assert contents(await session.window()) == ["three"]
     assert await session.checkpoints() == []
+
+
+async def test_what_is_forgotten_of_a_session_is_in_no_checkpoint_and_no_store(
+    world: World, memory: MemoryClient, small: None
+) -> None:
+    """Messages that it holds, that have overflowed, that only a checkpoint names; values; and checkpoints of values."""
+    session = memory.working("s1")
+    await session.append(*said("the code is kumquat", *(f"remark {n}" for n in range(9))))
+    await session.checkpoint("clean")
+    await session.set("note", {"code": "kumquat"})
+    await session.checkpoint("with the value")
+    await session.append(*said("kumquat again", "after"))
+    await session.rollback(1)
+    await session.append(*said(*(f"more {n}" for n in range(12))))
+    await world.drained(memory)
+    what = What(lambda body: "kumquat" in body["content"], lambda text: "kumquat" in text)
+
+    gone = await forgetting_of(world).some(memory.scope.narrowed("s1"), what)
+
+    assert (gone.messages, gone.variables, gone.checkpoints) == ([0, 10], [], [2, 3])
+    await world.drained(memory)
+    redis: Any = world.redis
+    for key in [key async for key in redis.scan_iter(match="*working*")]:
+        assert b"kumquat" not in await redis.execute_command("JSON.GET", key)
+    for collection in ("sessions", "messages", "checkpoints"):
+        assert "kumquat" not in str([one async for one in world.archive.database[collection].find({})])
+    await session.rollback(1)
+    assert contents(await session.window(50)) == [f"remark {n}" for n in range(9)]
+    await expire(world)
+    assert contents(await session.window(50)) == [f"remark {n}" for n in range(9)]
+    assert await forgetting_of(world).all_of(memory.scope, request=Request("r", "f")) == 1
