@@ -15,8 +15,18 @@ import pytest
 
 from memoryd import MemoryClient, keys
 from memoryd.errors import BadRequest, MemorydError, NotFound, TooLarge
-from memoryd.limits import CONTENT_BYTES_MAX, ENVELOPE_BYTES_MAX, QUERY_BYTES_MAX, STORE_MANY_MAX, TAGS_MAX
+from memoryd.limits import (
+    APPEND_MESSAGES_MAX,
+    CONTENT_BYTES_MAX,
+    ENVELOPE_BYTES_MAX,
+    MESSAGE_CONTENT_BYTES_MAX,
+    QUERY_BYTES_MAX,
+    STATE_BYTES_MAX,
+    STORE_MANY_MAX,
+    TAGS_MAX,
+)
 from memoryd.model.results import Stored
+from memoryd.protocol.verbs import FORMS
 from tests.waiting import eventually
 from tests.wire import SCOPE, Wire, goes_on
 from tests.world import World
@@ -147,6 +157,20 @@ def each(op: str, field: str, *values: Any, **rest: Any) -> list[tuple[str, Any]
 
 
 NO_ARGS: list[Any] = [{}, [1], 5, "x", True]
+MESSAGE: dict[str, Any] = {"role": "user", "content": "c"}
+WRONG_MESSAGES: list[Any] = [
+    {"role": ""}, {"role": 5}, {"role": "\n"}, {"role": "r" * 129}, {"content": "\0"}, {"content": 5}, {"content": ""},
+    {"content": "x" * (MESSAGE_CONTENT_BYTES_MAX + 1)}, {"metadata": []}, {"metadata": {"a": 2**64}}, {"metadata": {"\0": 1}},
+    {"tool_calls": {}}, {"tool_calls": ["x"]}, {"tool_calls": [{"a": "\0"}]}, {"tool_calls": [{"a": "x" * 140_000}]},
+    {"name": "\0"}, {"tool_call_id": "x" * 129}, {"at": "tomorrow"}, {"at": "2026-01-01T00:00:00"}, {"number": 5}, {"entry": "1-1"},
+]  # fmt: skip
+WRONG_MESSAGES = [MESSAGE | wrong for wrong in WRONG_MESSAGES]
+BAD_PATHS: list[Any] = [
+    None, "", 5, ["a"], "$", "$.a", "..", ".a", "a.", "a..b", "a.[0]", "[0]",
+    "a[-1]", "a[0", "a[*]", "*", "a.*", "a[?(@.b)]", "a['b']",
+    'a["b"]', 'a"]', "a b", "é", "a\0", "a\n", "a[1:2]", "a[9999999]", "a]", "x" * 65, ".".join("a" * 17), "a.\u202e", "@",
+    "a)", "a;DEL", "\\", "a\\",
+]  # fmt: skip
 # What an operation is given, all of it wrong.
 WRONG_ARGS: list[tuple[str, Any]] = [
     *each("store", "content", None, 5, True, [], {}, "", "   ", "\0", "a\0b", "x" * (CONTENT_BYTES_MAX + 1)),
@@ -197,7 +221,28 @@ WRONG_ARGS: list[tuple[str, Any]] = [
     *each("update", "if_version", 0, -1, "1", 1.5, True, id=ID, changes={"content": "c"}),
     *each("update", "id", "*", None, "", changes={"content": "c"}),
     *each("stats", "tenant", "other"),
-    *[(op, wrong) for op in ("store", "store_many", "get", "recall", "update", "forget") for wrong in NO_ARGS],
+    *each("working.append", "messages", None, "x", {}, [], [None], ["x"], [{}], [{"role": "user"}], session="s"),
+    *each("working.append", "messages", *([wrong] for wrong in WRONG_MESSAGES), session="s"),
+    *each("working.append", "messages", [MESSAGE] * (APPEND_MESSAGES_MAX + 1), session="s"),
+    *each("working.append", "session", None, "", "\0", 5, ["s"], "x" * 129, messages=[MESSAGE]),
+    *each("working.append", "agent", "other", "", "*", "\n", 5, session="s", messages=[MESSAGE]),
+    *each("working.append", "durability", "HOT", None, session="s", messages=[MESSAGE]),
+    *each("working.set", "path", *BAD_PATHS, session="s", value=1),
+    *each("working.remove", "path", *BAD_PATHS, session="s"),
+    *each("working.get", "path", *BAD_PATHS[2:], session="s"),
+    *each("working.set", "of", "head", "", "messages", "variables]", None, ["tools"], session="s", path="a", value=1),
+    *each("working.set", "value", {"a": 2**64}, {"a": "\0"}, {"\0": 1}, "x" * STATE_BYTES_MAX, session="s", path="a"),
+    *each("working.set", "if_state_version", -1, "1", 1.5, session="s", path="a", value=1),
+    *each("working.open", "ttl_seconds", 0, -1, 59, 10**9, "60", 60.5, session="s"),
+    *each("working.window", "limit", 0, -1, 10**6, "5", session="s"),
+    *each("working.window", "budget_tokens", 0, -1, 10**9, "5", session="s"),
+    *each("working.context", "query", None, 5, "", "  ", "\0", "x" * (QUERY_BYTES_MAX + 1), session=""),
+    *each("working.list", "agent", "other", "*", 5),
+    *each("working.list", "limit", 0, 201, "5"),
+    *each("checkpoint.save", "label", None, 5, "\0", "a\nb", "x" * 129, session="s"),
+    *each("checkpoint.rollback", "number", None, 0, -1, "1", 1.5, 2**60, session="s"),
+    *[(op, wrong) for op in FORMS if op != "stats" for wrong in (*NO_ARGS[1:], {"kumquat": 1})],
+    *[(op, {}) for op in ("store", "store_many", "get", "recall", "update", "forget")],
 ]
 
 
@@ -209,6 +254,32 @@ async def test_wrong_arguments_are_refused_and_change_nothing(world: World, wire
         assert error["message"]
         assert len(error["message"]) < 300
     assert (await wire.result("stats"))["memories"] == 0
+    assert (await wire.result("working.list"))["sessions"] == []
+    await goes_on(world)
+
+
+async def test_odd_names_and_values_of_sessions_are_kept_as_they_are(world: World, wire: Wire) -> None:
+    """Names of sessions and agents, keys that are paths or operators, labels: text like any other, in both stores."""
+    odd: dict[str, Any] = {
+        "": 0, "$": {"a.b": ["$where"]}, "$ref": 1, "$id": 2, '"]': {"'": "\\"}, "head": 1, "\u202e": "👩\u200d👧",
+    }  # fmt: skip
+    for name in ODD_NAMES:
+        scope = dict.fromkeys(("tenant", "project", "agent", "session"), name)
+        message = {"role": name, "content": name, "name": name, "tool_call_id": name, "metadata": odd, "tool_calls": [odd]}
+        await wire.result("working.append", {"messages": [message]}, scope=scope)
+        await wire.result("working.set", {"path": "head", "value": odd}, scope=scope)
+        await wire.result("checkpoint.save", {"label": name}, scope=scope)
+    await wire.result("working.append", {"messages": [MESSAGE], "durability": "archived", "session": "last"})
+    async for key in world.redis.scan_iter(match="aether:memory:working:*"):
+        await world.redis.delete(key)
+    for name in ODD_NAMES:
+        scope = dict.fromkeys(("tenant", "project", "agent", "session"), name)
+        [one] = (await wire.result("working.window", scope=scope))["messages"]
+        assert [one[field] for field in ("role", "content", "name", "tool_call_id")] == [name] * 4
+        assert (one["metadata"], one["tool_calls"]) == (odd, [odd])
+        assert (await wire.result("working.get", {"path": "head"}, scope=scope))["value"] == odd
+        assert [one["label"] for one in await wire.result("checkpoint.list", scope=scope)] == [name]
+        assert [one["session"] for one in (await wire.result("working.list", scope=scope))["sessions"]] == [name]
     await goes_on(world)
 
 
