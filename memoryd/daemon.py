@@ -13,6 +13,7 @@ from memoryd.agent.context import Contexts
 from memoryd.agent.documents import DocumentStore
 from memoryd.agent.sessions import Sessions
 from memoryd.archive.documents import DocumentArchive
+from memoryd.archive.receipts import ReceiptArchive
 from memoryd.clock import Clock
 from memoryd.config import Settings
 from memoryd.embed.cache import EmbeddingCache
@@ -23,11 +24,18 @@ from memoryd.engine import Engine
 from memoryd.hot.documents import Documents
 from memoryd.hot.events import Events
 from memoryd.hot.journal import Follower
+from memoryd.hot.receipts import Forgets
 from memoryd.hot.records import Records
 from memoryd.hot.search import Search
+from memoryd.lifecycle.forgetting import Forgetting
+from memoryd.lifecycle.holders import CachedVectors, Holder
+from memoryd.lifecycle.planning import Planner
+from memoryd.lifecycle.receipts import ReceiptBook
+from memoryd.lifecycle.verifying import Verifier
 from memoryd.protocol.server import Server
 from memoryd.protocol.verbs.checkpoints import CheckpointVerbs
 from memoryd.protocol.verbs.events import EventVerbs
+from memoryd.protocol.verbs.forgetting import ForgettingVerbs
 from memoryd.protocol.verbs.memories import MemoryVerbs
 from memoryd.protocol.verbs.sessions import SessionVerbs
 from memoryd.protocol.verbs.verb import Handler
@@ -74,9 +82,7 @@ def build(stores: Stores, settings: Settings, *, name: str) -> tuple[Engine, Emb
     state = EmbedState()
     records = Records(stores.redis, stores.keys, settings.vector_type)
     cache = EmbeddingCache(stores.redis, stores.embedder) if stores.embedder else None
-    width = settings.vector_ef_runtime if settings.vector_algorithm == "hnsw" else None
-    search = Search(stores.redis, ef_runtime=width, datatype=settings.vector_type)
-    engine = Engine(records, search, stores.archive, cache, clock=stores.clock, embed_state=state)
+    engine = Engine(records, _search(stores, settings), stores.archive, cache, clock=stores.clock, embed_state=state)
     follower = Follower(stores.redis, stores.blocking, stores.keys, group="embed", consumer=name)
     return engine, EmbedFollower(follower, records, cache, state)
 
@@ -90,7 +96,30 @@ def handlers(stores: Stores, settings: Settings, engine: Engine) -> Mapping[str,
         **EventVerbs(Events(stores.redis, stores.keys)).handlers(),
         **SessionVerbs(sessions, Contexts(sessions, engine)).handlers(),
         **CheckpointVerbs(Checkpoints(sessions)).handlers(),
+        **_forgetting(stores, settings, engine).handlers(),
     }
+
+
+def _search(stores: Stores, settings: Settings) -> Search:
+    width = settings.vector_ef_runtime if settings.vector_algorithm == "hnsw" else None
+    return Search(stores.redis, ef_runtime=width, datatype=settings.vector_type)
+
+
+def _forgetting(stores: Stores, settings: Settings, engine: Engine) -> ForgettingVerbs:
+    """What forgets; whoever keeps something of what people said has a holder here."""
+    archive, clock = stores.archive, stores.clock
+    records = Records(stores.redis, stores.keys, settings.vector_type)
+    search = _search(stores, settings)
+    holders: list[Holder] = []
+    if stores.embedder:
+        holders.append(CachedVectors(EmbeddingCache(stores.redis, stores.embedder)))
+    planner = Planner(records, search, archive, engine.recall, holders, clock)
+    book = ReceiptBook(Forgets(stores.redis), ReceiptArchive(archive.database))
+    return ForgettingVerbs(
+        Forgetting(records, archive, planner, holders, clock),
+        book,
+        Verifier(book, records, search, archive, holders, clock),
+    )
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -1,4 +1,4 @@
-"""The verbs: store, store_many, get, recall, update, forget, stats. Each is scoped, and each answers for itself.
+"""The verbs: store, store_many, get, recall, update, stats. Each is scoped, and each answers for itself.
 
 A write is one atomic step in Redis and one round trip; embedding, archiving and notifying follow the journal.
 """
@@ -17,7 +17,7 @@ import msgspec
 
 from memoryd import keys as names
 from memoryd.archive.store import Archive
-from memoryd.clock import Clock, from_microseconds, to_microseconds
+from memoryd.clock import Clock
 from memoryd.durability import not_archived, not_durable, outwaited
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.follower import EmbedState
@@ -25,6 +25,7 @@ from memoryd.embed.protocol import ModelFailed
 from memoryd.errors import (
     BadRequest,
     Conflict,
+    Forgotten,
     MemorydError,
     NotFound,
     NotSearchable,
@@ -37,7 +38,7 @@ from memoryd.limits import QUERY_BYTES_MAX, RECALL_LIMIT_MAX, SEARCHABLE_TIMEOUT
 from memoryd.model.ids import check_id, hash_content
 from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory, Wait, check_tags, in_utc
 from memoryd.model.record import Record
-from memoryd.model.results import ArchiveStats, EmbedderStats, Hit, Recalled, Receipt, Stats, Stored
+from memoryd.model.results import ArchiveStats, EmbedderStats, Hit, Recalled, Stats, Stored
 from memoryd.model.scope import Scope, check_unicode
 from memoryd.recall.fuse import rank
 from memoryd.storing import Arrival, Storing, refusal
@@ -83,8 +84,8 @@ class Engine:
     ) -> Stored:
         """Remembers one memory, or reinforces the one that is the same.
 
-        Raises BadRequest, Overloaded, RequestIdReused, HotUnavailable, and DurabilityNotReached or NotSearchable (it is
-        stored then).
+        Raises BadRequest, Overloaded, RequestIdReused, Forgotten (what it is derived from is), HotUnavailable, and
+        DurabilityNotReached or NotSearchable (it is stored then).
         """
         [result] = await self.store_many(scope, [new], request=request, durability=durability, wait=wait)
         if isinstance(result, MemorydError):
@@ -112,11 +113,23 @@ class Engine:
                 arrivals[index] = _arrival(scope, new, _part_of(request, index, len(many)))
             except MemorydError as error:
                 results[index] = error
+        results |= await self._without_sources(scope, arrivals)
+        arrivals = {index: one for index, one in arrivals.items() if index not in results}
         done, fsynced = await self._storing.store(arrivals, fsync=durability is not Durability.HOT)
         results |= {index: one for index, one in done.items() if isinstance(one, MemorydError)}
         written = {index: one for index, one in done.items() if isinstance(one, Written)}
         results |= await self._acknowledge(scope, written, fsynced, durability, wait)
         return [results[index] for index in range(len(many))]
+
+    async def _without_sources(self, scope: Scope, arrivals: Mapping[int, Arrival]) -> dict[int, MemorydError]:
+        """Those that were made of something forgotten. What is forgotten from now on, the archiver will see."""
+        named = list(dict.fromkeys(source for one in arrivals.values() for source in one.new.derived_from))
+        gone = set(await self._storing.forgotten(scope, named))
+        return {
+            index: _sources_forgotten(sources)
+            for index, one in arrivals.items()
+            if (sources := [source for source in one.new.derived_from if source in gone])
+        }
 
     # --- read -----------------------------------------------------------------------------------------------------
 
@@ -188,6 +201,8 @@ class Engine:
         self._check_wait(wait)
         values = changes.check().given()
         memory = await self._in_hot(scope, memory_id)
+        if gone := await self._storing.forgotten(scope, values.get("derived_from", [])):
+            raise _sources_forgotten(gone)
         for field in ("valid_from", "valid_until"):
             if isinstance(values.get(field), datetime):
                 values[field] = in_utc(field, values[field])
@@ -207,46 +222,6 @@ class Engine:
             case "missing":
                 raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
         raise refusal(written.outcome)
-
-    async def forget(
-        self, scope: Scope, memory_id: str, *, request: Request, durability: Durability = Durability.HOT
-    ) -> Receipt:
-        """Removes a memory for good. Raises NotFound, and ArchiveUnavailable when only the archive would know it."""
-        check_id("id", memory_id)
-        memory, archived_version = await self._to_forget(scope.check(), memory_id)
-        now = self._clock.now()
-        written, fsynced = await self._records.forget(
-            scope,
-            memory,
-            now=to_microseconds(now),
-            archived_version=archived_version,
-            request=request,
-            fsync=durability is not Durability.HOT,
-        )
-        if written.outcome == "missing":
-            raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
-        if written.outcome not in ("forgotten", "already"):
-            raise refusal(written.outcome)
-        if written.outcome == "forgotten":
-            await self._acknowledge_one(scope, written, fsynced, durability)
-        stone = await self._records.tombstone(scope, memory_id)
-        return Receipt(
-            id=memory_id,
-            version=written.version,
-            outcome=written.outcome,
-            forgotten_at=from_microseconds(stone.forgotten_at) if stone else now,
-            journal_entries_removed=written.entries_removed,
-            durability=durability if written.outcome == "forgotten" else Durability.HOT,
-        )
-
-    async def _to_forget(self, scope: Scope, memory_id: str) -> tuple[Memory, int]:
-        """The memory to forget, and the version under which only the archive knows it (0 when it is hot)."""
-        if memory := await self._records.get(scope, memory_id):
-            return memory, 0
-        if stone := await self._records.tombstone(scope, memory_id):
-            return stone.place(self._clock.now()), 0
-        archived = (await self._archived(scope, memory_id)).memory
-        return archived, archived.version
 
     async def _in_hot(self, scope: Scope, memory_id: str) -> Memory:
         """The memory, brought back from the archive when it is only there."""
@@ -353,6 +328,10 @@ def _arrival(scope: Scope, new: NewMemory | MemorydError, request: Request) -> A
     if isinstance(new, MemorydError):
         raise new
     return Arrival(scope.narrowed(new.session), new.check(), request)
+
+
+def _sources_forgotten(sources: Sequence[str]) -> Forgotten:
+    return Forgotten(f"derived_from: {', '.join(sources[:3])} and what was made of it is forgotten", ids=list(sources))
 
 
 def _part_of(request: Request, index: int, count: int) -> Request:

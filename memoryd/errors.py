@@ -63,6 +63,13 @@ class Conflict(MemorydError):
         return int(self.details["current_version"])
 
 
+class Forgotten(MemorydError):
+    """What it was to be made of has been forgotten; nothing was stored."""
+
+    code = "forgotten"
+    hint = "make it again without the memories in details.ids, which are forgotten"
+
+
 class RequestIdReused(BadRequest):
     """The request id was used before for another request; nothing was changed."""
 
@@ -158,8 +165,8 @@ class ServersUnavailable(MemorydError):
 BY_CODE: dict[str, type[MemorydError]] = {
     cls.code: cls
     for cls in (
-        MemorydError, BadRequest, UnknownOperation, TooLarge, NotFound, Conflict, RequestIdReused, DurabilityNotReached,
-        NotSearchable, EventsLost, Overloaded, HotUnavailable, HotUnprepared, ArchiveUnavailable, EmbedderFailed, NoAnswer,
-        SchemaMismatch, ConfigError, ServersUnavailable,
+        MemorydError, BadRequest, UnknownOperation, TooLarge, NotFound, Conflict, Forgotten, RequestIdReused,
+        DurabilityNotReached, NotSearchable, EventsLost, Overloaded, HotUnavailable, HotUnprepared, ArchiveUnavailable,
+        EmbedderFailed, NoAnswer, SchemaMismatch, ConfigError, ServersUnavailable,
     )
 }  # fmt: skip

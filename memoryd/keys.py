@@ -14,7 +14,9 @@ aether:cache:embedding:<tenant>:<project>:<m>:<h>   String   7 days             
 aether:events:{b}:<tenant>:<project>                Stream   8 days                    scripts           events
 aether:journal:dead                                 Stream   bounded                   embed, archive    people
 aether:requests                                     Stream   until answered            clients           daemons
-aether:claim:<request>                              String   5 s                       daemons           daemons
+aether:claim:<request>                              String   5 to 10 s                 daemons           daemons
+aether:receipts                                     Stream   bounded, until archived   forget, sync      sync, daemons
+aether:forget:<receipt>                             Hash     1 day                     daemons           daemons
 aether:schema                                       Hash     permanent                 apply             apply
 aether:fence:{b}                                    String   permanent (a number)      follower          follower
 aether:follower:place                               Hash     permanent                 follower          follower
@@ -40,6 +42,7 @@ from memoryd.model.scope import Scope, to_tag
 REQUESTS = "aether:requests"
 DEAD_LETTERS = "aether:journal:dead"
 SCHEMA = "aether:schema"
+RECEIPTS = "aether:receipts"
 FOLLOWER_PLACE = "aether:follower:place"
 FOLLOWER_LEASE = "aether:follower:lease"
 FOLLOWER_FENCE = "aether:follower:fence"
@@ -47,7 +50,7 @@ FOLLOWER_FENCE = "aether:follower:fence"
 # Keys that live without a TTL; everything else must have one.
 PERMANENT_PREFIXES = (
     "aether:memory:semantic:", "aether:memory:episodic:", "aether:journal:", "aether:place:", "aether:dedup:", "aether:fence:",
-    REQUESTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE,
+    REQUESTS, RECEIPTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE,
 )  # fmt: skip
 
 KINDS = ("semantic", "episodic")
@@ -89,8 +92,13 @@ def events_prefix(scope: Scope) -> str:
 
 
 def claim(request_id: str) -> str:
-    """Taken by the daemon that handles a published request."""
+    """Taken by the daemon that handles a published request, or that is at work on a long forget."""
     return f"aether:claim:{_digest(request_id)}"
+
+
+def forgetting(receipt_id: str) -> str:
+    """A forget under way, and its answer when it is done."""
+    return f"aether:forget:{receipt_id}"
 
 
 def embedding(scope: Scope, model: str, content_hash: str) -> str:
@@ -128,6 +136,10 @@ class Keys:
         values = {"agent": to_tag(scope.agent), "session": to_tag(scope.session), "id": place.id}
         rest = ":".join(values[part] for part in parts)
         return f"{prefix}{{{self.bucket(place.id)}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{rest}"
+
+    def memories_of(self, kind: str, scope: Scope) -> str:
+        """A pattern of the records of one kind of a whole project. No name can hold what a pattern obeys."""
+        return f"{memories(kind)}{{??}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}:mem_*"
 
     def journal(self, bucket: str) -> str:
         """The journal of a bucket."""

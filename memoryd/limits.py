@@ -74,6 +74,15 @@ CHECKPOINTS_MAX = 32  # of one session; the oldest go first
 WINDOW_TOKENS_MAX = 2_000_000  # the longest context windows there are
 SESSIONS_LIST_MAX = 200  # sessions of one answer
 
+# --- forgetting -----------------------------------------------------------------------------------------------------
+FORGET_PLAN_MAX = 50_000  # memories of one forget: its receipt is one document of at most 7 MB, and MongoDB takes 16
+RECEIPT_PAGE_MAX = 1_000  # memories that one answer lists of a plan or a receipt; about 130 KB
+RECEIPTS_PAGE_MAX = 200  # receipts of one answer
+FINDINGS_MAX = 1_000  # what one verification lists; more are counted
+RECEIPTS_WAITING_MAX = 100_000  # receipts that MongoDB does not hold yet (about 100 MB); then a forget has to wait too
+FORGET_TURN_SECONDS = 10.0  # a long forget whose daemon is silent for this long is gone on with by another one
+AOF_REWRITE_SECONDS_MAX = 120.0  # 100 MB a second on a slow disk; longer is said, and the rewrite goes on
+
 # --- embedding ------------------------------------------------------------------------------------------------------
 EMBED_QUEUE_TEXTS_MAX = 4096  # texts that wait for a batch: half a minute of a laptop's model; then callers are refused
 EMBED_RUN_TEXTS_MAX = (

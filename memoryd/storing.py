@@ -7,6 +7,7 @@ when it was forgotten (the later salts are looked through for the same content).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -64,6 +65,20 @@ class Storing:
             waiting = later
         full = Overloaded("store: this content's ids are all taken", retry_after_seconds=RETRY_AFTER_SECONDS)
         return {**done, **dict.fromkeys(waiting, full)}, all_fsynced
+
+    async def forgotten(self, scope: Scope, memory_ids: Sequence[str]) -> list[str]:
+        """Those of the memories that the scope's project has forgotten and not stored again. Nearly always one look."""
+        project = Scope(scope.tenant, scope.project)
+        stones = await self._records.tombstones(memory_ids) if memory_ids else {}
+        buried = {one: stone.version for one, stone in stones.items() if project.holds(stone.scope)}
+        if not buried:
+            return []
+        lives = await self._records.present(project, list(buried))
+        dead = [one for one, version in buried.items() if lives.get(one, 0) <= version]
+        with contextlib.suppress(ArchiveUnavailable):  # then the tombstones have the last word
+            cold = await self._archive.living(dead, with_text=False) if self._archive and dead else {}
+            return [one for one in dead if one not in cold or cold[one].version <= buried[one]]
+        return dead
 
     async def _round(self, arrivals: Sequence[Arrival], *, fsync: bool) -> tuple[list[Written], bool]:
         return await self._records.store([self.new_record(one) for one in arrivals], fsync=fsync)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bson.errors import BSONError
@@ -13,8 +14,9 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, 
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from memoryd.archive.codec import Document, to_record
+from memoryd.archive.codec import Document, completed, to_record
 from memoryd.breaker import Breaker
+from memoryd.clock import EPOCH, to_microseconds
 from memoryd.errors import ArchiveUnavailable, MemorydError
 from memoryd.model.memory import Memory
 from memoryd.model.record import Record
@@ -32,6 +34,7 @@ NOT_NOW = frozenset({
     14031, 50736, 50737, 50738,
 })  # fmt: skip
 NOT_ALLOWED = frozenset({13, 18})  # nor is it the reason when we may not write at all
+NAMED_MAX = 1_000  # ids that one query looks for
 # A write counts when a majority has it in its journal: it survives the loss of any one server.
 MAJORITY = WriteConcern(w="majority", j=True, wtimeout=10_000)
 
@@ -205,6 +208,78 @@ class Archive:
         if batch:
             yield batch
 
+    # --- for a forget ---------------------------------------------------------------------------------------------
+
+    async def each(
+        self,
+        scope: Scope,
+        *,
+        types: Iterable[str] = (),
+        tags: Iterable[str] = (),
+        before: datetime | None = None,
+        size: int,
+        with_text: bool = True,
+    ) -> AsyncIterator[list[Memory]]:
+        """The scope's memories that may fit, `size` at a time. Without text, content and metadata are left out."""
+        query = _living(scope)
+        if types:
+            query["memory_type"] = {"$in": sorted(types)}
+        if tags:
+            query["tags"] = {"$in": sorted(tags)}
+        if before is not None:
+            query["created_at"] = {"$lt": to_microseconds(before)}
+        async for documents in self.batches(query, size, _left_out(with_text)):
+            yield [_whole(one) for one in documents]
+
+    async def living(self, memory_ids: Sequence[str], *, with_text: bool = True) -> dict[str, Memory]:
+        """Those of the memories that live in the archive."""
+        found: dict[str, Memory] = {}
+        query = {"_id": {"$in": list(memory_ids)}, **_LIVING}
+        async for documents in self.batches(query, NAMED_MAX, _left_out(with_text)):
+            found |= {one["_id"]: _whole(one) for one in documents}
+        return found
+
+    async def naming(self, scope: Scope, field: str, memory_ids: Sequence[str]) -> set[str]:
+        """The ids of the scope's living memories whose `derived_from` or `related` names one of these."""
+        found: set[str] = set()
+        for start in range(0, len(memory_ids), NAMED_MAX):
+            some = list(memory_ids[start : start + NAMED_MAX])
+            query = {**_living(scope), **_naming(field, some)}
+            async for documents in self.batches(query, NAMED_MAX, {"_id": 1}):
+                found |= {one["_id"] for one in documents}
+        return found
+
+    async def states(self, memory_ids: Sequence[str]) -> dict[str, Document]:
+        """What the archive holds of the memories now: version, and tombstone and time where they are forgotten."""
+        wanted = {"version": 1, "tombstone": 1, "forgotten_at": 1, "tenant": 1, "project": 1}
+        found: dict[str, Document] = {}
+        async for documents in self.batches({"_id": {"$in": list(memory_ids)}}, NAMED_MAX, wanted):
+            found |= {one["_id"]: one for one in documents}
+        return found
+
+    async def past(self, memory_ids: Sequence[str]) -> list[tuple[str, int]]:
+        """The versions that the history holds of the memories."""
+        with archive_errors("read"):
+            found = self.versions.find({"memory_id": {"$in": list(memory_ids)}}, {"memory_id": 1, "version": 1})
+            return [(one["memory_id"], int(one["version"])) async for one in found]
+
+    async def past_made_of(self, scope: Scope, memory_ids: Sequence[str]) -> list[Document]:
+        """The versions in the project's history that were made of the memories: whose, of what, and when."""
+        query = {"tenant": scope.tenant, "project": scope.project, **_naming("derived_from", memory_ids)}
+        wanted = {"memory_id": 1, "version": 1, "derived_from": 1, "recorded_at": 1}
+        with archive_errors("read"):
+            return [one async for one in self.versions.find(query, wanted)]
+
+    async def drop_versions(self, version_ids: Sequence[str]) -> None:
+        """Removes these documents from the history."""
+        with archive_errors("forget"):
+            await write_unordered(self.versions, [DeleteMany({"_id": {"$in": list(version_ids)}})] if version_ids else [])
+
+    async def count_versions(self, memory_ids: Sequence[str]) -> int:
+        """How many versions of these memories the history holds."""
+        with self.asking("forget"):
+            return await self.versions.count_documents({"memory_id": {"$in": list(memory_ids)}})
+
     async def write(self, batch: Batch) -> list[str]:
         """Writes a batch; returns the ids whose current document was refused because the archive holds another.
 
@@ -285,15 +360,34 @@ class Archive:
             await write_unordered(self.versions, _up_to(forgotten))
 
 
+_LIVING: Document = {"tombstone": {"$ne": True}, "seal": {"$exists": True}}
+
+
 def _living(scope: Scope) -> Document:
-    query: Document = {
-        "tenant": scope.tenant, "project": scope.project, "tombstone": {"$ne": True}, "seal": {"$exists": True}
-    }  # fmt: skip
+    """Matches the scope's memories that are not forgotten. One that a person has just inserted is none before sync took it."""
+    query: Document = {"tenant": scope.tenant, "project": scope.project, **_LIVING}
     if scope.agent:
         query["agent_id"] = scope.agent
     if scope.session:
         query["session_id"] = scope.session
     return query
+
+
+def _naming(field: str, memory_ids: Sequence[str]) -> Document:
+    # The second condition is that of the partial indexes.
+    return {field: {"$in": list(memory_ids)}, f"{field}.0": {"$exists": True}}
+
+
+def _left_out(with_text: bool) -> Document:
+    return {"embedding": 0} if with_text else {"embedding": 0, "content": 0, "metadata": 0}
+
+
+def _whole(document: Document) -> Memory:
+    """The memory of a living document, of which text may be left out; what a person has unset is as for a new one."""
+    try:
+        return to_record({"content": "", "metadata": {}, **document}).memory
+    except KeyError:
+        return to_record(completed({"content": "", "metadata": {}, "version": 1, **document}, EPOCH)).memory
 
 
 def _up_to(forgotten: Mapping[str, int]) -> list[Operation]:

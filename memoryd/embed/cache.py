@@ -6,7 +6,7 @@ The cache holds no text. A forget purges the vector of its content (`embed.follo
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import numpy as np
@@ -20,6 +20,8 @@ from memoryd.model.ids import hash_content
 from memoryd.model.scope import Scope
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.metrics import measure
+
+PLACES_MAX = 1_000  # keys of one command: Redis is away from others for less than a millisecond
 
 
 class EmbeddingCache:
@@ -66,7 +68,16 @@ class EmbeddingCache:
         finally:
             measure(telemetry.EMBED_DURATION, time.perf_counter() - started)
 
-    async def purge(self, scope: Scope, content_hash: str) -> None:
-        """Drops the vector of a forgotten content."""
+    async def purge(self, scope: Scope, *content_hashes: str) -> int:
+        """Drops the vectors of forgotten contents; how many there were."""
         with hot_errors("embedding cache"):
-            await self._redis.delete(keys.embedding(scope, self.embedder.model, content_hash))
+            return sum([int(await self._redis.delete(*places)) for places in self._places(scope, content_hashes)])
+
+    async def count(self, scope: Scope, content_hashes: Sequence[str]) -> int:
+        """How many of these contents have a vector here."""
+        with hot_errors("embedding cache"):
+            return sum([int(await self._redis.exists(*places)) for places in self._places(scope, content_hashes)])
+
+    def _places(self, scope: Scope, content_hashes: Sequence[str]) -> Iterator[list[str]]:
+        places = [keys.embedding(scope, self.embedder.model, one) for one in content_hashes]
+        return (places[start : start + PLACES_MAX] for start in range(0, len(places), PLACES_MAX))

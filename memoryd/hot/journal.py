@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,13 +11,15 @@ from redis.exceptions import ResponseError
 
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
-from memoryd.keys import DEAD_LETTERS, Keys
+from memoryd.keys import DEAD_LETTERS, RECEIPTS, Keys
 from memoryd.limits import DEAD_LETTERS_MAX
 from memoryd.model.document import Place
 from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope, from_tag
 
 GROUPS = ("embed", "archive")
+RECEIPTS_GROUP = "chain"
+READ_MAX = 200  # entries of one look: about 1 MB of usual ones
 REDELIVER_IDLE_SECONDS = 5.0  # a batch takes well under a second; a second try is harmless, only wasteful
 
 
@@ -151,16 +153,21 @@ class Follower:
 
 
 async def create_groups(redis: Redis, keys: Keys) -> None:
-    """Creates every follower's group from the journal's beginning, so that nothing is trimmed before it was seen."""
+    """Creates every follower's group from the stream's beginning, so that nothing is trimmed before it was seen."""
     for journal in map(keys.journal, keys.all_buckets()):
-        # Asked first: a full Redis refuses XGROUP CREATE, and the archiver that would make room must be able to start.
-        known: list[Any] = await redis.xinfo_groups(journal) if await redis.exists(journal) else []
-        for group in set(GROUPS) - {one["name"].decode() for one in known}:
-            try:
-                await redis.xgroup_create(journal, group, id="0", mkstream=True)
-            except ResponseError as error:
-                if not str(error).startswith("BUSYGROUP"):
-                    raise
+        await _create(redis, journal, GROUPS)
+    await _create(redis, RECEIPTS, (RECEIPTS_GROUP,))
+
+
+async def _create(redis: Redis, stream: str, groups: Iterable[str]) -> None:
+    # Asked first: a full Redis refuses XGROUP CREATE, and the archiver that would make room must be able to start.
+    known: list[Any] = await redis.xinfo_groups(stream) if await redis.exists(stream) else []
+    for group in set(groups) - {one["name"].decode() for one in known}:
+        try:
+            await redis.xgroup_create(stream, group, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
 
 
 async def backlogs(redis: Redis, journals: Sequence[str]) -> list[dict[str, int]]:
@@ -171,6 +178,31 @@ async def backlogs(redis: Redis, journals: Sequence[str]) -> list[dict[str, int]
             if isinstance(answer, Exception):
                 raise answer
     return [{name.decode(): int(count) for name, count in zip(flat[::2], flat[1::2], strict=True)} for flat in answers]
+
+
+async def not_passed(redis: Redis, keys: Keys, bucket: str, entry_id: str) -> list[str]:
+    """The groups that have not done everything up to this entry of a bucket's journal."""
+    client: Any = redis
+    with hot_errors("look at the places"):
+        places = await client.hgetall(keys.place(bucket))
+        if not await client.xrange(keys.journal(bucket), max=entry_id, count=1):
+            return []  # trimmed, or another Redis than the one of that time: nothing is left to be followed
+    return [one for one in GROUPS if entry_order(places.get(one.encode(), b"0-0").decode()) < entry_order(entry_id)]
+
+
+async def entries_with_text(redis: Redis, journal: str) -> AsyncIterator[tuple[str, int]]:
+    """Id and version of every entry of a journal that carries a memory's text or vector."""
+    client: Any = redis
+    last = "-"
+    while True:
+        with hot_errors("read the journal"):
+            rows = await client.xrange(journal, min=last, count=READ_MAX)
+        for entry_id, fields in rows:
+            last = f"({entry_id.decode()}"
+            if b"content" in fields or b"embedding" in fields:
+                yield fields[b"id"].decode(), int(fields[b"version"])
+        if not rows:
+            return
 
 
 async def archived_up_to(redis: Redis, keys: Keys, bucket: str) -> tuple[int, int]:

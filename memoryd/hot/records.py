@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +27,12 @@ from memoryd.model.scope import Scope, from_tag, to_tag
 
 @dataclass(frozen=True)
 class Request:
-    """What makes a write repeatable and traceable: its id, a fingerprint of what it asks, and its trace."""
+    """What makes a write repeatable and traceable: its id, a fingerprint of what it asks, its trace, and who asked."""
 
     id: str
     fingerprint: str
     traceparent: str = ""
+    client: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ class Written:
     entry: str = ""
     replayed: bool = False
     entries_removed: int = 0
+    forgotten_at: int = 0
+    was_here: bool = False
+    """Of a forget: whether Redis had the record."""
 
     @classmethod
     def parse(cls, raw: Any) -> Written:
@@ -54,8 +58,11 @@ class Written:
             return cls(outcome, version=int(words[1]))
         if len(words) == 1:
             return cls(outcome)
-        words += [""] * (6 - len(words))
-        return cls(outcome, words[1], int(words[2]), words[3], words[4] == "replayed", int(words[5] or 0))
+        words += [""] * (8 - len(words))
+        removed, forgotten_at, here = (int(word or 0) for word in words[5:])
+        return cls(
+            outcome, words[1], int(words[2]), words[3], words[4] == "replayed", removed, forgotten_at, bool(here)
+        )
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,21 @@ class Sighting:
 
     here: bool
     perhaps_archived: bool
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """A memory that is to be forgotten: what it is, where it is stored, and what only the archive may know of it."""
+
+    memory_id: str
+    memory_type: MemoryType
+    scope: Scope
+    inside: Scope
+    """A record that is not in here by now stays."""
+    request: Request
+    archived_version: int = 0
+    """The version that the archive holds; 0 when it holds none, or need not be asked because Redis has the record."""
+    content_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -175,6 +197,33 @@ class Records:
         """The memory, if this scope holds it here."""
         return (await self.get_many(scope, [memory_id])).get(memory_id)
 
+    async def each(self, scope: Scope, *, size: int, with_text: bool = True) -> AsyncIterator[list[Memory]]:
+        """Every memory of the scope's project that is here from beginning to end of the walk, `size` at a time.
+
+        It goes by keys, not by an index: what no index holds (yet) is found too. Without text, content and metadata are
+        left out.
+        """
+        wanted = [name for name in MEMORY_FIELDS if with_text or name not in ("content", "metadata")]
+        batch: list[str] = []
+        for kind in KINDS:
+            with hot_errors("walk"):
+                async for key in self.redis.scan_iter(match=self.keys.memories_of(kind, scope), count=1000):
+                    batch.append(key.decode())
+                    if len(batch) >= size:
+                        yield await self._read(batch, wanted)
+                        batch = []
+        if batch:
+            yield await self._read(batch, wanted)
+
+    async def _read(self, keys: Sequence[str], wanted: Sequence[str]) -> list[Memory]:
+        with hot_errors("walk"):
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.hmget(key, wanted)
+                rows = await pipe.execute()
+        absent = {b"content": b"", b"metadata": b"{}"}
+        return [to_memory({**absent, **_given(wanted, row)}) for row in rows if row[0] is not None]
+
     async def get_many(self, scope: Scope, memory_ids: Sequence[str]) -> dict[str, Memory]:
         """Those of the memories that this scope holds here, in one round trip, without their vectors."""
         places = [(memory_id, self.keys.memory(kind, scope, memory_id)) for memory_id in memory_ids for kind in KINDS]
@@ -186,9 +235,7 @@ class Records:
         found = {}
         for (memory_id, _), row in zip(places, rows, strict=True):
             if row[0] is not None:
-                memory = to_memory(
-                    {name.encode(): raw for name, raw in zip(MEMORY_FIELDS, row, strict=True) if raw is not None}
-                )
+                memory = to_memory(_given(MEMORY_FIELDS, row))
                 if scope.holds(memory.scope):
                     found[memory_id] = memory
         return found
@@ -203,6 +250,21 @@ class Records:
                 flags = await pipe.execute()
         return {memory_id for (memory_id, _), flag in zip(places, flags, strict=True) if flag == b"1"}
 
+    async def present(self, scope: Scope, memory_ids: Sequence[str]) -> dict[str, int]:
+        """Those of the memories whose record is in the scope's project here, whole or not, each with its version."""
+        places = [(memory_id, self.keys.memory(kind, scope, memory_id)) for memory_id in memory_ids for kind in KINDS]
+        with hot_errors("get"):
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for _, key in places:
+                    pipe.exists(key)
+                    pipe.hget(key, "version")
+                rows = await pipe.execute()
+        return {
+            memory_id: int(version or 0)
+            for (memory_id, _), here, version in zip(places, rows[::2], rows[1::2], strict=True)
+            if here
+        }
+
     async def lives(self, scope: Scope, memory_type: MemoryType, memory_id: str, version: int) -> bool:
         """Whether the memory lives here, and this version of it is not forgotten."""
         key = self.keys.memory(kind_of(memory_type), scope, memory_id)
@@ -212,21 +274,25 @@ class Records:
 
     async def forgotten(self, memory_ids: Sequence[str]) -> dict[str, int]:
         """Those of the memories that were forgotten, each with the version of its tombstone."""
+        return {memory_id: stone.version for memory_id, stone in (await self.tombstones(memory_ids)).items()}
+
+    async def tombstones(self, memory_ids: Sequence[str]) -> dict[str, Tombstone]:
+        """What remains here of those of the memories that were forgotten, in one round trip. A later life may follow."""
         with hot_errors("get"):
             async with self.redis.pipeline(transaction=False) as pipe:
                 for memory_id in memory_ids:
                     pipe.get(self.keys.tombstone(memory_id))
                 stones = await pipe.execute()
         found = zip(memory_ids, stones, strict=True)
-        return {one: msgspec.json.decode(raw, type=Tombstone, strict=False).version for one, raw in found if raw}
+        return {memory_id: _tombstone(raw) for memory_id, raw in found if raw}
 
     async def tombstone(self, scope: Scope, memory_id: str) -> Tombstone | None:
         """What remains here of a memory that this scope held."""
         with hot_errors("get"):
-            raw = await self.redis.get(self.keys.tombstone(memory_id))
+            raw: Any = await self.redis.get(self.keys.tombstone(memory_id))
         if raw is None:
             return None
-        stone = rename(msgspec.json.decode(raw, type=Tombstone, strict=False), from_tag)
+        stone = _tombstone(raw)
         return stone if scope.holds(stone.scope) else None
 
     async def update(
@@ -255,32 +321,30 @@ class Records:
         args += [part for pair in to_fields(changes).items() for part in pair]
         return await self._one("update", scripts.update, keys, args, fsync=fsync)
 
-    async def forget(
-        self,
-        scope: Scope,
-        memory: Memory,
-        *,
-        now: int,
-        archived_version: int,
-        request: Request,
-        fsync: bool = False,
-    ) -> tuple[Written, bool]:
-        """Removes `memory` and leaves a tombstone above its version here and `archived_version` there."""
-        bucket = self.keys.bucket(memory.id)
+    async def forget(self, many: Sequence[Doomed], *, now: int) -> list[Written]:
+        """Removes each in its own atomic step, all in one round trip, and leaves tombstones above both stores' versions."""
+        calls = [self._forget_call(one, now) for one in many]
+        with hot_errors("forget"):
+            if len(calls) == 1:
+                return [Written.parse(await scripts.forget(self.redis, *calls[0]))]
+            return [Written.parse(one) for one in await scripts.forget.many(self.redis, calls)]
+
+    def _forget_call(self, one: Doomed, now: int) -> tuple[list[str], list[Encoded]]:
+        bucket = self.keys.bucket(one.memory_id)
         keys = [
-            self.keys.memory(kind_of(memory.memory_type), scope, memory.id),
+            self.keys.memory(kind_of(one.memory_type), one.scope, one.memory_id),
             self.keys.journal(bucket),
-            self.keys.tombstone(memory.id),
-            self.keys.idempotency(scope, memory.id, request.id),
-            self.keys.kept_events(bucket, scope),
+            self.keys.tombstone(one.memory_id),
+            self.keys.idempotency(one.inside, one.memory_id, one.request.id),
+            self.keys.kept_events(bucket, one.scope),
         ]
         args: list[Encoded] = [
-            now, to_tag(scope.agent), to_tag(scope.session), archived_version, request.fingerprint,
-            IDEMPOTENCY_TTL_SECONDS, TOMBSTONE_TTL_SECONDS, names.events_prefix(scope), request.traceparent, memory.id,
-            to_tag(memory.tenant), to_tag(memory.project), to_tag(memory.agent_id), to_tag(memory.session_id),
-            memory.memory_type,
+            now, to_tag(one.inside.agent), to_tag(one.inside.session), one.archived_version, one.request.fingerprint,
+            IDEMPOTENCY_TTL_SECONDS, TOMBSTONE_TTL_SECONDS, names.events_prefix(one.scope), one.request.traceparent,
+            one.memory_id, to_tag(one.scope.tenant), to_tag(one.scope.project), to_tag(one.scope.agent),
+            to_tag(one.scope.session), one.memory_type, one.content_hash,
         ]  # fmt: skip
-        return await self._one("forget", scripts.forget, keys, args, fsync=fsync)
+        return keys, args
 
     async def _one(
         self, doing: str, script: scripts.Script, keys: list[str], args: list[Encoded], *, fsync: bool
@@ -353,7 +417,15 @@ class Records:
             return bool(await scripts.raise_version(self.redis, keys, [memory.version, archived_version, traceparent]))
 
 
+def _given(names_: Sequence[str], row: Sequence[bytes | None]) -> dict[bytes, bytes]:
+    return {name.encode(): raw for name, raw in zip(names_, row, strict=True) if raw is not None}
+
+
 def rename(stone: Tombstone, by: Callable[[str], str]) -> Tombstone:
     """The tombstone with its names as tags (`to_tag`), as scripts copy them from records, or back (`from_tag`)."""
     names_ = {field: by(getattr(stone, field)) for field in ("tenant", "project", "agent_id", "session_id")}
     return msgspec.structs.replace(stone, **names_)
+
+
+def _tombstone(raw: bytes) -> Tombstone:
+    return rename(msgspec.json.decode(raw, type=Tombstone, strict=False), from_tag)

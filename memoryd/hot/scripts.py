@@ -87,6 +87,7 @@ def fsynced(answers: Sequence[Any]) -> bool:
 store = Script("store")
 update = Script("update")
 forget = Script("forget")
+leave_receipt = Script("leave_receipt")
 attach = Script("attach")
 project = Script("project")
 unembed = Script("unembed")

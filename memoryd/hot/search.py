@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from unicodedata import category
 
 from redis.asyncio import Redis
 
 from memoryd import keys as names
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import to_hot_vector
-from memoryd.limits import QUERY_WORDS_MAX
+from memoryd.limits import FORGET_PLAN_MAX, QUERY_WORDS_MAX
 from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope, to_tag
+from memoryd.model.words import spelled
 
 
 def _set_of(words: str) -> frozenset[str]:
@@ -41,6 +41,7 @@ _QUESTION_WORDS = _set_of(
 # 5. Measured on LoCoMo's first conversation: the answer is among the first ten by words for 89 questions of 150, with
 # BM25STD for 11.
 SCORER = "BM25"
+NAMED_MAX = 200  # ids that one query looks for: each is a term of its own
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,9 @@ class Candidates:
 
 def query_words(text: str) -> list[str]:
     """The words of a query that can find something: no stop words, each once, at most QUERY_WORDS_MAX."""
-    words = dict.fromkeys(word for word in _spelled(text.lower()).split() if word not in _STOP_WORDS)
+    words = dict.fromkeys(word for word in spelled(text.lower()).split() if word not in _STOP_WORDS)
     telling = [word for word in words if word not in _QUESTION_WORDS]
     return (telling or list(words))[:QUERY_WORDS_MAX]
-
-
-def _spelled(text: str) -> str:
-    """`text` with a space for whatever ends a word. A combining mark does not: Hindi, Thai and é may be written with it."""
-    return "".join(char if char.isalnum() or char == "_" or category(char)[0] == "M" else " " for char in text)
 
 
 def _spellings(word: str) -> list[str]:
@@ -183,6 +179,20 @@ class Search:
         return ["FT.SEARCH", index, query, *_params(clause), "RETURN", 1, "distance", "SORTBY", "distance",
                 "LIMIT", 0, count, "DIALECT", 2]  # fmt: skip
 
+    async def naming(self, scope: Scope, field: str, memory_ids: Sequence[str]) -> set[str]:
+        """The ids of the scope's memories whose `derived_from` or `related` names one of these, as far as indexed."""
+        found: set[str] = set()
+        with hot_errors("search"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for start in range(0, len(memory_ids), NAMED_MAX):
+                    for kind in names.KINDS:
+                        clause = scope_clause(scope)
+                        clause.tag(field, memory_ids[start : start + NAMED_MAX])
+                        pipe.execute_command(*_all_of(names.index(kind), clause))
+                for answer in await pipe.execute():
+                    found |= {row[b"id"].decode().rpartition(":")[2] for row in answer[b"results"]}
+        return found
+
     async def count(self, scope: Scope) -> Counts:
         """How many memories of each type the scope holds here, and how many wait for their vector."""
         counts = Counts()
@@ -228,6 +238,10 @@ def _by_words(index: str, clause: Clause, words: Sequence[str], count: int) -> l
     clause.words(words)
     return ["FT.SEARCH", index, str(clause), *_params(clause), "NOCONTENT", "WITHSCORES", "SCORER", SCORER,
             "LIMIT", 0, count, "DIALECT", 2]  # fmt: skip
+
+
+def _all_of(index: str, clause: Clause) -> list[Any]:
+    return ["FT.SEARCH", index, str(clause), *_params(clause), "NOCONTENT", "LIMIT", 0, FORGET_PLAN_MAX + 1, "DIALECT", 2]
 
 
 def _params(clause: Clause) -> list[Any]:

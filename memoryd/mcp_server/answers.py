@@ -52,6 +52,7 @@ class Forgotten(BaseModel):
     id: str
     outcome: Annotated[str, Field(description="forgotten, or already when it had been forgotten before.")]
     forgotten_at: datetime
+    receipt: Annotated[str, Field(description="The proof's id, for people; empty when there was nothing left to forget.")]
 
 
 class Counts(BaseModel):

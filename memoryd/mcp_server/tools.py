@@ -90,10 +90,15 @@ class Tools:
         return Kept(id=changed.id, version=changed.version, outcome=changed.outcome)
 
     async def forget_memory(self, id: Id) -> Forgotten:
-        """Remove a memory with all its versions, everywhere and for good. It cannot be brought back."""
+        """Remove a memory with all its versions and what was made of it, everywhere and for good. Nothing comes back."""
         with _told():
-            receipt = await self._memory.forget(id, durability="archived")
-        return Forgotten(id=receipt.id, outcome=receipt.outcome, forgotten_at=receipt.forgotten_at)
+            forgotten = await self._memory.forget(id, durability="archived")
+        return Forgotten(
+            id=forgotten.id,
+            outcome=forgotten.outcome,
+            forgotten_at=forgotten.forgotten_at,
+            receipt=forgotten.receipt,
+        )
 
     async def memory_stats(self) -> Counts:
         """How many memories there are, and whether the service is whole."""

@@ -12,6 +12,7 @@ from memoryd.errors import BadRequest
 from memoryd.model.scope import Scope
 
 ID_PATTERN = re.compile(r"mem_[0-9a-f]{32}")
+RECEIPT_PATTERN = re.compile(r"rcp_[0-9a-f]{32}")
 _INNER_SPACE = re.compile(r"(?<=\S)[ \t]+")
 
 
@@ -54,3 +55,16 @@ def event_id(scope: Scope, request_id: str, content_hash: str) -> str:
     bucket = hashlib.sha256(msgspec.json.encode((scope.tenant, scope.project, request_id))).hexdigest()[:2]
     parts = ("event", scope.tenant, scope.project, scope.agent, scope.session, request_id, content_hash)
     return f"mem_{bucket}{hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:30]}"
+
+
+def check_receipt_id(field: str, receipt_id: str) -> str:
+    """`receipt_id`, if it has the form of a receipt's id. Raises BadRequest."""
+    if not RECEIPT_PATTERN.fullmatch(receipt_id):
+        raise BadRequest(f"{field}: is not a receipt's id, expected rcp_ and 32 lower-case hex digits", field=field)
+    return receipt_id
+
+
+def receipt_id(scope: Scope, request_id: str, fingerprint: str) -> str:
+    """The id of the receipt of one request: the same for a repeat, whichever daemon carries it out."""
+    parts = (scope.tenant, scope.project, scope.agent, scope.session, request_id, fingerprint)
+    return "rcp_" + hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]

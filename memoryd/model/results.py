@@ -57,6 +57,10 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     journal_entries_removed: int = 0
     durability: Durability = Durability.HOT
     """archived: MongoDB has removed it too; otherwise its archiver has that still to do."""
+    derived: int = 0
+    """How many memories that were made of it went with it."""
+    receipt: str = ""
+    """The id of the full receipt, which is chained to all others; empty when there was nothing left to forget."""
 
 
 class ArchiveStats(msgspec.Struct, frozen=True, kw_only=True):

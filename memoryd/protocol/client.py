@@ -15,11 +15,20 @@ import msgspec
 from memoryd.errors import BadRequest, MemorydError
 from memoryd.model.events import Event, Place
 from memoryd.model.memory import Durability, Memory, check_metadata
+from memoryd.model.receipt import (
+    ForgetPlan,
+    ForgottenMany,
+    FullReceipt,
+    ReceiptPage,
+    Receipts,
+    ReceiptSummary,
+    Verification,
+)
 from memoryd.model.results import Recalled, Receipt, Stats, Stored
 from memoryd.model.scope import Scope
 from memoryd.model.session import SessionPage
 from memoryd.protocol import listener, messages
-from memoryd.protocol.connection import ANSWER_SECONDS, Connection
+from memoryd.protocol.connection import ANSWER_SECONDS, LONG, Connection
 from memoryd.protocol.sessions import WorkingMemory
 
 
@@ -135,11 +144,60 @@ class MemoryClient:
         args |= {"durability": durability, "wait": wait}
         return await self._connection.call("update", args, Stored, request_id)
 
+    # --- forgetting -----------------------------------------------------------------------------------------------
+
     async def forget(
         self, memory_id: str, *, durability: str = Durability.HOT, request_id: str | None = None
     ) -> Receipt:
-        """Removes a memory for good, everywhere."""
+        """Removes a memory for good, everywhere, and what was made of it."""
         return await self._connection.call("forget", {"id": memory_id, "durability": durability}, Receipt, request_id)
+
+    async def plan_forget(self, *, cascade: bool = False, **selection: Any) -> ForgetPlan:
+        """What `forget_many` with the same arguments would remove now; give it the plan's digest as `if_plan`."""
+        args = {"cascade": cascade, "dry_run": True, **selection}
+        answer = await self._connection.call("forget_many", args, ForgottenMany, patience=LONG)
+        assert answer.plan is not None
+        return answer.plan
+
+    async def forget_many(
+        self,
+        *,
+        cascade: bool = False,
+        if_plan: str | None = None,
+        durability: str = Durability.HOT,
+        rewrite_aof: bool = False,
+        request_id: str | None = None,
+        **selection: Any,
+    ) -> FullReceipt:
+        """Removes for good every memory for which all of the selection holds, and what was made of it: ids, session,
+        agent, tags, types, before, older_than_seconds, words, query (with limit, min_score), or everything=True.
+
+        `cascade` follows `related` as well. The receipt lists the first memories; `receipt` gives the others.
+        """
+        args = {
+            "cascade": cascade,
+            "if_plan": if_plan,
+            "durability": durability,
+            "rewrite_aof": rewrite_aof,
+            **selection,
+        }
+        answer = await self._connection.call("forget_many", args, ForgottenMany, request_id, patience=LONG)
+        assert answer.receipt is not None
+        return answer.receipt
+
+    async def receipt(self, receipt_id: str, *, first: int = 0) -> FullReceipt:
+        """A receipt with a page of its memories, from the one numbered `first` on."""
+        page = await self._connection.call("receipt", {"id": receipt_id, "first": first}, ReceiptPage)
+        return page.receipt
+
+    async def receipts(self, *, before_seq: int | None = None, limit: int = 50) -> list[ReceiptSummary]:
+        """The scope's receipts, newest first; `before_seq` is a number of the chain for the next page."""
+        return (await self._connection.call("receipts", {"before_seq": before_seq, "limit": limit}, Receipts)).receipts
+
+    async def verify_receipt(self, receipt_id: str, *, chain: bool = False) -> Verification:
+        """Looks again, everywhere, for what a receipt says is gone; with `chain` at all receipts of the project."""
+        args = {"id": receipt_id, "chain": chain}
+        return await self._connection.call("verify_receipt", args, Verification, patience=LONG)
 
     # --- sessions -------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -27,6 +28,19 @@ from memoryd_telemetry.tracing import operation
 ANSWER_SECONDS = 30.0  # longer than the daemon's own longest wait (archived, 15 s) and than one takeover (20 s)
 RESEND_SECONDS = 6.0  # a lost answer costs this long; a repeated request has its effect once
 RECONNECT_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long an answer may take, and when to ask again; None is the client's own."""
+
+    timeout_seconds: float | None = None
+    resend_seconds: float | None = None
+
+
+USUAL = Patience()
+# 50,000 memories take half a minute, a rewrite of Redis's files two. Each repeat waits in the daemon for the first.
+LONG = Patience(timeout_seconds=600.0, resend_seconds=30.0)
 
 T = TypeVar("T")
 
@@ -64,12 +78,21 @@ class Connection:
             waiting.cancel()
         await self._closing.aclose()
 
-    async def call(self, op: str, args: Mapping[str, Any], answer: type[T], request_id: str | None = None) -> T:
+    async def call(
+        self,
+        op: str,
+        args: Mapping[str, Any],
+        answer: type[T],
+        request_id: str | None = None,
+        *,
+        patience: Patience = USUAL,
+    ) -> T:
         """Sends a request, again when no answer comes, and gives its result. Raises what the answer says."""
         request_id = _checked_id(request_id or secrets.token_hex(12))
         with operation(op, kind=SpanKind.CLIENT):
             envelope = self._envelope(op, args, request_id)
-            raw = await self._answer_to(request_id, {"envelope": envelope, "id": request_id, "reply_to": self.name})
+            entry = {"envelope": envelope, "id": request_id, "reply_to": self.name}
+            raw = await self._answer_to(request_id, entry, patience)
             return _result(raw, answer)
 
     def _envelope(self, op: str, args: Mapping[str, Any], request_id: str) -> bytes:
@@ -82,21 +105,22 @@ class Connection:
             raise TooLarge(f"the request has {len(raw)} bytes, the limit is {ENVELOPE_BYTES_MAX}")
         return raw
 
-    async def _answer_to(self, request_id: str, entry: dict[Any, Any]) -> bytes:
+    async def _answer_to(self, request_id: str, entry: dict[Any, Any], patience: Patience = USUAL) -> bytes:
+        timeout_seconds = max(self._timeout_seconds, patience.timeout_seconds or 0)
         while (earlier := self._waiting.get(request_id)) is not None:
             await asyncio.wait([earlier])  # under one id at once, two answers could not be told apart
         future = self._waiting[request_id] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(timeout_seconds):
                 while True:
                     with hot_errors("send"):
                         await self.redis.xadd(keys.REQUESTS, entry)
                     with contextlib.suppress(TimeoutError):
                         # Not `wait_for`: in Python 3.11 it swallows a cancellation that comes with the answer.
-                        async with asyncio.timeout(RESEND_SECONDS):
+                        async with asyncio.timeout(patience.resend_seconds or RESEND_SECONDS):
                             return await asyncio.shield(future)
         except TimeoutError:
-            raise NoAnswer(f"no daemon answered within {self._timeout_seconds:g} s", request_id=request_id) from None
+            raise NoAnswer(f"no daemon answered within {timeout_seconds:g} s", request_id=request_id) from None
         finally:
             del self._waiting[request_id]
             future.cancel()

@@ -173,7 +173,6 @@ SAYS: dict[str, dict[str, Schema]] = {
         **_WAIT,
     },
     "Changes": _GIVEN,
-    "ForgetArgs": {**_MEMORY_ID, **_DURABILITY},
     "Stored": {
         "id": {**_ID, "description": "the memory's id"},
         "version": {"description": "the version that it has now"},
@@ -217,8 +216,10 @@ SAYS: dict[str, dict[str, Schema]] = {
         "version": {"description": "the tombstone's version"},
         "outcome": {"enum": ["forgotten", "already"], "description": "already: it had been forgotten before"},
         "forgotten_at": {"description": "when it was forgotten first"},
-        "journal_entries_removed": {"description": "entries with its text that were removed; 0 in a repeated answer"},
+        "journal_entries_removed": {"description": "entries with text that were removed"},
         "durability": {"description": "archived: MongoDB has removed it too; otherwise that follows"},
+        "derived": {"description": "memories that were made of it and went with it at once"},
+        "receipt": {"description": "the full receipt's id, for `receipt`; empty when there was nothing left to forget"},
     },
     "Stats": {
         "memories": {"description": "memories of the scope that live in Redis"},
@@ -237,7 +238,10 @@ SAYS: dict[str, dict[str, Schema]] = {
     **SAID_OF_VERBS,
 }  # fmt: skip
 
-_TIMES = frozenset({"valid_from", "valid_until", "created_at", "last_accessed", "recorded_at", "forgotten_at", "at", "updated_at"})
+_TIMES = frozenset({
+    "valid_from", "valid_until", "created_at", "last_accessed", "recorded_at", "forgotten_at", "at", "updated_at",
+    "before", "asked_at", "finished_at",
+})  # fmt: skip
 
 
 def schemas() -> dict[str, Schema]:

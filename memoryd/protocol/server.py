@@ -7,7 +7,8 @@ keys of the atomic steps make the second attempt harmless.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from opentelemetry.trace import SpanKind
@@ -67,6 +68,8 @@ class Server:
         self._slots = asyncio.Semaphore(REQUESTS_IN_FLIGHT_MAX)
         self._backlogged = False
         self._handlers = handlers
+        self._long: set[bytes] = set()  # entries whose verbs may take longer than a takeover waits
+        self._kept_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serves until told to stop, then finishes what is in flight."""
@@ -103,6 +106,7 @@ class Server:
 
     async def _take_over(self) -> None:
         """Serves what a daemon that died has left unanswered, and watches the backlog."""
+        await self._keep_long()
         with hot_errors("take over"):
             backlog = await self._redis.xlen(keys.REQUESTS)
             _, entries, *_ = await self._redis.xautoclaim(
@@ -113,6 +117,27 @@ class Server:
         for entry_id, fields in entries:
             await self._start(entry_id, fields)
         await asyncio.sleep(BLOCK_SECONDS)
+
+    async def _keep_long(self) -> None:
+        """Makes the entries of long verbs young again, so that nobody takes them over while this daemon lives."""
+        now = asyncio.get_running_loop().time()
+        if self._long and now - self._kept_at >= TAKEOVER_IDLE_SECONDS / 4:
+            self._kept_at = now
+            client: Any = self._redis
+            with hot_errors("keep what takes long"):
+                await client.xclaim(keys.REQUESTS, GROUP, self._name, 0, list(self._long), justid=True)
+
+    @contextlib.contextmanager
+    def _kept(self, entry_id: bytes, op: str) -> Iterator[None]:
+        form = FORMS.get(op)
+        if form is None or not form.long:
+            yield
+            return
+        self._long.add(entry_id)
+        try:
+            yield
+        finally:
+            self._long.discard(entry_id)
 
     async def _start(self, entry_id: bytes, fields: Fields) -> None:
         await self._slots.acquire()
@@ -152,18 +177,19 @@ class Server:
     async def _serve(self, entry_id: bytes, fields: Fields) -> None:
         """Carries out one request and answers it; the entry goes when the answer does."""
         try:
-            reply_to, reply = await self._answer(fields)
+            reply_to, reply = await self._answer(entry_id, fields)
             await self._send(entry_id, reply_to, reply)
         except MemorydError as error:
             # Redis went away meanwhile: the entry stays pending, and is served again when it is taken over.
             log.warning("request.unanswered", code=error.code)
 
-    async def _answer(self, fields: Fields) -> tuple[str, bytes]:
+    async def _answer(self, entry_id: bytes, fields: Fields) -> tuple[str, bytes]:
         request_id, reply_to = _hints(fields)
         try:
             envelope = messages.read_envelope(fields.get(b"envelope", b""))
             request_id, reply_to = envelope.id, envelope.reply_to or reply_to
-            return reply_to, messages.encode_reply(request_id, await self.carry_out(envelope))
+            with self._kept(entry_id, envelope.op):
+                return reply_to, messages.encode_reply(request_id, await self.carry_out(envelope))
         except MemorydError as error:
             return reply_to, messages.encode_error(request_id, error)
         except Exception as error:
@@ -185,7 +211,7 @@ class Server:
             span.set_attribute(telemetry.STORE_ID, telemetry.store_id(scope.tenant, scope.project))
             args = messages.parse(envelope.args, form.args, "args")
             asked = fingerprint(envelope.op, envelope.scope, args)
-            result = await carry_out(scope, args, Request(envelope.id, asked, inject()))
+            result = await carry_out(scope, args, Request(envelope.id, asked, inject(), envelope.reply_to))
             span.set_attributes(_described(args, result))
             return result
 

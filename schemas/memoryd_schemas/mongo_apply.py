@@ -16,7 +16,7 @@ from memoryd_schemas.fingerprint import fingerprint
 
 SCHEMA_VERSION = 1
 SCHEMA_ID = "schema"  # the document in sync_state that says which schema the database has
-COLLECTIONS = ("memories", "versions", "sessions", "messages", "checkpoints", "sync_state")
+COLLECTIONS = ("memories", "versions", "sessions", "messages", "checkpoints", "receipts", "sync_state")
 MAJORITY = WriteConcern("majority", wtimeout=10_000)  # a set without a majority is an error, not a daemon that hangs
 NAMESPACE_EXISTS = 48
 INDEX_CONFLICTS = (85, 86)  # IndexOptionsConflict, IndexKeySpecsConflict
@@ -92,12 +92,16 @@ async def _apply_indexes(database: AsyncDatabase[Document], wanted: Document) ->
     if not missing:
         return []
     try:
-        await database[name].create_indexes([IndexModel(index["key"], name=index["name"]) for index in missing])
+        await database[name].create_indexes([_model(index) for index in missing])
     except OperationFailure as error:
         if error.code not in INDEX_CONFLICTS:
             raise
         raise _index_conflict(name, error) from error
     return [f"created index {index['name']} on {name}" for index in missing]
+
+
+def _model(index: Document) -> IndexModel:
+    return IndexModel(index["key"], name=index["name"], **index.get("options", {}))
 
 
 async def _record(database: AsyncDatabase[Document]) -> None:

@@ -23,6 +23,7 @@ from memoryd.hot.documents import Documents
 from memoryd.hot.journal import Entry, Follower
 from memoryd.hot.records import Records
 from memoryd.limits import ARCHIVE_BATCH_MAX
+from memoryd_sync.derived import Orphans
 from memoryd_sync.documents import OPS, DocumentArchiver
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.logs import get_logger
@@ -44,6 +45,7 @@ class Archiver:
         self._records = records
         self._archive = archive
         self._documents = DocumentArchiver(Documents(records.redis, records.keys), DocumentArchive(archive))
+        self._orphans = Orphans(records, archive, clock)
         self._clock = clock
         self._first_tried: dict[tuple[str, str], float] = {}
 
@@ -93,6 +95,7 @@ class Archiver:
         written = sorted({one["memory_id"] for one in batch.versions.values()})
         if forgotten := await self._records.forgotten(written):
             await self._archive.forget_versions(forgotten)
+        await self._orphans.forget(entries)
         return await self._too_early(unseen)
 
     def _batch(self, entries: Sequence[Entry]) -> Batch:

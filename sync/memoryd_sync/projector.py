@@ -16,7 +16,9 @@ from memoryd.archive.foreign import adopted
 from memoryd.archive.store import Archive, archive_errors
 from memoryd.clock import Clock, to_microseconds
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, Overloaded
-from memoryd.hot.records import Projection, Records, Request, fitted
+from memoryd.hot.receipts import Forgets
+from memoryd.hot.records import Doomed, Projection, Records, Request, fitted
+from memoryd.lifecycle.receipts import receipt_of_sync
 from memoryd.model.record import SEALED, Record, seal
 from memoryd.model.scope import Scope
 from memoryd_telemetry import names as telemetry
@@ -143,10 +145,16 @@ class Projector:
         scope = Scope(last["tenant"], last["project"])
         memory = to_record({**last, "_id": memory_id}).memory
         request = Request(id=f"deleted {memory_id} {last['version']}", fingerprint="", traceparent="")
-        now = to_microseconds(self._clock.now())
-        written, _ = await self._records.forget(
-            scope, memory, now=now, archived_version=int(last["version"]), request=request
+        now = self._clock.now()
+        doomed = Doomed(
+            memory_id, memory.memory_type, memory.scope, scope, request, int(last["version"]), memory.content_hash
         )
+        [written] = await self._records.forget([doomed], now=to_microseconds(now))
+        if written.outcome == "forgotten":
+            bucket = self._records.keys.bucket(memory_id)
+            await Forgets(self._records.redis).leave(
+                receipt_of_sync(scope, request, now, doomed, written, bucket=bucket, reason="deleted in MongoDB")
+            )
         log.info("follow.deleted", id=memory_id, outcome=written.outcome)
 
 

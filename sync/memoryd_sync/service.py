@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from redis.asyncio import Redis
 
+from memoryd.archive.receipts import ReceiptArchive
 from memoryd.archive.store import Archive, archive_errors, open_mongo
 from memoryd.clock import SystemClock
 from memoryd.config import Settings
@@ -26,6 +27,7 @@ from memoryd_sync.archiver import Archiver
 from memoryd_sync.follower import Follower
 from memoryd_sync.lease import Lease
 from memoryd_sync.place import Places
+from memoryd_sync.receipts import ReceiptChainer
 from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.sync")
@@ -42,7 +44,7 @@ async def sync(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], N
         archive = Archive(mongo[settings.mongo_database])
         keys = Keys(settings.buckets)
         await prepare(redis, archive, keys, stop)
-        archiver, follower = build(redis, blocking, archive, settings, name=name)
+        archiver, follower, chainer = build(redis, blocking, archive, settings, name=name)
 
         async def groups() -> None:
             with hot_errors("prepare the journals"):
@@ -51,6 +53,9 @@ async def sync(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], N
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(
                 work(archiver.step, archiver.leave, stop, doing="archive", prepare=groups), name="archive"
+            )
+            tasks.create_task(
+                work(chainer.step, chainer.leave, stop, doing="chain receipts", prepare=groups), name="chain receipts"
             )
             tasks.create_task(work(lambda: follower.step(stop), follower.leave, stop, doing="follow"), name="follow")
             log.info("sync.ready", name=name)
@@ -90,8 +95,8 @@ async def prepare_archive(archive: Archive) -> None:
 
 def build(
     redis: Redis, blocking: Redis, archive: Archive, settings: Settings, *, name: str
-) -> tuple[Archiver, Follower]:
-    """Both halves of sync over open stores."""
+) -> tuple[Archiver, Follower, ReceiptChainer]:
+    """Both halves of sync over open stores, and what chains the receipts."""
     clock, keys = SystemClock(), Keys(settings.buckets)
     records = Records(redis, keys, settings.vector_type)
     journals = JournalFollower(redis, blocking, keys, group="archive", consumer=name)
@@ -103,4 +108,5 @@ def build(
         clock,
         prepare_archive=lambda: prepare_archive(archive),
     )
-    return Archiver(journals, records, archive, clock), follower
+    chainer = ReceiptChainer(records, blocking, ReceiptArchive(archive.database), consumer=name)
+    return Archiver(journals, records, archive, clock), follower, chainer

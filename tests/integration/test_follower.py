@@ -397,7 +397,7 @@ async def test_a_copy_that_was_stopped_begins_again(world: World, memory: Memory
 
     stopped = asyncio.Event()
     stopped.set()  # it is noticed after 500 memories
-    _, follower = memoryd_sync.service.build(world.redis, world.redis, world.archive, world.settings, name="by hand")
+    _, follower, _ = memoryd_sync.service.build(world.redis, world.redis, world.archive, world.settings, name="by hand")
     await follower.step(stopped)
     await follower.leave()
     assert not await place_of(world)

@@ -21,7 +21,7 @@ from tests.world import World
 # Each part of a name in the table of keys.py, as what may stand there: names are percent-encoded, the rest is hex.
 PARTS = {
     "{b}": r"\{[0-9a-f]{2}\}", "id": r"(?:mem|ses)_[0-9a-f]{32}", "tenant": "TAG", "project": "TAG", "agent": "TAG",
-    "session": "TAG", "request": "HEX", "r": "HEX", "m": "HEX", "h": "HEX",
+    "session": "TAG", "request": "HEX", "r": "HEX", "m": "HEX", "h": "HEX", "receipt": r"rcp_[0-9a-f]{32}",
 }  # fmt: skip
 TAG, HEX = r"[A-Za-z0-9_.%-]+", r"[0-9a-f]+"
 MARK = "kumquat"  # in every text that this test stores
@@ -55,6 +55,7 @@ async def busy(world: World, memory: MemoryClient) -> AsyncIterator[World]:
             await asyncio.gather(*(client.recall(f"{MARK}?") for _ in range(4)))
             await asyncio.gather(*(client.update(one.id, content=f"{MARK} changed {one.id}") for one in kept[:6]))
             await asyncio.gather(*(client.forget(one.id) for one in kept[4:9]))
+            await client.forget_many(words=f"{MARK} 3", cascade=True)
             await client.store(f"{MARK} 1", type="fact", durability="archived")
             await a_session(client)
             for wrong in (

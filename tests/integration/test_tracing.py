@@ -25,7 +25,8 @@ from tests.world import World
 
 VERBS = {
     "store": "upsert_memory", "store_many": "upsert_memory", "get": "memoryd.get", "recall": "search_memory",
-    "update": "update_memory", "forget": "delete_memory", "stats": "memoryd.stats",
+    "update": "update_memory", "forget": "delete_memory", "stats": "memoryd.stats", "forget_many": "delete_memory",
+    "receipt": "memoryd.receipt", "receipts": "memoryd.receipts", "verify_receipt": "memoryd.verify_receipt",
 }  # fmt: skip
 
 
@@ -59,6 +60,10 @@ async def every_verb(memory: MemoryClient) -> None:
     await memory.recall("What does Ada drink?", limit=3)
     await memory.update(kept.id, content="Ada prefers coffee.")
     await memory.forget(kept.id)
+    receipt = await memory.forget_many(words="sails")
+    await memory.receipt(receipt.id)
+    await memory.receipts()
+    await memory.verify_receipt(receipt.id)
     await memory.stats()
 
 

@@ -14,6 +14,7 @@ from memoryd.protocol.verbs import FORMS
 from memoryd_schemas.protocol_files import protocol_names, protocol_schema
 
 AN_ID = "mem_" + "0a" * 16
+A_RECEIPT = "rcp_" + "0a" * 16
 
 
 def test_the_files_are_those_that_the_code_writes() -> None:
@@ -55,6 +56,12 @@ def test_what_is_said_is_said_of_fields_that_exist_and_is_said_to_the_reader() -
         ("recall", {"query": "tea?", "limit": 200, "types": ["fact"], "tags": ["drinks"], "session": "s1"}),
         ("update", {"id": AN_ID, "changes": {"valid_until": None}, "if_version": 1}),
         ("forget", {"id": AN_ID}),
+        ("forget_many", {"ids": [AN_ID], "session": "s1", "tags": ["drinks"], "before": "2026-05-08T13:56:00Z"}),
+        ("forget_many", {"query": "tea?", "limit": 5, "min_score": 0.5, "dry_run": True, "cascade": True}),
+        ("forget_many", {"everything": True, "if_plan": "0" * 64, "durability": "archived", "rewrite_aof": True}),
+        ("receipt", {"id": A_RECEIPT, "first": 1000}),
+        ("receipts", {"before_seq": 7, "limit": 200}),
+        ("verify_receipt", {"id": A_RECEIPT, "chain": True}),
         ("stats", {}),
         ("events", {"after": "0" * 12 + ".0", "limit": 1}),
     ],
@@ -79,6 +86,10 @@ def test_what_the_daemon_reads_the_schema_allows(verb: str, args: dict[str, Any]
         ("update", {"id": AN_ID, "changes": {"content": None}}),
         ("update", {"id": AN_ID, "changes": {"content": "x"}, "if_version": 0}),
         ("forget", {"id": AN_ID, "durability": "eternal"}),
+        ("forget_many", {"id": AN_ID}),
+        ("forget_many", {"older_than_seconds": -1}),
+        ("forget_many", {"query": "tea?", "limit": 201}),
+        ("receipts", {"limit": 0}),
         ("stats", {"all": True}),
         ("events", {"after": 7}),
         ("events", {"limit": 1001}),

@@ -85,7 +85,8 @@ end
 local function tombstone_version(key)
   local tombstone = redis.call('GET', key)
   if not tombstone then return nil end
-  return cjson.decode(tombstone).version
+  local stone = cjson.decode(tombstone)
+  return stone.version, stone.forgotten_at
 end
 
 -- The first result of this request, or false. `fingerprint` is of the request's content.
@@ -97,14 +98,17 @@ local function replay(key, fingerprint, ttl)
   redis.call('EXPIRE', key, ttl)
   local saved = cjson.decode(first)
   if saved.fingerprint ~= fingerprint then return { 'reused' } end
-  return { saved.outcome, saved.id, tostring(saved.version), saved.entry, 'replayed' }
+  return { saved.outcome, saved.id, tostring(saved.version), saved.entry, 'replayed', saved.removed or '',
+    saved.at or '', saved.here or '' }
 end
 
-local function finish(key, ttl, fingerprint, outcome, id, version, entry, replayed)
+-- What a forget has to say besides: how many entries it removed, when, and whether the record was here.
+local function finish(key, ttl, fingerprint, outcome, id, version, entry, replayed, removed, at, here)
   redis.call('SET', key, cjson.encode({
     fingerprint = fingerprint, outcome = outcome, id = id, version = tonumber(version), entry = entry,
+    removed = removed, at = at, here = here,
   }), 'EX', ttl)
-  return { outcome, id, tostring(version), entry, replayed }
+  return { outcome, id, tostring(version), entry, replayed or '', removed or '', at or '', here or '' }
 end
 
 local function inside(record, agent, session)

@@ -2,26 +2,28 @@
 -- KEYS  1 record  2 journal  3 tombstone  4 idempotency  5 events
 -- ARGV  1 now  2 agent tag ('' = any)  3 session tag ('' = any)  4 version that the archive holds ('0' = none)
 --       5 fingerprint  6 idempotency ttl  7 tombstone ttl  8 events prefix  9 traceparent  10 id
---       11 tenant tag  12 project tag  13 agent tag  14 session tag  15 type (11-15: of a memory only the archive has)
--- Returns {'forgotten', id, version, entry, '', journal entries removed}; {'already', id, version} when a tombstone
---       stands; {'missing'}; {'reused'}.
+--       11 tenant tag  12 project tag  13 agent tag  14 session tag  15 type  16 content hash
+--       (11-16: of a memory only the archive has)
+-- Returns {'forgotten', id, version, entry, '', journal entries removed, when, 1 if its record was here};
+--       {'already', id, version, '', '', '', when} when a tombstone stands; {'missing'}; {'reused'}.
 -- Atomic because a writer between the removal and the tombstone could bring the memory back.
 local first = replay(KEYS[4], ARGV[5], ARGV[6])
 if first then return first end
 local record = read_record(KEYS[1])
-local buried = tombstone_version(KEYS[3])
+local buried, buried_at = tombstone_version(KEYS[3])
+local archived, here = tonumber(ARGV[4]), record.id and 1 or 0
 if record.id then
   if not inside(record, ARGV[2], ARGV[3]) then return { 'missing' } end
-elseif buried then
-  return { 'already', ARGV[10], string.format('%d', buried) }
-elseif tonumber(ARGV[4]) > 0 then
+elseif buried and buried >= archived then
+  return { 'already', ARGV[10], string.format('%d', buried), '', '', '', string.format('%.0f', tonumber(buried_at)) }
+elseif archived > 0 then
   record = { id = ARGV[10], tenant = ARGV[11], project = ARGV[12], agent_id = ARGV[13], session_id = ARGV[14],
-             memory_type = ARGV[15] }
+             memory_type = ARGV[15], content_hash = ARGV[16] }
 else
   return { 'missing' }
 end
 
-local version = string.format('%d', math.max(tonumber(record.version or '0'), buried or 0, tonumber(ARGV[4])) + 1)
+local version = string.format('%d', math.max(tonumber(record.version or '0'), buried or 0, archived) + 1)
 local said_at = said_now()
 local removed, replaced = forget_entries(KEYS[2], record.entries)
 redis.call('DEL', KEYS[1])
@@ -35,7 +37,4 @@ local entry = redis.call('XADD', KEYS[2], '*', 'op', 'forgotten', 'traceparent',
   'session_id', record.session_id or '', 'memory_type', record.memory_type, 'version', version,
   'forgotten_at', ARGV[1], 'said_at', said_at, 'content_hash', record.content_hash or '', 'replaced_hash', table.concat(replaced, ','))
 notify(KEYS[5], ARGV[8], 'forgotten', record, version, entry)
-local result = finish(KEYS[4], ARGV[6], ARGV[5], 'forgotten', record.id, version, entry)
-result[5] = ''
-result[6] = removed
-return result
+return finish(KEYS[4], ARGV[6], ARGV[5], 'forgotten', record.id, version, entry, '', removed, ARGV[1], here)

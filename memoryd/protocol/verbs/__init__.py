@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from memoryd.protocol.verbs import checkpoints, events, memories, sessions
+from memoryd.protocol.verbs import checkpoints, events, forgetting, memories, sessions
 from memoryd.protocol.verbs.verb import Form
 
 FORMS: Mapping[str, Form] = {
@@ -13,8 +13,10 @@ FORMS: Mapping[str, Form] = {
     **events.FORMS,
     **sessions.FORMS,
     **checkpoints.FORMS,
+    **forgetting.FORMS,
 }
 SAYS: Mapping[str, Any] = {
     **sessions.SAYS,
     **checkpoints.SAYS,
+    **forgetting.SAYS,
 }

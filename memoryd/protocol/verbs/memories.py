@@ -1,4 +1,4 @@
-"""The verbs of memories: store, store_many, get, recall, update, forget, stats."""
+"""The verbs of memories: store, store_many, get, recall, update, stats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memoryd.errors import BadRequest, MemorydError
 from memoryd.hot.records import Request
 from memoryd.limits import RECALL_LIMIT_MAX
 from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory, Wait
-from memoryd.model.results import Recalled, Receipt, Stats, Stored
+from memoryd.model.results import Recalled, Stats, Stored
 from memoryd.model.scope import Scope
 from memoryd.protocol import messages
 from memoryd.protocol.messages import Problem
@@ -60,13 +60,6 @@ class UpdateArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     wait: Wait | None = None
 
 
-class ForgetArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Arguments of `forget`."""
-
-    id: str
-    durability: Durability = Durability.HOT
-
-
 class StatsArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Arguments of `stats`: none."""
 
@@ -89,7 +82,6 @@ FORMS: Mapping[str, Form] = {
     "get": Form(GetArgs, Memory),
     "recall": Form(RecallArgs, Recalled),
     "update": Form(UpdateArgs, Stored, writes=True),
-    "forget": Form(ForgetArgs, Receipt),
     "stats": Form(StatsArgs, Stats),
 }
 
@@ -104,7 +96,7 @@ class MemoryVerbs:
         """Who carries out which verb."""
         return {
             "store": self._store, "store_many": self._store_many, "get": self._get, "recall": self._recall,
-            "update": self._update, "forget": self._forget, "stats": self._stats,
+            "update": self._update, "stats": self._stats,
         }  # fmt: skip
 
     async def _store(self, scope: Scope, args: StoreArgs, request: Request) -> Any:
@@ -137,9 +129,6 @@ class MemoryVerbs:
             durability=args.durability,
             wait=args.wait,
         )
-
-    async def _forget(self, scope: Scope, args: ForgetArgs, request: Request) -> Any:
-        return await self._engine.forget(scope, args.id, request=request, durability=args.durability)
 
     async def _stats(self, scope: Scope, args: StatsArgs, request: Request) -> Any:
         return await self._engine.stats(scope)

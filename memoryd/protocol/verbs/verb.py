@@ -22,3 +22,5 @@ class Form:
     writes: bool = False
     """Whether it is refused while too many requests wait; reads, and what makes room, go on."""
     shown: Any = None
+    long: bool = False
+    """Whether it may take longer than a dead daemon's request waits for its takeover; it is kept from one meanwhile."""
