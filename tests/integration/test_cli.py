@@ -58,7 +58,7 @@ async def test_every_verb_prints_json_for_a_pipe(memoryd: Commands) -> None:
     """One JSON document on stdout and nothing else, with the fields of the protocol."""
     kept = (await memoryd(
         "store", "-", "--type", "fact", "--importance", "0.8", "--metadata", '{"source": "chat"}',
-        "--source-tool", "chat", "--valid-from", "2026-05-08T13:56:00Z", "--session", "s1", "--json",
+        "--source-tool", "chat", "--valid-from", "2026-05-08T13:56:00Z", "--session", "s1", "--wait", "searchable", "--json",
         stdin="Ada prefers tea.",
     )).json  # fmt: skip
     shown = (await memoryd("get", kept["id"], "--json")).json
@@ -68,6 +68,7 @@ async def test_every_verb_prints_json_for_a_pipe(memoryd: Commands) -> None:
     receipt = (await memoryd("forget", kept["id"], "-y", "--json")).json
 
     assert shown["content"] == "Ada prefers tea."
+    assert shown["embedding_model"]  # it has waited for that
     assert (shown["metadata"], shown["valid_from"]) == ({"source": "chat"}, "2026-05-08T13:56:00Z")
     assert (shown["session_id"], shown["importance"], shown["source_tool"]) == ("s1", 0.8, "chat")
     assert (changed["version"], changed["outcome"]) == (2, "updated")
@@ -116,6 +117,7 @@ async def test_each_end_has_its_exit_code(memoryd: Commands, memory: MemoryClien
         ["store"], ["store", "x", "--nonsense"], ["store", "x", "--importance", "7"], ["store", "  "],
         ["store", "x", "--importance", "nan"], ["store", "x", "--type", "dream"], ["store", "x", "--metadata", "[]"],
         ["store", "x", "--valid-from", "yesterday"], ["store", "x", "--durability", "forever"],
+        ["store", "x", "--wait", "forever"],
         ["store", "x", "--tenant", ""], ["get", "7"], ["update", kept.id], ["recall", "x", "--limit", "0"],
         ["recall", "x", "--type", "dream"], ["import", str(tmp_path / "missing")],
     ):  # fmt: skip
