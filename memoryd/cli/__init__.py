@@ -19,6 +19,7 @@ from memoryd.cli import (
     recall,
     reindex,
     serve,
+    session,
     stats,
     store,
     sync,
@@ -29,7 +30,7 @@ from memoryd.cli import (
 app = typer.Typer(
     name="memoryd",
     help="The memory of AI agents: hot in Redis Stack, everything ever known in MongoDB, one story in both.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such memory, 4 version conflict, 5 nobody answers, "
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such memory or session, 4 version conflict, 5 nobody answers, "
     "6 done in part.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -51,6 +52,7 @@ app.command("demo")(demo.demo)
 app.command("mcp")(mcp.mcp)
 app.command("config")(config.config)
 app.command("reindex")(reindex.reindex)
+app.add_typer(session.app, name="session")
 app.add_typer(model.app, name="model")
 
 

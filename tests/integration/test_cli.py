@@ -80,6 +80,28 @@ async def test_every_verb_prints_json_for_a_pipe(memoryd: Commands) -> None:
     assert (await memoryd("recall", "tea", "--json")).json["hits"] == []
 
 
+async def test_sessions_are_shown_and_rolled_back(memoryd: Commands, memory: MemoryClient) -> None:
+    """What people look for when an agent went astray: what was said, and the way back."""
+    session = memory.working("s1")
+    await session.append({"role": "user", "content": "Deploy on Thursday."})
+    await session.set("plan", {"step": 1})
+    await session.checkpoint("before")
+    await session.append({"role": "assistant", "content": "I deployed on Wednesday."})
+
+    assert "s1" in (await memoryd("session", "list")).out
+    shown = (await memoryd("session", "show", "s1")).out
+    assert "Deploy on Thursday." in shown
+    assert "step: 1" in shown
+    [taken] = (await memoryd("session", "checkpoints", "s1", "--json")).json
+    assert (taken["label"], taken["messages"]) == ("before", 1)
+    done = (await memoryd("session", "rollback", "s1", str(taken["number"]))).fields
+    assert (done["messages"], done["undo"]) == ("1", "2")
+    [one] = (await memoryd("session", "show", "s1", "--json")).json["window"]["messages"]
+    assert one["content"] == "Deploy on Thursday."
+    assert (await memoryd("session", "list", "--json")).json["sessions"][0]["messages"] == 1
+    await memoryd("session", "show", "other", exits=3)
+
+
 async def test_the_options_are_the_scope(memoryd: Commands, world: World) -> None:
     """From the environment or from the command line; the command line wins."""
     kept = (await memoryd("store", "Ada prefers tea.", "--project", "desk", "--agent", "ada", "--json")).json
