@@ -51,6 +51,12 @@ def _password() -> dict[str, str]:
         raise ConfigError(f"MEMORYD_REDIS_PASSWORD_FILE cannot be read: {error.strerror}") from error
 
 
+async def run_of(redis: Redis) -> str:
+    """Names the run of this Redis: another one after a restart, which may have lost what was written last."""
+    with hot_errors("look at Redis"):
+        return str((await redis.info("server"))["run_id"])
+
+
 _UNPREPARED = re.compile("NOGROUP|[Nn]o such index|Unknown Index name")
 
 
@@ -73,8 +79,8 @@ def hot_errors(doing: str) -> Iterator[None]:
     except ReadOnlyError as error:
         raise HotUnavailable(f"{doing}: this Redis is a replica and takes no writes") from error
     except ResponseError as error:
-        # A pipeline puts the command with its arguments before what Redis said.
-        said = str(error).rpartition("of pipeline caused error: ")[2]
+        # A pipeline puts the command with its arguments before what Redis said, and that into a tuple.
+        said = str(error).rpartition("of pipeline caused error: ")[2].lstrip("(\"'")
         if _UNPREPARED.search(said):
             raise HotUnprepared(f"{doing}: Redis has lost memoryd's groups or indexes") from error
         if said.startswith(("LOADING", "BUSY", "MISCONF", "MASTERDOWN", "CLUSTERDOWN")):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from opentelemetry.trace import SpanKind
@@ -17,9 +18,9 @@ from redis.exceptions import ResponseError
 
 from memoryd import keys
 from memoryd.engine import fingerprint
-from memoryd.errors import MemorydError, Overloaded, UnknownOperation
+from memoryd.errors import HotUnavailable, MemorydError, Overloaded, UnknownOperation
 from memoryd.hot import scripts
-from memoryd.hot.client import hot_errors
+from memoryd.hot.client import hot_errors, run_of
 from memoryd.hot.records import Request
 from memoryd.limits import (
     CLAIM_TTL_SECONDS,
@@ -27,6 +28,7 @@ from memoryd.limits import (
     REQUESTS_IN_FLIGHT_MAX,
     TAKEOVER_IDLE_SECONDS,
 )
+from memoryd.model.memory import Durability
 from memoryd.model.results import Recalled
 from memoryd.protocol import messages
 from memoryd.protocol.messages import Envelope
@@ -44,6 +46,7 @@ log = get_logger("memoryd.server")
 GROUP = "memoryd"
 BLOCK_SECONDS = 0.5  # how soon a stop is noticed
 RETRY_AFTER_SECONDS = 2
+RESTARTS_MAX = 3  # of Redis during one write
 READ_MAX = 32  # requests of one read: bounds what a burst of large ones can occupy
 
 Fields = Mapping[bytes, bytes]
@@ -211,9 +214,24 @@ class Server:
             span.set_attribute(telemetry.STORE_ID, telemetry.store_id(scope.tenant, scope.project))
             args = messages.parse(envelope.args, form.args, "args")
             asked = fingerprint(envelope.op, envelope.scope, args)
-            result = await carry_out(scope, args, Request(envelope.id, asked, inject(), envelope.reply_to))
+            work = partial(carry_out, scope, args, Request(envelope.id, asked, inject(), envelope.reply_to))
+            archived = getattr(args, "durability", None) is Durability.ARCHIVED
+            result = await (self._in_one_run(work) if archived else work())
             span.set_attributes(_described(args, result))
             return result
+
+    async def _in_one_run(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Carries out a write that waits for the archive, again when Redis was restarted under it.
+
+        It may have lost the write, and the archive's place would pass it by with those that came later. Doing it again
+        has no second effect.
+        """
+        for _ in range(RESTARTS_MAX):
+            run = await run_of(self._redis)
+            result = await work()
+            if run == await run_of(self._redis):
+                return result
+        raise HotUnavailable("Redis was restarted again and again while the write waited for the archive")
 
     async def _send(self, entry_id: bytes, reply_to: str, reply: bytes) -> None:
         with hot_errors("answer"):

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from memoryd.clock import Clock, to_microseconds
 from memoryd.hot import scripts
-from memoryd.hot.client import hot_errors
+from memoryd.hot.client import hot_errors, run_of
 from memoryd.keys import FOLLOWER_LEASE, FOLLOWER_PLACE
 from memoryd_sync.lease import Lease
 
@@ -38,8 +38,8 @@ class Places:
 
     async def load(self) -> Place | None:
         """Where to go on, None at the beginning. What is saved from now on counts for this run of Redis only."""
+        self._run = await run_of(self._redis)
         with hot_errors("load the follower's place"):
-            self._run = (await self._redis.info("server"))["run_id"]
             raw = cast("dict[bytes, bytes]", await self._redis.hgetall(FOLLOWER_PLACE))
         return Place(json_util.loads(raw[b"token"].decode()), int(raw[b"saved_at"])) if raw else None
 

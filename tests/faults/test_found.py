@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -36,7 +38,7 @@ from memoryd_sync.lease import Lease
 from memoryd_sync.place import Places
 from tests.integration.tools import SCOPE, a_hand, caught_up, dead_letters, new_fact, one_story, past, sees
 from tests.waiting import eventually
-from tests.world import World
+from tests.world import World, private_settings
 
 
 async def test_a_repeated_request_is_confirmed_only_when_it_is_on_disk(
@@ -92,10 +94,11 @@ async def test_a_connection_that_uvloop_finds_closed_is_a_redis_that_does_not_an
 
 async def test_what_redis_says_is_understood_in_a_pipeline_too() -> None:
     """The client puts the command before it: on a full disk, daemon and sync ended (seed 3021)."""
-    full = "MISCONF Errors writing to the AOF file: No space left on device"
-    for said in (full, f"Command # 1 (XAUTOCLAIM aether:journal:{{00}}) of pipeline caused error: {full}"):
-        with pytest.raises(HotUnavailable, match="MISCONF"), hot_errors("take over"):
-            raise ResponseError(said)
+    error = ResponseError("MISCONF Errors writing to the AOF file: No space left on device")
+    async with Redis() as client:
+        client.pipeline().annotate_exception(error, 1, ["XAUTOCLAIM", "aether:journal:{00}"])
+    with pytest.raises(HotUnavailable, match="MISCONF"), hot_errors("take over"):
+        raise error
 
 
 async def test_a_programmers_error_is_still_raised() -> None:
@@ -108,6 +111,45 @@ async def test_a_redis_that_goes_away_while_a_write_waits_for_the_archive_is_nam
     async with Redis.from_url("redis://127.0.0.1:1", retry=Retry(NoBackoff(), 0)) as nowhere:
         with pytest.raises(HotUnavailable):
             await archived_up_to(nowhere, Keys(16), "00")
+
+
+async def test_a_write_that_redis_lost_while_it_waited_for_the_archive_is_done_again(
+    own_servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later writes moved the archive's place past it, and it was confirmed although nobody had it (seed 3027)."""
+    assert own_servers.redis is not None
+    awake = asyncio.Event()
+
+    async def when_awake(*args: Any) -> tuple[int, int]:
+        await awake.wait()
+        return await archived_up_to(*args)
+
+    monkeypatch.setattr("memoryd.durability.archived_up_to", when_awake)  # a daemon that was paused
+    monkeypatch.setattr("memoryd.protocol.connection.RESEND_SECONDS", 60)
+    async with World(private_settings(own_servers.redis_url, own_servers.mongo_url)) as world:
+        await world.start("daemon", "sync")
+        await world.stop("sync")
+        async with world.connect() as memory:
+            waiting = asyncio.create_task(memory.store("Ada lives in Porto.", type="fact", durability="archived"))
+            journals = [world.keys.journal(bucket) for bucket in world.keys.all_buckets()]
+            await eventually(lambda: _lengths(world, journals), what="the write waits for the archive")
+            own_servers.redis.kill()
+            shutil.rmtree(own_servers.redis.data)
+            await own_servers.redis.start()
+            later = f"{time.time_ns() // 1_000_000 - 1}-0"
+            for bucket in world.keys.all_buckets():
+                await world.redis.hset(world.keys.place(bucket), "archive", later)
+            await eventually(lambda: world.redis.pubsub_channels("aether:replies:*"), what="the client listens again")
+            starting = asyncio.create_task(world.start("sync"))
+            awake.set()
+
+            done = await waiting
+            assert await world.memories.count_documents({"_id": done.id}) == 1
+            await starting
+
+
+async def _lengths(world: World, journals: list[str]) -> int:
+    return sum([await world.redis.xlen(one) for one in journals])
 
 
 async def test_a_follower_that_renews_its_lease_in_an_emptied_redis_fills_it_first(
