@@ -87,7 +87,7 @@ async def without(process: Process) -> AsyncIterator[None]:
 
 async def test_hot_survives_the_death_of_every_memoryd_process(whole: Whole) -> None:
     """Acknowledged means in Redis: the processes may die in the next instant, in the middle of other writes."""
-    async with whole.connect(timeout_seconds=3) as memory:
+    async with whole.connect(timeout_seconds=8) as memory:
         works = [asyncio.create_task(memory.store(f"Kept hot {n}.", type="fact")) for n in range(COUNT * 5)]
         acknowledged = [await one for one in works[:COUNT]]
         whole.daemon.kill()
