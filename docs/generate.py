@@ -10,7 +10,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,21 @@ LIMITS = {
     "EVENTS_PAGE_MAX": "events of one answer",
     "PLACE_BYTES_MAX": "a place",
     "TOMBSTONE_TTL_SECONDS": "a tombstone in Redis",
+}
+SESSION_LIMITS = {
+    "SESSION_TTL_SECONDS": "a session in Redis after its last use, unless it was opened with another time",
+    "SESSION_TTL_SECONDS_MIN": "the shortest such time",
+    "SESSION_TTL_SECONDS_MAX": "the longest such time",
+    "APPEND_MESSAGES_MAX": "messages of one append",
+    "MESSAGE_CONTENT_BYTES_MAX": "a message's content",
+    "MESSAGE_BYTES_MAX": "a message as JSON",
+    "SESSION_MESSAGES_MAX": "messages of a session, before the oldest become memories",
+    "SESSION_BYTES_MAX": "its messages as JSON, before the same",
+    "STATE_BYTES_MAX": "a session's variables as JSON; its tool state has as much again",
+    "STATE_PATH_PARTS_MAX": "steps of a path",
+    "CHECKPOINTS_MAX": "checkpoints of a session",
+    "SESSION_RECALLED_MAX": "recalled memories that it notes",
+    "SESSIONS_LIST_MAX": "sessions of one answer",
 }
 ERRORS = {
     "bad_request": ("no", "correct the request; `details.field` names the field"),
@@ -163,8 +178,17 @@ def metrics() -> Iterator[str]:
 
 def protocol_limits() -> Iterator[str]:
     """The limits of `memoryd.limits` that a client can meet, with the reasons that stand there."""
+    return _limits(LIMITS)
+
+
+def session_limits() -> Iterator[str]:
+    """The same of sessions."""
+    return _limits(SESSION_LIMITS)
+
+
+def _limits(which: Mapping[str, str]) -> Iterator[str]:
     reasons = dict(re.findall(r"^(\w+) = (?:\(\n)?.*?# (.*)$", inspect.getsource(limits), re.MULTILINE))
-    rows = ([what, _amount(name), reasons.get(name, "")] for name, what in LIMITS.items())
+    rows = ([what, _amount(name), reasons.get(name, "")] for name, what in which.items())
     return _table(["of", "limit", "why"], rows)
 
 
@@ -180,6 +204,12 @@ def protocol_errors() -> Iterator[str]:
     codes = [code for code in errors.BY_CODE if code not in CLIENT_SIDE]
     rows = ([f"`{code}`", inspect.cleandoc(errors.BY_CODE[code].__doc__ or ""), *ERRORS[code]] for code in codes)
     return _table(["code", "meaning", "again?", "what to do"], rows)
+
+
+def new_message() -> Iterator[str]:
+    """What `working.append` takes."""
+    schema = protocol_schema("working.append.args")
+    return _fields({**schema["$defs"]["NewMessage"], "$defs": schema["$defs"]})
 
 
 # --- the protocol's fields ------------------------------------------------------------------------------------------
@@ -286,7 +316,8 @@ def _without_home(value: Any) -> str:
 
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings, "spans": spans, "attributes": attributes, "metrics": metrics, "limits": protocol_limits,
-    "errors": protocol_errors, "cli": cli, "exit_codes": exit_codes,
+    "errors": protocol_errors, "cli": cli, "exit_codes": exit_codes, "session_limits": session_limits,
+    "NewMessage": new_message,
 }  # fmt: skip
 
 if __name__ == "__main__":

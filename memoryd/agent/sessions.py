@@ -17,10 +17,10 @@ from memoryd.agent.documents import DocumentStore
 from memoryd.agent.overflow import Overflow
 from memoryd.agent.session_archive import SessionArchive
 from memoryd.clock import from_microseconds, to_microseconds
-from memoryd.durability import confirm
+from memoryd.durability import confirm, not_durable
 from memoryd.embed.tokens import Tokens
 from memoryd.engine import Engine
-from memoryd.errors import BadRequest, Conflict, MemorydError, NotFound, Overloaded, TooLarge
+from memoryd.errors import ArchiveUnavailable, BadRequest, Conflict, MemorydError, NotFound, Overloaded, TooLarge
 from memoryd.hot import sessions as hot
 from memoryd.hot.documents import Step
 from memoryd.hot.records import Request
@@ -71,11 +71,17 @@ class Sessions:
         return _info(scope, await self.head(place), source)
 
     async def close(self, scope: Scope, *, request: Request, durability: Durability = Durability.HOT) -> SessionInfo:
-        """Says that nobody is at work in it any more; what it holds stays. Raises NotFound, DurabilityNotReached."""
+        """Says that nobody is at work in it any more; what it holds stays. `archived`: the archive has all of it by then.
+
+        Raises NotFound, DurabilityNotReached (it is closed then).
+        """
         place = session_place(scope)
         source, step = await self._become(place, Status.CLOSED, request, durability=durability, make=False)
-        if step.entry and durability is Durability.ARCHIVED:
-            await self.confirm(step, True, durability)
+        if durability is Durability.ARCHIVED:
+            try:
+                await self.store.caught_up(place)
+            except ArchiveUnavailable:
+                raise not_durable(step, durability, Durability.FSYNC) from None
         return _info(scope, await self.head(place), source)
 
     async def _become(

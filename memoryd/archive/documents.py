@@ -71,6 +71,11 @@ class DocumentBatch:
         return {collection: ids for collection, ids in found.items() if ids}
 
 
+def owner_collection(collection: str) -> str:
+    """The collection of the documents whose parts a collection holds; a collection of documents is its own."""
+    return next((owner for owner, parts in PARTS.items() if collection in parts), collection)
+
+
 class DocumentArchive:
     """The documents of an archive's database."""
 
@@ -102,6 +107,22 @@ class DocumentArchive:
         with self._archive.asking("get parts"):
             found = self._archive.collection(collection).find(query).sort("number", 1)
             return [Part(int(one["number"]), int(one["version"]), _body(one)) async for one in found]
+
+    async def versions(self, collection: str, ids: Sequence[str]) -> dict[str, int]:
+        """The versions that the archive has of documents: each one's own, or a later one of its parts."""
+        versions: dict[str, int] = {}
+        with self._archive.asking("look through documents"):
+            async for one in self._archive.collection(collection).find({"_id": {"$in": list(ids)}}, {"version": 1}):
+                versions[one["_id"]] = int(one["version"])
+            for parts in PARTS.get(collection, ()):
+                newest = [
+                    {"$match": {"owner": {"$in": list(ids)}}},
+                    {"$group": {"_id": "$owner", "version": {"$max": "$version"}}},
+                ]
+                async for one in await self._archive.collection(parts).aggregate(newest):
+                    if one["_id"] in versions:  # without its document it could not be brought back
+                        versions[one["_id"]] = max(versions[one["_id"]], int(one["version"]))
+        return versions
 
     async def count_parts(self, collection: str, first: Mapping[str, int]) -> dict[str, int]:
         """How many parts each document has with numbers from its `first` up; those without any are left out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,15 +14,18 @@ from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded
 from memoryd.hot.records import Request
-from memoryd.keys import Keys
+from memoryd.keys import DOCUMENTS, Keys
 from memoryd.limits import (
+    APPEND_MESSAGES_MAX,
     DOCUMENT_BYTES_MAX,
     IDEMPOTENCY_TTL_SECONDS,
     JOURNAL_ENTRIES_MAX,
     TOMBSTONE_TTL_SECONDS,
 )
 from memoryd.model.document import BOOKKEEPING, Document, Place
-from memoryd.model.scope import to_tag
+from memoryd.model.scope import Scope, from_tag, to_tag
+
+SCAN_KEYS = 250  # of one look: a round trip of some milliseconds
 
 
 @dataclass(frozen=True)
@@ -150,11 +153,37 @@ class Documents:
             return bool(await scripts.restore_document(self.redis, names, args))
 
     async def rejournal(self, place: Place) -> int:
-        """Writes a document, or its tombstone, into the journal again; returns how many entries it took."""
+        """Writes a document with its parts, or its tombstone, into the journal again; returns how many entries it took."""
         keys = self.keys
         names = [keys.document(place), keys.journal(keys.bucket(place.id)), keys.tombstone(place.id)]
         with hot_errors("rejournal"):
+            if place.collection == "sessions" and await self.redis.exists(names[0]):
+                args: list[Encoded] = [*place_args(place), "", APPEND_MESSAGES_MAX]
+                return int(await scripts.session_rejournal(self.redis, names[:2], args))
             return int(await scripts.rejournal_document(self.redis, names, [*place_args(place), ""]))
+
+    async def versions(self, collection: str) -> AsyncIterator[dict[Place, int]]:
+        """The places and versions of all documents of a collection that are here, some hundred at a time."""
+        some: list[bytes] = []
+        with hot_errors("look through documents"):
+            async for key in self.redis.scan_iter(match=f"{DOCUMENTS[collection][0]}*", count=SCAN_KEYS):
+                some.append(key)
+                if len(some) >= SCAN_KEYS:
+                    yield await self._versions(collection, some)
+                    some = []
+            if some:
+                yield await self._versions(collection, some)
+
+    async def _versions(self, collection: str, keys: Sequence[bytes]) -> dict[Place, int]:
+        async with self.redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.execute_command("JSON.GET", key, *(f"$.{name}" for name in BOOKKEEPING[:-1]))
+            found = [msgspec.json.decode(raw) for raw in await pipe.execute() if raw]
+        rows = [{name: one[f"$.{name}"][0] for name in BOOKKEEPING[:-1]} for one in found]
+        return {
+            Place(collection, row["id"], Scope(*(from_tag(row[name]) for name in BOOKKEEPING[1:5]))): int(row["version"])
+            for row in rows
+        }
 
     async def step(
         self, doing: str, script: scripts.Script, keys: Sequence[str], args: Sequence[Encoded], *, fsync: bool = False

@@ -14,16 +14,19 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.store import Archive, open_mongo
 from memoryd.cli import options, output
 from memoryd.clock import SystemClock
 from memoryd.config import Settings, load_settings
 from memoryd.daemon import stop_on_signals
 from memoryd.hot.client import hot_errors, open_redis
+from memoryd.hot.documents import Documents
 from memoryd.hot.records import Records
 from memoryd.keys import SCHEMA, Keys
 from memoryd.limits import FOLLOW_BATCH_MAX
 from memoryd_sync.dead import DeadLetters
+from memoryd_sync.documents import DocumentComparison, DocumentReconciler
 from memoryd_sync.follower import SETTLE_SECONDS
 from memoryd_sync.projector import Projector
 from memoryd_sync.reconcile import Comparison, Difference, Reconciler
@@ -83,10 +86,11 @@ def status(json: options.Json = False) -> None:
 
 @app.command("verify")
 def verify(json: options.Json = False) -> None:
-    """Compare every memory of Redis with MongoDB's, by version, content, vector and history. Exit code 1: they differ."""
-    comparison, differing = output.run(_compare())
-    _report(comparison, differing, json=json)
-    if differing:
+    """Compare every memory of Redis with MongoDB's, by version, content, vector and history; of sessions and other
+    documents, the versions. Exit code 1: they differ."""
+    comparison, differing, documents = output.run(_compare())
+    _report(comparison, differing, documents, json=json)
+    if differing or documents.behind:
         raise typer.Exit(DIFFERENT)
 
 
@@ -99,8 +103,8 @@ def repair(
 ) -> None:
     """Mend what `verify` finds: the side that is behind is brought up to the other, and nothing forgotten returns."""
 
-    comparison, differing = output.run(_compare() if dry_run else _mend())
-    _report(comparison, differing, json=json)
+    comparison, differing, documents = output.run(_compare() if dry_run else _mend())
+    _report(comparison, differing, documents, json=json)
 
 
 @app.command("rebuild")
@@ -118,7 +122,7 @@ def rebuild(
         async with _opened() as tools:
             count = await _with_progress("rebuilding", tools.rebuild)
             typer.echo(f"{count} documents of MongoDB were applied", err=True)
-        _, differing = await _mend()
+        _, differing, _ = await _mend()
         typer.echo(f"{len(differing)} memories were mended", err=True)
 
     output.run(work())
@@ -173,6 +177,7 @@ class _Tools:
         self._projector = Projector(records, archive, SystemClock())
         self._projector.model = model
         self.reconciler = Reconciler(records, archive, self._projector.apply_document)
+        self.documents = DocumentReconciler(Documents(records.redis, records.keys), DocumentArchive(archive))
         self.letters = DeadLetters(records, archive, self._projector.apply_document)
 
     async def rebuild(self, progress: Callable[[int], None]) -> int:
@@ -195,23 +200,27 @@ async def _opened() -> AsyncIterator[_Tools]:
         yield _Tools(records, Archive(mongo[settings.mongo_database]), (model or b"").decode())
 
 
-async def _compare() -> tuple[Comparison, list[Difference]]:
-    """A whole comparison, and what still differs a moment later."""
+async def _compare() -> tuple[Comparison, list[Difference], DocumentComparison]:
+    """A whole comparison, and what still differs a moment later; of documents, which the archive lacks then."""
     async with _opened() as tools:
         comparison = await _with_progress("comparing", lambda progress: tools.reconciler.compare(progress=progress))
-        if not comparison.differences:
-            return comparison, []
+        documents = await tools.documents.compare()
+        if not comparison.differences and not documents.behind:
+            return comparison, [], documents
         await asyncio.sleep(SETTLE_SECONDS)  # what was only on its way has arrived by then
-        return comparison, await tools.reconciler.still_differing(comparison.differences)
+        differing = await tools.reconciler.still_differing(comparison.differences)
+        return comparison, differing, await tools.documents.compare() if documents.behind else documents
 
 
-async def _mend() -> tuple[Comparison, list[Difference]]:
+async def _mend() -> tuple[Comparison, list[Difference], DocumentComparison]:
     """A whole comparison, and what differed and was mended."""
-    comparison, differing = await _compare()
+    comparison, differing, documents = await _compare()
     async with _opened() as tools:
         for difference in differing:
             await tools.reconciler.mend(difference)
-    return comparison, differing
+        for place in documents.behind:
+            await tools.documents.mend(place)
+    return comparison, differing, documents
 
 
 async def _with_progress(title: str, work: Callable[[Callable[[int], None]], Awaitable[Any]]) -> Any:
@@ -225,7 +234,9 @@ async def _with_letters(work: Callable[[DeadLetters], Awaitable[Any]]) -> Any:
         return await work(tools.letters)
 
 
-def _report(comparison: Comparison, differing: list[Difference], *, json: bool) -> None:
+def _report(
+    comparison: Comparison, differing: list[Difference], documents: DocumentComparison, *, json: bool
+) -> None:
     rows = [[one.place.memory_id, one.kind] for one in differing]
     if json:
         digests = {bucket: [f"{one:032x}" for one in pair] for bucket, pair in sorted(comparison.digests.items())}
@@ -235,13 +246,20 @@ def _report(comparison: Comparison, differing: list[Difference], *, json: bool) 
                 "archived": comparison.archived,
                 "differences": [{"id": memory_id, "kind": kind} for memory_id, kind in rows],
                 "digests": digests,
+                "documents": {"hot": documents.hot, "behind": [one.id for one in documents.behind]},
             }
         )
         return
+    rows += [[one.id, "archive holds an older version, or none"] for one in documents.behind]
     if rows:
-        output.print_table("", ["memory", "difference"], rows)
+        output.print_table("", ["memory or document", "difference"], rows)
     output.print_fields(
-        {"memories in Redis": comparison.hot, "memories in MongoDB": comparison.archived, "differences": len(rows)}
+        {
+            "memories in Redis": comparison.hot,
+            "memories in MongoDB": comparison.archived,
+            "documents in Redis": documents.hot,
+            "differences": len(rows),
+        }
     )
 
 

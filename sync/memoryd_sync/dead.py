@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from memoryd.archive.codec import Document
+from memoryd.archive.documents import owner_collection
 from memoryd.archive.store import Archive
 from memoryd.errors import NotFound
 from memoryd.hot.client import hot_errors
@@ -98,7 +99,7 @@ class DeadLetters:
 
 def _document_place(one: DeadLetter) -> DocumentPlace:
     scope = Scope(*map(from_tag, (one.tenant, one.project, one.agent_id, one.session_id)))
-    return DocumentPlace(one.collection, one.id, scope)
+    return DocumentPlace(owner_collection(one.collection), one.id, scope)
 
 
 def _letter(row_id: bytes, fields: dict[bytes, bytes]) -> DeadLetter:

@@ -1,8 +1,9 @@
-"""Journal entries about documents → MongoDB. Each may be written again, late, or before its neighbours."""
+"""Documents → MongoDB: their journal entries, each of which may be written again, late, or early; and a comparison."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -10,7 +11,8 @@ import msgspec
 from memoryd.archive.documents import DocumentArchive, DocumentBatch
 from memoryd.hot.documents import Documents
 from memoryd.hot.journal import Entry
-from memoryd.model.document import BOOKKEEPING
+from memoryd.keys import DOCUMENTS
+from memoryd.model.document import BOOKKEEPING, Place
 
 OPS = frozenset({"document", "parts", "dropped", "ended"})
 
@@ -32,6 +34,37 @@ class DocumentArchiver:
         # even when this archiver has slept since it read the entries.
         for collection, owners in batch.owners().items():
             await self._archive.bury_parts(collection, await self._documents.ended(sorted(owners)))
+
+
+@dataclass
+class DocumentComparison:
+    """How many documents Redis holds, and which of them the archive holds in an older version or not at all."""
+
+    hot: int = 0
+    behind: list[Place] = field(default_factory=list)
+
+
+class DocumentReconciler:
+    """Are the documents of Redis in the archive, with all their parts? What only the archive holds needs no mending: it
+    is brought back when somebody asks for it."""
+
+    def __init__(self, documents: Documents, archive: DocumentArchive) -> None:
+        self._documents = documents
+        self._archive = archive
+
+    async def compare(self) -> DocumentComparison:
+        """Every document of Redis, once, by its version."""
+        comparison = DocumentComparison()
+        for collection in DOCUMENTS:
+            async for here in self._documents.versions(collection):
+                there = await self._archive.versions(collection, [place.id for place in here])
+                comparison.hot += len(here)
+                comparison.behind += [place for place, version in here.items() if there.get(place.id, 0) < version]
+        return comparison
+
+    async def mend(self, place: Place) -> None:
+        """Has a document archived again, through the journal."""
+        await self._documents.rejournal(place)
 
 
 def _add(batch: DocumentBatch, entry: Entry) -> None:

@@ -30,6 +30,7 @@ from memoryd.hot.records import Request
 from memoryd.model.session import Window
 from memoryd.protocol.sessions import WorkingMemory
 from memoryd_schemas.indexes import definition
+from memoryd_sync.documents import DocumentReconciler
 from tests.waiting import eventually
 from tests.world import World
 
@@ -436,3 +437,26 @@ async def test_what_is_forgotten_of_a_session_is_in_no_checkpoint_and_no_store(
     await expire(world)
     assert contents(await session.window(50)) == [f"remark {n}" for n in range(9)]
     assert await forgetting_of(world).all_of(memory.scope, request=Request("r", "f")) == 1
+
+
+async def test_a_session_that_mongodb_has_lost_is_archived_again(world: World, memory: MemoryClient) -> None:
+    """Found by its version; journaled anew with every message and checkpoint, and brought back from there."""
+    session = memory.working("s1")
+    await session.append(*said("one", "two"))
+    await session.set("a", 1)
+    await session.checkpoint("x")
+    await session.append(*said("three"))
+    await world.drained(memory)
+    before = await whole(session)
+    reconciler = DocumentReconciler(Documents(world.redis, world.keys), DocumentArchive(world.archive))
+    assert ((await reconciler.compare()).hot, (await reconciler.compare()).behind) == (1, [])
+
+    for name in ("sessions", "messages", "checkpoints"):
+        await world.archive.database[name].delete_many({})
+    [behind] = (await reconciler.compare()).behind
+    await reconciler.mend(behind)
+    await world.drained(memory)
+
+    assert (await reconciler.compare()).behind == []
+    await expire(world)
+    assert await whole(session) == before

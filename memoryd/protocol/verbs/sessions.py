@@ -205,7 +205,11 @@ SAYS: dict[str, dict[str, Any]] = {
     "SessionInfo": {
         "session": {"description": "its name"},
         "agent": {"description": "whose it is; empty: the project's"},
+        "status": {"description": "closed: nobody is at work in it"},
         "version": {"description": "counts its changes"},
+        "created_at": {"description": "when it began"},
+        "updated_at": {"description": "when it changed last"},
+        "ttl_seconds": {"description": "how long it stays in Redis after its last use"},
         "messages": {"description": "messages that it holds; older ones may have become episodic memories"},
         "bytes": {"description": "of the messages as JSON; of a session listed from the archive, when its state changed last"},
         "source": {
