@@ -77,6 +77,12 @@ LIMITS = {
     "EVENTS_PAGE_MAX": "events of one answer",
     "PLACE_BYTES_MAX": "a place",
     "TOMBSTONE_TTL_SECONDS": "a tombstone in Redis",
+    "FORGET_PLAN_MAX": "memories of one forget, and ids in its selection",
+    "RECEIPT_PAGE_MAX": "memories listed in one answer of a plan or a receipt",
+    "RECEIPTS_PAGE_MAX": "receipts of one answer",
+    "FINDINGS_MAX": "findings of one verification that are listed",
+    "RECEIPTS_WAITING_MAX": "receipts that wait for MongoDB",
+    "AOF_REWRITE_SECONDS_MAX": "longest wait for Redis's files to be written anew",
 }
 SESSION_LIMITS = {
     "SESSION_TTL_SECONDS": "a session in Redis after its last use, unless it was opened with another time",
@@ -98,7 +104,11 @@ ERRORS = {
     "unknown_operation": ("no", "use a verb of this page; a newer verb needs a newer daemon"),
     "too_large": ("no", "send less at once, or ask for fewer hits"),
     "not_found": ("no", "the scope holds no such memory: it never did, it is forgotten, or it is another scope's"),
-    "conflict": ("after a `get`", "read the memory, decide anew, update with `details.current_version`"),
+    "conflict": (
+        "after a `get`, or a new plan",
+        "read the memory, decide anew, update with `details.current_version`; of `forget_many`: look at the plan again",
+    ),
+    "forgotten": ("no", "make it again without the memories in `details.ids`, or do not store it"),
     "request_id_reused": ("with a new id", "give each new request an id of its own"),
     "durability_not_reached": (
         "yes, the same id",
@@ -227,6 +237,12 @@ def _fields(schema: dict[str, Any]) -> Iterator[str]:
     return _table(["field", "type", "default", "meaning"], rows)
 
 
+def receipt_fields() -> Iterator[str]:
+    """The fields of a receipt, which is part of several answers."""
+    schema = protocol_schema("receipt.result")
+    return _fields({**schema["$defs"]["FullReceipt"], "$defs": schema["$defs"]})
+
+
 def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
     if "anyOf" in field:
         return " or ".join(_type(one, schema) for one in field["anyOf"])
@@ -276,7 +292,7 @@ def commands() -> Iterator[tuple[list[str], Any]]:
             yield path, command
             return
         for name, one in command.commands.items():
-            yield from below([*path, name], one)
+            yield from below(path if name == getattr(command, "default", "") else [*path, name], one)
 
     for path, command in below(["memoryd"], typer.main.get_command(app)):
         yield path, command
@@ -317,7 +333,7 @@ def _without_home(value: Any) -> str:
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings, "spans": spans, "attributes": attributes, "metrics": metrics, "limits": protocol_limits,
     "errors": protocol_errors, "cli": cli, "exit_codes": exit_codes, "session_limits": session_limits,
-    "NewMessage": new_message,
+    "NewMessage": new_message, "receipt_fields": receipt_fields,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -73,5 +73,7 @@ def _options(data: Path, port: int) -> tuple[str, ...]:
         *("--appendonly", "yes", "--appendfsync", "everysec"),
         *("--aof-load-truncated", "yes"),  # a half-written last command was never acknowledged
         *("--save", ""),  # the append-only file is the truth; snapshots beside it would only cost
+        # A deleted stream entry keeps its bytes, in memory and in a rewritten file, until all entries of its node are gone.
+        *("--stream-node-max-entries", "1"),
         *("--maxmemory-policy", "noeviction"),  # any other policy would evict journals and memories not yet archived
     )
