@@ -235,7 +235,8 @@ class Server:
 
     async def _send(self, entry_id: bytes, reply_to: str, reply: bytes) -> None:
         with hot_errors("answer"):
-            async with self._redis.pipeline(transaction=False) as pipe:
+            # As one: a loss of power between them would leave an entry that nobody has and nobody removes.
+            async with self._redis.pipeline(transaction=True) as pipe:
                 if reply_to:
                     pipe.publish(keys.replies(reply_to), reply)
                 pipe.xack(keys.REQUESTS, GROUP, entry_id)
