@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     vector_ef_construction: int = Field(200, ge=16, le=2000, description="HNSW: width of the search while building")
     vector_ef_runtime: int = Field(100, ge=10, le=2000, description="HNSW: width of the search while asking")
 
+    recall_weights: dict[str, dict[str, float]] = Field(
+        {}, description="JSON: weights of recall's signals by profile, its own profiles too (docs/recall.md)"
+    )
+
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG | INFO | WARNING | ERROR")
 
 

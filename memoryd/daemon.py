@@ -39,6 +39,7 @@ from memoryd.protocol.verbs.forgetting import ForgettingVerbs
 from memoryd.protocol.verbs.memories import MemoryVerbs
 from memoryd.protocol.verbs.sessions import SessionVerbs
 from memoryd.protocol.verbs.verb import Handler
+from memoryd.recall.profiles import Profiles
 from memoryd.retry import work
 from memoryd.stores import MongoClient, Stores, open_stores, prepare_redis
 from memoryd_telemetry.logs import get_logger
@@ -82,7 +83,10 @@ def build(stores: Stores, settings: Settings, *, name: str) -> tuple[Engine, Emb
     state = EmbedState()
     records = Records(stores.redis, stores.keys, settings.vector_type)
     cache = EmbeddingCache(stores.redis, stores.embedder) if stores.embedder else None
-    engine = Engine(records, _search(stores, settings), stores.archive, cache, clock=stores.clock, embed_state=state)
+    engine = Engine(
+        records, _search(stores, settings), stores.archive, cache, clock=stores.clock, embed_state=state,
+        profiles=Profiles(settings.recall_weights),
+    )  # fmt: skip
     follower = Follower(stores.redis, stores.blocking, stores.keys, group="embed", consumer=name)
     return engine, EmbedFollower(follower, records, cache, state)
 

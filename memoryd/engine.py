@@ -17,7 +17,7 @@ import msgspec
 
 from memoryd import keys as names
 from memoryd.archive.store import Archive
-from memoryd.clock import Clock
+from memoryd.clock import Clock, to_microseconds
 from memoryd.durability import not_archived, not_durable, outwaited
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.follower import EmbedState
@@ -33,20 +33,19 @@ from memoryd.errors import (
 from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import GROUPS, backlogs
 from memoryd.hot.records import Projection, Records, Request, Written, fitted
-from memoryd.hot.search import Filters, Search, query_words
+from memoryd.hot.search import Filters, Search
 from memoryd.limits import QUERY_BYTES_MAX, RECALL_LIMIT_MAX, SEARCHABLE_TIMEOUT_SECONDS, STORE_MANY_MAX
 from memoryd.model.ids import check_id, hash_content
 from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory, Wait, check_tags, in_utc
 from memoryd.model.record import Record
 from memoryd.model.results import ArchiveStats, EmbedderStats, Hit, Recalled, Stats, Stored
 from memoryd.model.scope import Scope, check_unicode
-from memoryd.recall.fuse import rank
+from memoryd.model.terms import query_terms
+from memoryd.recall.pool import Pool
+from memoryd.recall.profiles import Profiles
+from memoryd.recall.rank import rank
+from memoryd.recall.speech import first_person, named
 from memoryd.storing import Arrival, Storing, refusal
-
-# Of each search. The fusion needs more than it returns: what is tenth by words may be first by both. And it needs the same
-# number whatever the limit is: a signal is scaled over all candidates, so others would order the first ones otherwise.
-CANDIDATES = 50
-CANDIDATES_OF_MANY = RECALL_LIMIT_MAX  # for a limit above CANDIDATES; takes twice as long
 
 
 class Engine:
@@ -61,6 +60,7 @@ class Engine:
         *,
         clock: Clock,
         embed_state: EmbedState | None = None,
+        profiles: Profiles | None = None,
     ) -> None:
         self._model = cache.embedder.model if cache else ""
         self._storing = Storing(records, archive, clock, model=self._model)
@@ -70,6 +70,7 @@ class Engine:
         self._cache = cache
         self._clock = clock
         self._embed_state = embed_state or EmbedState()
+        self._profiles = profiles or Profiles()
 
     # --- store ----------------------------------------------------------------------------------------------------
 
@@ -156,24 +157,33 @@ class Engine:
         types: Sequence[MemoryType] = (),
         session: str | None = None,
         tags: Sequence[str] = (),
+        profile: str = "",
     ) -> Recalled:
-        """The memories of the scope that fit the query best by meaning and by words, each with its reasons."""
+        """The memories of the scope that fit the query best, each with its reasons. Raises BadRequest.
+
+        Three round trips, whatever is found: the words, which tell who is named; then the meaning of the question as those
+        would ask it; then the best memories themselves.
+        """
         scope = scope.check().narrowed(session)
         _check_recall(query, limit, tags)
-        vector, degraded = await self._query_vector(scope, query)
-        words = query_words(query)
-        count = CANDIDATES if limit <= CANDIDATES else CANDIDATES_OF_MANY
+        weights = self._profiles.choose(profile, tuple(types))
         filters = Filters(types=types, tags=tags)
-        candidates = await self._search.candidates(scope, filters, words=words, vector=vector, count=count)
-        ranked = rank(candidates.found)
+        terms = query_terms(query)
+        found = await self._search.by_words(scope, filters, terms=terms, content_hash=hash_content(query))
+        who = named(query, {row.speaker for row in found.rows.values()})
+        vector, degraded = await self._query_vector(scope, first_person(query, who))
+        rows = await self._search.by_meaning(scope, filters, found, vector=vector)
+        pool = Pool(rows, terms, found.spread.with_term, found.spread.memories)
+        ranked = rank(pool, weights, who=who, quoted=found.quoted, now=to_microseconds(self._clock.now()))
+        # A few more than asked for: one may be forgotten between the search and now.
         memories = await self._records.get_many(scope, [one.memory_id for one in ranked[: limit + 10]])
         hits = [
             Hit(memory=memories[one.memory_id], score=one.score, why=one.why)
             for one in ranked
             if one.memory_id in memories
         ]
-        searched = [name for name, used in (("words", words), ("meaning", vector)) if used]
-        return Recalled(hits=hits[:limit], searched=searched, degraded=degraded)
+        searched = [name for name, used in (("words", terms), ("meaning", vector)) if used]
+        return Recalled(hits=hits[:limit], searched=searched, profile=weights.name, degraded=degraded)
 
     async def _query_vector(self, scope: Scope, query: str) -> tuple[bytes | None, str]:
         if self._cache is None:

@@ -10,6 +10,7 @@ aether:place:{b}                                    Hash     permanent          
 aether:tombstone:{b}:<id>                           String   30 days                   forget, follower  scripts
 aether:dedup:content:{b}                            Bloom    permanent                 scripts           scripts
 aether:idempotency:{b}:<tenant>:<project>:<r>       String   1 day                     scripts           scripts
+aether:timeline:{b}:<tenant>:<project>:<a>:<s>      ZSet     permanent (tier policy)   scripts           scripts
 aether:cache:embedding:<tenant>:<project>:<m>:<h>   String   7 days                    embed             embed, recall
 aether:events:{b}:<tenant>:<project>                Stream   8 days                    scripts           events
 aether:journal:dead                                 Stream   bounded                   embed, archive    people
@@ -49,8 +50,8 @@ FOLLOWER_FENCE = "aether:follower:fence"
 
 # Keys that live without a TTL; everything else must have one.
 PERMANENT_PREFIXES = (
-    "aether:memory:semantic:", "aether:memory:episodic:", "aether:journal:", "aether:place:", "aether:dedup:", "aether:fence:",
-    REQUESTS, RECEIPTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE,
+    "aether:memory:semantic:", "aether:memory:episodic:", "aether:timeline:", "aether:journal:", "aether:place:",
+    "aether:dedup:", "aether:fence:", REQUESTS, RECEIPTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE,
 )  # fmt: skip
 
 KINDS = ("semantic", "episodic")
@@ -164,6 +165,11 @@ class Keys:
     def dedup(self, bucket: str) -> str:
         """The Bloom filter of the ids that this bucket has ever held."""
         return f"aether:dedup:content:{{{bucket}}}"
+
+    def timeline(self, scope: Scope, memory_id: str) -> str:
+        """The events of a session in the order in which they happened, as far as they share this memory's bucket."""
+        names = ":".join(to_tag(name) for name in (scope.tenant, scope.project, scope.agent, scope.session))
+        return f"aether:timeline:{{{self.bucket(memory_id)}}}:{names}"
 
     def idempotency(self, scope: Scope, memory_id: str, request_id: str) -> str:
         """The first result of an agent's request, in the bucket of the memory that it writes."""

@@ -8,18 +8,26 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from memoryd.embed.protocol import ModelFailed, Vectors
+from memoryd.embed.protocol import InContext, ModelFailed, Vectors
 
 
 class HashEmbedder:
-    """Equal texts get equal vectors, different ones unrelated ones; it refuses texts that contain `refused`."""
+    """Equal texts get equal vectors, different ones unrelated ones; it refuses texts that contain `refused`.
 
-    def __init__(self, dims: int = 32, model: str = "hash-embedder") -> None:
+    With `reads_context` it reads what stands before a text too: the same text is another one then.
+    """
+
+    def __init__(self, dims: int = 32, model: str = "hash-embedder", *, reads_context: bool = False) -> None:
         self.model = model
+        self.reads_context = reads_context
         self.dims = dims
         self.calls = 0
         self.refused = ""
         self.away = False
+
+    async def embed_in_context(self, texts: Sequence[InContext]) -> Vectors:
+        """One unit vector a text and what stands before it."""
+        return await self.embed([f"{one.before}\0{one.own}" for one in texts])
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """One unit vector a text."""

@@ -46,8 +46,8 @@ def to_record(document: Mapping[str, Any]) -> Record:
     values["memory_type"] = MemoryType(values["memory_type"])
     values["tier"] = Tier(values["tier"])
     values["importance"] = float(values["importance"])
-    for name in ("version", "access_count"):
-        values[name] = int(values[name])
+    for name in ("version", "access_count", "context"):
+        values[name] = int(values.get(name, 0))
     vector = from_bson_vector(document["embedding"]) if document.get("embedding") is not None else None
     return Record(Memory(**values), vector)
 
@@ -58,7 +58,8 @@ def completed(document: Mapping[str, Any], now: datetime) -> Document:
     defaults: Document = {
         "agent_id": "", "session_id": "", "tier": Tier.SHORT, "importance": 0.5, "created_at": moment,
         "last_accessed": moment, "access_count": 0, "source_tool": "", "metadata": {}, "tags": [], "related": [],
-        "derived_from": [], "version": 0, "valid_from": moment, "valid_until": None, "embedding_model": "",
+        "derived_from": [], "follows": [], "context": 0, "version": 0, "valid_from": moment, "valid_until": None,
+        "embedding_model": "",
     }  # fmt: skip
     whole = defaults | dict(document)
     whole["content_hash"] = hash_content(whole["content"])

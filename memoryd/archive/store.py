@@ -110,12 +110,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Vector:
-    """The vector of a content that a memory may still have."""
+    """The vector of a content that a memory may still have, made in one of its contexts. Without `vector`: it has a new
+    context, and the vectors of the earlier ones go."""
 
     memory_id: str
     content_hash: str
     model: str
     vector: Any
+    context: int = 0
+    follows: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -395,9 +398,15 @@ def _up_to(forgotten: Mapping[str, int]) -> list[Operation]:
 
 
 def _attach(key: str, one: Vector) -> UpdateMany:
-    # Only where the content is the one that was embedded, whatever its version: a vector belongs to words.
-    match = {key: one.memory_id, "content_hash": one.content_hash, "embedding_model": {"$ne": one.model}}
-    return UpdateMany(match, {"$set": {"embedding": one.vector, "embedding_model": one.model}})
+    """Only where the content is the one that was embedded, whatever its version, and not over a later context's."""
+    place: Document = {"follows": list(one.follows), "context": one.context}
+    earlier: Document = {"context": {"$not": {"$gte": one.context}}}
+    if one.vector is None:
+        gone = {"$set": {**place, "embedding_model": ""}, "$unset": {"embedding": ""}}
+        return UpdateMany({key: one.memory_id, "tombstone": {"$ne": True}, **earlier}, gone)
+    other_model = {"embedding_model": {"$ne": one.model}, "context": {"$not": {"$gt": one.context}}}
+    match = {key: one.memory_id, "content_hash": one.content_hash, "$or": [other_model, earlier]}
+    return UpdateMany(match, {"$set": {**place, "embedding": one.vector, "embedding_model": one.model}})
 
 
 def _touch(one: Touch) -> UpdateOne:

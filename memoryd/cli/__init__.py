@@ -9,6 +9,7 @@ import typer
 from memoryd.cli import (
     config,
     demo,
+    explain,
     export,
     forget,
     get,
@@ -42,6 +43,7 @@ app.command("serve")(serve.serve)
 app.command("sync", context_settings=sync.PASSED_ON)(sync.sync)
 app.command("store")(store.store)
 app.command("recall")(recall.recall)
+app.command("explain")(explain.explain)
 app.command("get")(get.get)
 app.command("update")(update.update)
 app.command("stats")(stats.stats)

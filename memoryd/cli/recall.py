@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from memoryd.cli import options, output
+from memoryd.model.results import Hit
 
 
 @options.scoped
@@ -16,18 +17,19 @@ def recall(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="How many memories.")] = 10,
     type: Annotated[list[str] | None, typer.Option("--type", help="Only this type; may be repeated.")] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="Only with this tag; may be repeated.")] = None,
+    profile: Annotated[str, typer.Option("--profile", help="By which weights; by the types without it.")] = "",
     json: options.Json = False,
 ) -> None:
-    """Find the memories that fit a question, by meaning and by words, with the reasons."""
+    """Find the memories that fit a question, by meaning and by words, with what made their score."""
 
     async def work() -> None:
         async with target.connect() as memory:
-            found = await memory.recall(query, limit=limit, types=type or [], tags=tag or [])
+            found = await memory.recall(query, limit=limit, types=type or [], tags=tag or [], profile=profile)
         if json:
             output.print_json(found)
             return
         rows = [
-            [hit.score, hit.why, hit.memory.content, hit.memory.session_id, hit.memory.valid_from, hit.memory.id]
+            [hit.score, _why(hit), hit.memory.content, hit.memory.session_id, hit.memory.valid_from, hit.memory.id]
             for hit in found
         ]
         output.print_table("", ["score", "why", "content", "session", "valid from", "id"], rows)
@@ -35,3 +37,7 @@ def recall(
             typer.echo(f"note: {found.degraded}", err=True)
 
     output.run(work())
+
+
+def _why(hit: Hit) -> dict[str, float]:
+    return {name: part.contribution for name, part in hit.why.items()}

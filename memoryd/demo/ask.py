@@ -16,8 +16,9 @@ async def ask(stage: Stage) -> None:
     """Ask each question and show the best three turns, with the reasons and whether the answer is among them."""
     stage.voice.chapter(
         "Questions",
-        "A recall looks by meaning (vectors) and by words (full text) at once. Each turn it finds says how much either "
-        "gave to its score. The data set knows which turns hold the answer: they are marked.",
+        "A recall looks by meaning (vectors) and by words (full text), of the turns and of what stands around them. Each "
+        "turn it finds says how much each of these gave to its score. The data set knows which turns hold the answer: "
+        "they are marked.",
     )
     found = [await _ask(stage, question) for question in stage.conversation.questions]
     if found:
@@ -43,7 +44,7 @@ def _answers(hit: Hit, question: Question) -> bool:
 
 
 def _row(hit: Hit, question: Question) -> list[str | Text]:
-    why = ", ".join(f"{name} {part:.2f}" for name, part in hit.why.items())
+    why = ", ".join(f"{name} {part.contribution:.2f}" for name, part in hit.why.items())
     said = Text(f"{hit.memory.valid_from:%d %b %Y} · {short(hit.memory.content)}")
     if _answers(hit, question):
         said.append("  ← the answer is here", style="bold green")

@@ -32,7 +32,7 @@ async def edit(stage: Stage, memory: Memory) -> None:
     hits = (await stage.memory.recall(QUESTION, limit=1)).hits
     voice.say(f"“{QUESTION}”", style="bold")
     for hit in hits:
-        why = ", ".join(f"{name} {part:.2f}" for name, part in hit.why.items())
+        why = ", ".join(f"{name} {part.contribution:.2f}" for name, part in hit.why.items())
         voice.table(["score", "why", "memory"], [(f"{hit.score:.2f}", why, hit.memory.content)])
     await _show_versions(stage, memory)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from memoryd import limits
-from memoryd.embed.protocol import Embedder, ModelFailed, Vectors
+from memoryd.embed.protocol import Embedder, InContext, ModelFailed, Vectors, reads_context
 from memoryd.embed.vectors import empty
 
 
@@ -33,6 +33,7 @@ class MicroBatcher:
     def __init__(self, embedder: Embedder, *, batch_max: int = limits.EMBED_BATCH_MAX, wait_seconds: float) -> None:
         self.model = embedder.model
         self.dims = embedder.dims
+        self.reads_context = reads_context(embedder)
         self._embedder = embedder
         self._batch_max = batch_max
         self._wait_seconds = wait_seconds
@@ -48,6 +49,12 @@ class MicroBatcher:
         if not parts:
             return empty(self.dims)
         return np.concatenate([await self._enqueue(part) for part in parts])
+
+    async def embed_in_context(self, texts: Sequence[InContext]) -> Vectors:
+        """One unit vector a text. They come from the journal, in batches already: nothing is gained by waiting for more."""
+        if not reads_context(self._embedder):
+            raise ModelFailed("this model reads no context", retryable=False)
+        return await self._embedder.embed_in_context(texts)
 
     async def close(self) -> None:
         """Take nothing new, answer what waits, then close the model."""

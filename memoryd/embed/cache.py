@@ -1,19 +1,20 @@
 """Vectors that were computed before, by scope, model and content: an unchanged sentence is embedded once.
 
-The cache holds no text. A forget purges the vector of its content (`embed.follower`).
+The cache holds no text. A forget purges the vector of its content (`embed.follower`). A vector that was made in context
+is not kept here: hardly a turn comes again after the same others, and it holds a trace of them, which would outlive them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from typing import cast
 
 import numpy as np
 from redis.asyncio import Redis
 
 from memoryd import keys
-from memoryd.embed.protocol import Embedder, ModelFailed, Vectors
+from memoryd.embed.protocol import Embedder, InContext, ModelFailed, Text, Vectors, reads_context
 from memoryd.hot.client import hot_errors
 from memoryd.limits import EMBED_CACHE_TTL_SECONDS
 from memoryd.model.ids import hash_content
@@ -47,9 +48,17 @@ class EmbeddingCache:
             known |= await self._compute(unknown)
         return [vector for place in places if (vector := known[place]) is not None]
 
+    async def embed_all(self, scopes: Sequence[Scope], texts: Sequence[Text]) -> list[bytes]:
+        """The same where some texts are in context; these always go to the model, which reads context. Raises ModelFailed."""
+        alone = [(scope, text) for scope, text in zip(scopes, texts, strict=True) if isinstance(text, str)]
+        plain = iter(await self.embed([scope for scope, _ in alone], [text for _, text in alone]))
+        woven = [text for text in texts if isinstance(text, InContext)]
+        read = iter(await self._read(woven) if woven else [])
+        return [next(plain) if isinstance(text, str) else next(read) for text in texts]
+
     async def _compute(self, texts: dict[str, str]) -> dict[str, bytes]:
-        vectors = np.asarray(await self._measured(list(texts.values())), dtype="<f4")
-        computed = {place: row.tobytes() for place, row in zip(texts, vectors, strict=True)}
+        vectors = await self._measured(self.embedder.embed(list(texts.values())), len(texts))
+        computed = dict(zip(texts, vectors, strict=True))
         with hot_errors("embedding cache"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for place, vector in computed.items():
@@ -57,11 +66,15 @@ class EmbeddingCache:
                 await pipe.execute()
         return computed
 
-    async def _measured(self, texts: list[str]) -> Vectors:
-        measure(telemetry.EMBED_BATCH_SIZE, len(texts))
+    async def _read(self, texts: list[InContext]) -> list[bytes]:
+        assert reads_context(self.embedder), "who makes texts in context has asked"
+        return await self._measured(self.embedder.embed_in_context(texts), len(texts))
+
+    async def _measured(self, vectors: Awaitable[Vectors], count: int) -> list[bytes]:
+        measure(telemetry.EMBED_BATCH_SIZE, count)
         started = time.perf_counter()
         try:
-            return await self.embedder.embed(texts)
+            return [row.tobytes() for row in np.asarray(await vectors, dtype="<f4")]
         except ModelFailed:
             measure(telemetry.EMBED_FAILURES)
             raise

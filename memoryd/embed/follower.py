@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from memoryd.embed.cache import EmbeddingCache
-from memoryd.embed.protocol import ModelFailed
+from memoryd.embed.protocol import InContext, ModelFailed, Text, reads_context
 from memoryd.errors import MemorydError
 from memoryd.hot.journal import Entry, Follower
 from memoryd.hot.records import Attached, Records
 from memoryd.keys import kind_of
 from memoryd.limits import EMBED_BATCH_MAX, EMBED_TRIES_MAX
 from memoryd.model.ids import check_id
+from memoryd.model.speech import own_words, said
 from memoryd.retry import wait_for_stop
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.logs import get_logger
@@ -65,6 +67,9 @@ class EmbedFollower:
     async def handle(self, entries: Sequence[Entry]) -> None:
         """Does what a batch of entries asks for, and acknowledges them; what cannot be read is buried."""
         entries = [one for one in entries if await self._readable(one)]
+        for entry in entries:
+            if later := _ids(entry, "precedes"):
+                await self._records.refollow(entry.scope, later, reworded=bool(entry.text("replaced_hash")))
         if self._cache is not None:
             waiting = [one for one in entries if one.op in ("stored", "updated") and b"embedding" not in one.fields]
             if waiting:
@@ -104,9 +109,12 @@ class EmbedFollower:
     async def _compute(self, cache: EmbeddingCache, entries: Sequence[Entry]) -> list[bytes]:
         """The vectors of a batch; tries again with a growing pause what may succeed later."""
         pause = FIRST_PAUSE_SECONDS
+        texts: Sequence[Text] = [one.text("content") for one in entries]
+        if reads_context(cache.embedder):
+            texts = await self._texts(entries)
         for attempt in range(1, EMBED_TRIES_MAX + 1):
             try:
-                vectors = await cache.embed([one.scope for one in entries], [one.text("content") for one in entries])
+                vectors = await cache.embed_all([one.scope for one in entries], texts)
             except ModelFailed as error:
                 self._state.failing = "retrying" if error.retryable else "refused"
                 log.warning("embed.failed", attempt=attempt, batch_size=len(entries), retryable=error.retryable)
@@ -119,6 +127,16 @@ class EmbedFollower:
                 self._state.failing = ""
                 return vectors
         raise AssertionError("the last try returns or raises")
+
+    async def _texts(self, entries: Sequence[Entry]) -> list[Text]:
+        """What the model is to read of each memory: an event together with what it follows, as far as that is still there."""
+        places = [(entry.scope, one) for entry in entries for one in reversed(_ids(entry, "follows"))]
+        before = iter(await self._records.neighbours(places))
+        texts: list[Text] = []
+        for entry in entries:
+            turns = [said(content, speaker) for content, speaker in islice(before, len(_ids(entry, "follows"))) if content]
+            texts.append(_in_context(entry.text("content"), entry.text("speaker"), turns))
+        return texts
 
     async def _fail(self, cache: EmbeddingCache, entries: Sequence[Entry], error: ModelFailed) -> None:
         """Finds the text that the model refuses by halves, so that it takes no other memory with it."""
@@ -138,10 +156,22 @@ class EmbedFollower:
     async def _attach(self, cache: EmbeddingCache, entry: Entry, vector: bytes) -> None:
         scope, content_hash = entry.scope, entry.text("content_hash")
         key = self._records.keys.memory(kind_of(entry.memory_type), scope, entry.memory_id)
-        attached = Attached(content_hash, cache.embedder.model, vector, scope, entry.traceparent)
+        attached = Attached(
+            content_hash, cache.embedder.model, int(entry.text("context") or 0), vector, scope, entry.traceparent
+        )
         if not await self._records.attach(key, entry.memory_id, attached):
             # Forgotten or changed meanwhile: another daemon has perhaps purged the cache before our vector came into it.
             await cache.purge(scope, content_hash)
+
+
+def _ids(entry: Entry, field: str) -> list[str]:
+    return list(dict.fromkeys(one for one in entry.text(field).split(",") if one))
+
+
+def _in_context(content: str, speaker: str, turns: Sequence[str]) -> Text:
+    """`content` after the turns before it and its speaker's name: of these the vector is not, but they tell what it means."""
+    before = [*turns, f"{speaker}:"] if speaker else turns
+    return InContext(" ".join(before), own_words(content, speaker)) if before else content
 
 
 def _let_go(entry: Entry) -> list[str]:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from memoryd.config import Settings
+from memoryd.embed.late import IN_CONTEXT, Tokeniser, Tokens
 from memoryd.embed.model_name import known_name
-from memoryd.embed.protocol import ModelFailed, ModelUnavailable, Vectors
-from memoryd.embed.runs import runs
+from memoryd.embed.protocol import ModelFailed, ModelUnavailable, Text, Vectors
+from memoryd.embed.runs import padded, runs
 from memoryd.embed.thread import ThreadEmbedder
-from memoryd.embed.vectors import mean_pool, unit, well_formed
+from memoryd.embed.vectors import mean_pool, unit
 
 TOKENS_MAX = 512  # the positions of a BERT-like model; models that read more are read to here
 
@@ -27,25 +28,30 @@ class HuggingFaceModel:
         self._torch = torch
         self._tokenizer = AutoTokenizer.from_pretrained(model)
         self._model = AutoModel.from_pretrained(model, dtype=torch.float32).eval()
-        self._tokens_max = min(self._tokenizer.model_max_length, TOKENS_MAX)
+        self._tokeniser = Tokeniser(self._encode, min(self._tokenizer.model_max_length, TOKENS_MAX))
         self.dims = int(self._model.config.hidden_size)
 
-    def vectors(self, texts: Sequence[str]) -> Vectors:
+    def vectors(self, texts: Sequence[Text]) -> Vectors:
         """One unit vector a text, in order."""
-        clean = [well_formed(text) for text in texts]
-        counts = [len(ids) for ids in self._tokenizer(clean, truncation=True, max_length=self._tokens_max)["input_ids"]]
-        if not all(counts):
+        tokens = [self._tokeniser.tokens(text) for text in texts]
+        if not all(text.end > text.start for text in tokens):
             raise ModelFailed("a text has no tokens for this model", retryable=False)
         result = np.empty((len(texts), self.dims), dtype=np.float32)
-        for positions in runs(counts):
-            result[positions] = self._run([clean[at] for at in positions])
+        for positions in runs([len(text.ids) for text in tokens]):
+            result[positions] = self._run([tokens[at] for at in positions])
         return result
 
-    def _run(self, texts: list[str]) -> Vectors:
-        batch = self._tokenizer(texts, padding=True, truncation=True, max_length=self._tokens_max, return_tensors="pt")
+    def _encode(self, text: str, marks: bool) -> list[int]:
+        # Not `truncation`: what of a text is read is decided where its context is known.
+        return list(self._tokenizer(text, add_special_tokens=marks, verbose=False)["input_ids"])
+
+    def _run(self, tokens: Sequence[Tokens]) -> Vectors:
+        ids, mask, own = padded(tokens, self._tokenizer.pad_token_id or 0)
         with self._torch.inference_mode():
-            hidden = self._model(**batch).last_hidden_state
-        return unit(mean_pool(hidden.numpy(), batch["attention_mask"].numpy()))
+            hidden = self._model(
+                input_ids=self._torch.from_numpy(ids), attention_mask=self._torch.from_numpy(mask)
+            ).last_hidden_state
+        return unit(mean_pool(hidden.numpy(), own))
 
 
 async def open_transformers(settings: Settings) -> ThreadEmbedder:
@@ -65,4 +71,4 @@ async def open_transformers(settings: Settings) -> ThreadEmbedder:
                 hint="set MEMORYD_MODEL to a model's folder or to a hub id that this machine can reach",
             ) from error
 
-    return await ThreadEmbedder.load(known_name(settings.model), build)
+    return await ThreadEmbedder.load(known_name(settings.model) + IN_CONTEXT, build)

@@ -8,34 +8,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from memoryd.embed.protocol import ModelFailed, Vectors
-from memoryd.embed.runs import runs
-from memoryd.embed.vectors import empty, mean_pool, unit, well_formed
+from memoryd.embed.late import Tokeniser, Tokens
+from memoryd.embed.protocol import ModelFailed, Text, Vectors
+from memoryd.embed.runs import padded, runs
+from memoryd.embed.vectors import empty, mean_pool, unit
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
-
-Ids = NDArray[np.int64]
-
+    from tokenizers import Tokenizer
 
 class OnnxModel:
     """`model.onnx` and `tokenizer.json` of `folder`. Mean pooling over the tokens, then unit length."""
 
     def __init__(self, folder: Path, *, max_length: int, pad_id: int, threads: int) -> None:
-        self._tokenizer = _open_tokenizer(folder / "tokenizer.json", max_length)
+        tokenizer = _open_tokenizer(folder / "tokenizer.json")
+        self._tokeniser = Tokeniser(lambda text, marks: tokenizer.encode(text, add_special_tokens=marks).ids, max_length)
         self._session = _open_session(folder / "model.onnx", threads)
         self._inputs = {declared.name for declared in self._session.get_inputs()}
         self._output = _hidden_output(self._session)
         self._pad_id = pad_id
         self.dims = int(self.vectors(["one text"]).shape[1])
 
-    def vectors(self, texts: Sequence[str]) -> Vectors:
+    def vectors(self, texts: Sequence[Text]) -> Vectors:
         """One unit vector a text, in order. Raises ModelFailed for a text in which the tokenizer finds nothing."""
         # One by one: `encode_batch` would take every core, whatever `embed_threads` says.
-        tokens = [self._tokenizer.encode(well_formed(text)) for text in texts]
-        if not all(len(text.ids) for text in tokens):
+        tokens = [self._tokeniser.tokens(text) for text in texts]
+        if not all(text.end > text.start for text in tokens):
             raise ModelFailed("a text has no tokens for this model", retryable=False)
         result: Vectors | None = None
         for positions in runs([len(text.ids) for text in tokens]):
@@ -45,8 +43,8 @@ class OnnxModel:
             result[positions] = pooled
         return empty(self.dims) if result is None else result
 
-    def _run(self, tokens: Sequence[Encoding]) -> Vectors:
-        ids, mask = _padded(tokens, self._pad_id)
+    def _run(self, tokens: Sequence[Tokens]) -> Vectors:
+        ids, mask, own = padded(tokens, self._pad_id)
         known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         feed = {name: known[name] for name in self._inputs}
         try:
@@ -55,15 +53,15 @@ class OnnxModel:
             raise ModelFailed(
                 f"ONNX Runtime could not run the model: {type(error).__name__}", retryable=True
             ) from error
-        return unit(mean_pool(hidden.astype(np.float32, copy=False), mask))
+        return unit(mean_pool(hidden.astype(np.float32, copy=False), own))
 
 
-def _open_tokenizer(path: Path, max_length: int) -> Tokenizer:
+def _open_tokenizer(path: Path) -> Tokenizer:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()  # files may ask for a fixed length; each run is padded to its own longest text
-    tokenizer.enable_truncation(max_length)
+    tokenizer.no_truncation()  # what of a text is read is decided where its context is known
     return tokenizer
 
 
@@ -91,14 +89,3 @@ def _hidden_output(session: Any) -> str:
     if not names:
         raise ModelFailed("the ONNX model has no output of one vector a token", retryable=False)
     return "last_hidden_state" if "last_hidden_state" in names else names[0]
-
-
-def _padded(tokens: Sequence[Encoding], pad_id: int) -> tuple[Ids, Ids]:
-    """Ids and attention mask of one run."""
-    shape = (len(tokens), max(len(text.ids) for text in tokens))
-    ids = np.full(shape, pad_id, dtype=np.int64)
-    mask = np.zeros(shape, dtype=np.int64)
-    for row, text in enumerate(tokens):
-        ids[row, : len(text.ids)] = text.ids
-        mask[row, : len(text.ids)] = 1
-    return ids, mask

@@ -11,6 +11,7 @@ from memoryd.config import EmbedderKind, Settings
 from memoryd.embed.command import Say
 from memoryd.embed.http import HttpEmbedder
 from memoryd.embed.hugging_face import open_transformers
+from memoryd.embed.late import IN_CONTEXT
 from memoryd.embed.manifest import read_manifest
 from memoryd.embed.onnx import OnnxModel
 from memoryd.embed.prepare import PreparedModel, prepare
@@ -66,7 +67,7 @@ async def _open_onnx(settings: Settings, say: Say) -> ThreadEmbedder:
             hint="pip install 'memoryd[daemon]', or MEMORYD_EMBEDDER=none",
         )
     prepared = await _prepare_in_thread(settings, say)
-    return await ThreadEmbedder.load(prepared.model, lambda: load_onnx(prepared.path, threads=settings.embed_threads))
+    return await ThreadEmbedder.load(prepared.model + IN_CONTEXT, lambda: load_onnx(prepared.path, threads=settings.embed_threads))
 
 
 async def _prepare_in_thread(settings: Settings, say: Say) -> PreparedModel:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,17 @@ from memoryd.errors import EmbedderFailed
 
 Vectors = NDArray[np.float32]
 """Shape (n, dims), one row a text, every row finite and of unit length."""
+
+
+@dataclass(frozen=True)
+class InContext:
+    """A text that is read after another one; its vector is of its own words only, as they are meant there."""
+
+    before: str
+    own: str
+
+
+Text = str | InContext
 
 
 class ModelFailed(EmbedderFailed):
@@ -47,3 +59,18 @@ class Embedder(Protocol):
     async def close(self) -> None:
         """Free the model; later calls of `embed` fail."""
         ...
+
+
+class ContextEmbedder(Embedder, Protocol):
+    """One that also reads a text after others. A local model does; an endpoint over HTTP gives one vector a whole text."""
+
+    reads_context: bool
+
+    async def embed_in_context(self, texts: Sequence[InContext]) -> Vectors:
+        """One unit vector a text, of its own words as they are meant there."""
+        ...
+
+
+def reads_context(embedder: Embedder) -> TypeGuard[ContextEmbedder]:
+    """Whether it takes texts in context."""
+    return bool(getattr(embedder, "reads_context", False))

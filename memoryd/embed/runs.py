@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from memoryd import limits
+from memoryd.embed.late import Tokens
+
+Ids = NDArray[np.int64]
 
 
 def runs(lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -18,3 +24,15 @@ def runs(lengths: Sequence[int]) -> Iterator[list[int]]:
         run.append(position)
     if run:
         yield run
+
+
+def padded(tokens: Sequence[Tokens], pad_id: int) -> tuple[Ids, Ids, Ids]:
+    """Ids of one run, what of them is no padding, and what the vectors are of."""
+    shape = (len(tokens), max(len(text.ids) for text in tokens))
+    ids = np.full(shape, pad_id, dtype=np.int64)
+    mask, own = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    for row, text in enumerate(tokens):
+        ids[row, : len(text.ids)] = text.ids
+        mask[row, : len(text.ids)] = 1
+        own[row, text.start : text.end] = 1
+    return ids, mask, own

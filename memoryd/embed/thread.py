@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from memoryd.embed.protocol import ModelFailed, Vectors
+from memoryd.embed.protocol import InContext, ModelFailed, Text, Vectors
 from memoryd.embed.vectors import empty
 
 
@@ -16,7 +16,7 @@ class LocalModel(Protocol):
 
     dims: int
 
-    def vectors(self, texts: Sequence[str]) -> Vectors:
+    def vectors(self, texts: Sequence[Text]) -> Vectors:
         """One unit vector a text."""
         ...
 
@@ -26,6 +26,7 @@ class ThreadEmbedder:
 
     def __init__(self, name: str, model: LocalModel, thread: ThreadPoolExecutor) -> None:
         self.model = name
+        self.reads_context = True
         self.dims = model.dims
         self._local = model
         self._thread = thread
@@ -44,6 +45,13 @@ class ThreadEmbedder:
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """One unit vector a text, in order."""
+        return await self._run(texts)
+
+    async def embed_in_context(self, texts: Sequence[InContext]) -> Vectors:
+        """One unit vector a text, of its own words as they are meant there."""
+        return await self._run(texts)
+
+    async def _run(self, texts: Sequence[Text]) -> Vectors:
         if self._closed:
             raise ModelFailed("the embedder is closed", retryable=True)
         if not texts:

@@ -12,15 +12,18 @@ from memoryd.clock import from_microseconds, to_microseconds
 from memoryd.model.memory import Memory, MemoryType, Tier
 from memoryd.model.record import Record
 from memoryd.model.scope import from_tag, to_tag
+from memoryd.model.speech import speaker_of
+from memoryd.model.terms import bounded
 
 NAMES = ("tenant", "project", "agent_id", "session_id", "source_tool")
 TIMES = ("created_at", "last_accessed", "valid_from", "recorded_at", "valid_until")
-IDS = ("related", "derived_from")
+IDS = ("related", "derived_from", "follows")
 PLAIN = ("id", "content", "content_hash", "embedding_model")
 
 # What a reader needs to build a Memory: everything but the vector and the bookkeeping.
 MEMORY_FIELDS = (
     *PLAIN, *NAMES, *TIMES, *IDS, "memory_type", "tier", "importance", "access_count", "metadata", "tags", "version",
+    "context",
 )  # fmt: skip
 
 Encoded: TypeAlias = str | bytes | int | float
@@ -28,7 +31,14 @@ Encoded: TypeAlias = str | bytes | int | float
 
 def to_fields(values: Mapping[str, Any]) -> dict[str, Encoded]:
     """The hash fields of some of a memory's values. None is left out: a hash has no null."""
-    return {name: _encode(name, value) for name, value in values.items() if value is not None}
+    fields = {name: _encode(name, value) for name, value in values.items() if value is not None}
+    return fields | derived_fields(values.get("content"), values.get("metadata"))
+
+
+def derived_fields(content: str | None, metadata: Mapping[str, Any] | None) -> dict[str, Encoded]:
+    """What ranking asks of every candidate: made once, when it is written, and for Redis only (it follows from the rest)."""
+    fields: dict[str, Encoded] = {} if content is None else {"terms": bounded(content)}
+    return fields if metadata is None else {**fields, "speaker": speaker_of(metadata)}
 
 
 def record_fields(record: Record, datatype: str) -> dict[str, Encoded]:
@@ -96,7 +106,7 @@ def _decode(name: str, raw: bytes) -> Any:
         return from_microseconds(int(raw))
     if name == "importance":
         return float(raw)
-    if name in ("access_count", "version"):
+    if name in ("access_count", "version", "context"):
         return int(raw)
     if name == "memory_type":
         return MemoryType(raw.decode())

@@ -105,6 +105,7 @@ class Attached:
 
     content_hash: str
     model: str
+    context: int
     vector: bytes
     scope: Scope
     traceparent: str
@@ -115,7 +116,8 @@ class Projection:
     """What the archive holds of one memory, on its way here.
 
     With `tombstone`, the record's memory gives the place only. `foreign` journals it, so that it is embedded here.
-    A follower gives the `fence` of its lease: a newer one shuts it out.
+    A follower gives the `fence` of its lease: a newer one shuts it out. `adopted`: it was inserted there by hand, and has
+    yet to find its place among the events of its session.
     """
 
     record: Record
@@ -123,6 +125,7 @@ class Projection:
     foreign: bool = False
     traceparent: str = ""
     fence: int | None = None
+    adopted: bool = False
 
 
 def fitted(record: Record, model: str) -> tuple[Record, bool]:
@@ -153,6 +156,11 @@ class Records:
             answers = await scripts.store.many(self.redis, calls, then=scripts.waitaof() if fsync else ())
             return [Written.parse(one) for one in answers[: len(calls)]], not fsync or scripts.fsynced(answers[len(calls) :])
 
+    def _timeline(self, memory_type: MemoryType, scope: Scope, memory_id: str) -> list[str]:
+        """The key of the timeline that a memory has its place in: none for what did not happen in a session."""
+        happened = memory_type is MemoryType.EPISODIC and scope.session
+        return [self.keys.timeline(scope, memory_id)] if happened else []
+
     def _store_keys(self, new: NewRecord) -> list[str]:
         memory, keys = new.memory, self.keys
         bucket = keys.bucket(memory.id)
@@ -163,6 +171,7 @@ class Records:
             keys.dedup(bucket),
             keys.idempotency(memory.scope, memory.id, new.request.id),
             keys.kept_events(bucket, memory.scope),
+            *self._timeline(memory.memory_type, memory.scope, memory.id),
         ]
 
     def _store_args(self, new: NewRecord) -> list[Encoded]:
@@ -180,7 +189,7 @@ class Records:
         with hot_errors("store"):
             async with self.redis.pipeline(transaction=False) as pipe:
                 for new in many:
-                    record, _, tombstone, dedup, idempotency, _ = self._store_keys(new)
+                    record, _, tombstone, dedup, idempotency, *_ = self._store_keys(new)
                     pipe.hget(record, "content_hash")
                     pipe.exists(idempotency)
                     pipe.exists(tombstone)
@@ -305,7 +314,7 @@ class Records:
         request: Request,
         fsync: bool = False,
     ) -> tuple[Written, bool]:
-        """Changes fields of `memory` (of which only id and type are used) in one atomic step."""
+        """Changes fields of `memory` (of which only id, type and place are used) in one atomic step."""
         removed = "valid_until" if changes.get("valid_until", 0) is None else ""
         bucket = self.keys.bucket(memory.id)
         keys = [
@@ -313,6 +322,7 @@ class Records:
             self.keys.journal(bucket),
             self.keys.idempotency(scope, memory.id, request.id),
             self.keys.kept_events(bucket, scope),
+            *self._timeline(memory.memory_type, memory.scope, memory.id),
         ]
         args: list[Encoded] = [
             to_tag(scope.agent), to_tag(scope.session), "" if if_version is None else if_version, request.fingerprint,
@@ -337,6 +347,7 @@ class Records:
             self.keys.tombstone(one.memory_id),
             self.keys.idempotency(one.inside, one.memory_id, one.request.id),
             self.keys.kept_events(bucket, one.scope),
+            *self._timeline(one.memory_type, one.scope, one.memory_id),
         ]
         args: list[Encoded] = [
             now, to_tag(one.inside.agent), to_tag(one.inside.session), one.archived_version, one.request.fingerprint,
@@ -359,10 +370,37 @@ class Records:
         keys = [memory_key, self.keys.journal(bucket), self.keys.kept_events(bucket, attached.scope)]
         args: list[Encoded] = [
             attached.content_hash, attached.model, to_hot_vector(attached.vector, self.datatype),
-            names.events_prefix(attached.scope), attached.traceparent,
+            names.events_prefix(attached.scope), attached.traceparent, attached.context,
         ]  # fmt: skip
         with hot_errors("attach"):
             return bool(await scripts.attach(self.redis, keys, args))
+
+    async def neighbours(self, places: Sequence[tuple[Scope, str]]) -> list[tuple[str, str]]:
+        """Content and speaker of each of these events, in one round trip; empty for one that is not there."""
+        if not places:
+            return []
+        with hot_errors("embed"):
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for scope, memory_id in places:
+                    pipe.hmget(self.keys.memory(kind_of(MemoryType.EPISODIC), scope, memory_id), ["content", "speaker"])
+                rows = await pipe.execute()
+        return [((content or b"").decode(), (speaker or b"").decode()) for content, speaker in rows]
+
+    async def refollow(self, scope: Scope, memory_ids: Sequence[str], *, reworded: bool) -> None:
+        """Tells events of a session what they follow now; those for which that is new wait for their vector again.
+
+        `reworded`: what they follow says something else now, so that all of them do.
+        """
+        kind, keys = kind_of(MemoryType.EPISODIC), self.keys
+        calls: list[scripts.Call] = [
+            (
+                [keys.memory(kind, scope, one), keys.journal(keys.bucket(one)), keys.timeline(scope, one)],
+                [one, int(reworded)],
+            )
+            for one in memory_ids
+        ]
+        with hot_errors("refollow"):
+            await scripts.refollow.many(self.redis, calls)
 
     async def project(self, one: Projection) -> str:
         """Brings what the archive holds here, only if it is newer: applied, enriched, ignored, kept, or fenced."""
@@ -387,6 +425,7 @@ class Records:
             keys.dedup(bucket),
             keys.fence(bucket),
             keys.kept_events(bucket, memory.scope),
+            *self._timeline(memory.memory_type, memory.scope, memory.id),
         ]
 
     def _project_args(self, one: Projection) -> list[Encoded]:
@@ -394,6 +433,7 @@ class Records:
         control: list[Encoded] = [
             one.record.memory.version, stone, TOMBSTONE_TTL_SECONDS, int(one.foreign),
             names.events_prefix(one.record.memory.scope), one.traceparent, "" if one.fence is None else one.fence,
+            int(one.adopted),
         ]  # fmt: skip
         return control + [part for pair in record_fields(one.record, self.datatype).items() for part in pair]
 

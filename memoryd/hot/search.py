@@ -5,7 +5,7 @@ Callers' values reach a query only as parameters, so no id, name, tag or text ca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,33 +14,10 @@ from redis.asyncio import Redis
 from memoryd import keys as names
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import to_hot_vector
-from memoryd.limits import FORGET_PLAN_MAX, QUERY_WORDS_MAX
+from memoryd.limits import CANDIDATES_MAX, EXACT_MEMORIES_MAX, FORGET_PLAN_MAX, RECALL_LIMIT_MAX
 from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope, to_tag
-from memoryd.model.words import spelled
 
-
-def _set_of(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-# RediSearch's own stop words: they are not in the index, so asking for them finds nothing.
-_STOP_WORDS = _set_of(
-    "a is the an and are as at be but by for if in into it no not of on or such that their then there these they "
-    "this to was will with"
-)
-# Words of a question that say nothing about its answer.
-_QUESTION_WORDS = _set_of(
-    "what when where who whom whose which why how did do does has have had i you he she we me my your his her its our "
-    "am were been being from about can could would should"
-)
-
-
-# Not BM25STD: an updated hash is counted once more in each of its terms until the index is cleaned, and for a term that
-# is then counted more often than there are memories, BM25STD's rarity underflows: an IDF of 37, where a telling word has
-# 5. Measured on LoCoMo's first conversation: the answer is among the first ten by words for 89 questions of 150, with
-# BM25STD for 11.
-SCORER = "BM25"
 NAMED_MAX = 200  # ids that one query looks for: each is a term of its own
 
 
@@ -52,35 +29,44 @@ class Filters:
     tags: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class Row:
+    """What ranking needs of a candidate, in one small answer. Times are microseconds since 1970."""
+
+    memory_id: str
+    kind: str
+    terms: list[str]
+    speaker: str
+    session: tuple[str, str]
+    """Agent and session, as tags; ('', '') for what belongs to no session."""
+    follows: list[str]
+    importance: float
+    valid_from: int
+    similarity: float | None = None
+    """To the question's vector; None for what was not found by meaning."""
+
+
+ROW_FIELDS = ("terms", "speaker", "agent_id", "session_id", "follows", "importance", "valid_from")
+
+
+@dataclass
+class Spread:
+    """How the words of a question are spread over a scope. Nothing outside the scope is counted."""
+
+    memories: int = 0
+    with_term: dict[str, int] = field(default_factory=dict)
+
+
 @dataclass
 class Found:
-    """A candidate: its key, and the raw score of each search that found it."""
+    """What the searches by words found: the candidates, and which of them says exactly what was asked."""
 
-    similarity: float | None = None
-    words: float | None = None
-
-
-@dataclass
-class Candidates:
-    """What the searches of one recall found, by memory id."""
-
-    found: dict[str, Found] = field(default_factory=dict)
-
-    def of(self, key: bytes) -> Found:
-        """The candidate behind a record's key."""
-        return self.found.setdefault(key.decode().rpartition(":")[2], Found())
-
-
-def query_words(text: str) -> list[str]:
-    """The words of a query that can find something: no stop words, each once, at most QUERY_WORDS_MAX."""
-    words = dict.fromkeys(word for word in spelled(text.lower()).split() if word not in _STOP_WORDS)
-    telling = [word for word in words if word not in _QUESTION_WORDS]
-    return (telling or list(words))[:QUERY_WORDS_MAX]
-
-
-def _spellings(word: str) -> list[str]:
-    """A word as the index may hold it: Redis before 8 folds the case of ASCII letters only."""
-    return [word] if word.isascii() else list(dict.fromkeys([word, word.capitalize(), word.upper()]))
+    spread: Spread = field(default_factory=Spread)
+    by_kind: dict[str, Spread] = field(default_factory=dict)
+    rows: dict[str, Row] = field(default_factory=dict)
+    quoted: set[str] = field(default_factory=set)
+    crowded: set[str] = field(default_factory=set)
+    """The kinds in which more memories have one of the words than one search brings."""
 
 
 class Clause:
@@ -95,16 +81,9 @@ class Clause:
         marks = [self._param(to_tag(value)) for value in dict.fromkeys(values)]
         self.parts.append(f"@{name}:{{{'|'.join(marks)}}}")
 
-    def words(self, words: Sequence[str]) -> None:
-        """Requires at least one of the words in the content; the score is then theirs alone.
-
-        RediSearch scores tags like words. In a group of weight 0 they only filter. The words come first: the parser
-        would take what follows such a group into it.
-        """
-        filters = str(self)
-        spelled = [self._param(spelling) for word in words for spelling in _spellings(word)]
-        content = f"@content:({'|'.join(spelled)})"
-        self.parts = [content, f"(({filters}) => {{$weight: 0;}})"]
+    def words(self, terms: Sequence[str]) -> None:
+        """Requires at least one of the terms. They hold letters and digits only, and are parameters all the same."""
+        self.parts.append(f"@terms:({'|'.join(self._param(term) for term in terms)})")
 
     def arguments(self) -> list[Any]:
         """The values, as a query's last arguments but the dialect."""
@@ -143,41 +122,80 @@ class Search:
         self._datatype = datatype
         self._ef_runtime = ef_runtime
 
-    async def candidates(
-        self, scope: Scope, filters: Filters, *, words: Sequence[str], vector: bytes | None, count: int
-    ) -> Candidates:
-        """The `count` best by meaning and the `count` best by words of each kind, in one round trip."""
-        kinds = [kind for kind in names.KINDS if not filters.types or kind in {names.kind_of(t) for t in filters.types}]
-        candidates = Candidates()
-        with hot_errors("recall"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for kind in kinds:
-                    if vector is not None:
-                        pipe.execute_command(
-                            *self._by_meaning(names.index(kind), scope_clause(scope, filters), vector, count)
-                        )
-                    if words:
-                        pipe.execute_command(*_by_words(names.index(kind), scope_clause(scope, filters), words, count))
-                answers = iter(await pipe.execute())
-        for _ in kinds:
-            if vector is not None:
-                for row in next(answers)[b"results"]:
-                    distance = float(row[b"extra_attributes"][b"distance"])
-                    candidates.of(row[b"id"]).similarity = 1.0 - distance
-            if words:
-                for row in next(answers)[b"results"]:
-                    candidates.of(row[b"id"]).words = float(row[b"score"])
-        return candidates
+    async def by_words(
+        self, scope: Scope, filters: Filters, *, terms: Sequence[str], content_hash: str
+    ) -> Found:
+        """The memories with one of the terms, how the terms are spread in the scope, and what is exactly the question.
 
-    def _by_meaning(self, index: str, clause: Clause, vector: bytes, count: int) -> list[Any]:
-        clause.params |= {"k": count, "vector": to_hot_vector(vector, self._datatype)}
-        width = ""
-        if self._ef_runtime is not None:
-            clause.params["ef"] = max(self._ef_runtime, count)
-            width = " EF_RUNTIME $ef"
-        query = f"({clause})=>[KNN $k @embedding $vector{width} AS distance]"
-        return ["FT.SEARCH", index, query, *_params(clause), "RETURN", 1, "distance", "SORTBY", "distance",
-                "LIMIT", 0, count, "DIALECT", 2]  # fmt: skip
+        One round trip. Of more memories than one search brings the newest come: no score of RediSearch takes part,
+        because its statistics are of the whole index, and so of other people's memories. `by_meaning` narrows them then.
+        """
+        kinds, found = _kinds(filters), Found()
+        async with self._pipeline() as pipe:
+            for index in map(names.index, kinds):
+                pipe.execute_command(*_counted(index, scope_clause(scope, filters)))
+                pipe.execute_command(*_quoting(index, scope_clause(scope, filters), content_hash))
+                for term in terms:
+                    pipe.execute_command(*_counted(index, scope_clause(scope, filters), [term]))
+                if terms:
+                    pipe.execute_command(*_with_terms(index, scope_clause(scope, filters), terms))
+            with hot_errors("recall"):
+                answers = iter(await pipe.execute())
+        for kind in kinds:
+            spread = found.by_kind[kind] = Spread(int(next(answers)[b"total_results"]))
+            quoted = _rows(kind, next(answers))
+            spread.with_term = {term: int(next(answers)[b"total_results"]) for term in terms}
+            found.rows |= quoted
+            found.quoted |= quoted.keys()
+            found.spread.memories += spread.memories
+            for term, count in spread.with_term.items():
+                found.spread.with_term[term] = found.spread.with_term.get(term, 0) + count
+            if terms:
+                answer = next(answers)
+                found.rows |= _rows(kind, answer)
+                if int(answer[b"total_results"]) > CANDIDATES_MAX:
+                    found.crowded.add(kind)
+        return found
+
+    async def by_meaning(
+        self, scope: Scope, filters: Filters, found: Found, *, vector: bytes | None
+    ) -> dict[str, Row]:
+        """The candidates: `found`, narrowed where it was crowded, and the nearest to the vector. One round trip."""
+        kinds = [kind for kind in _kinds(filters) if found.by_kind[kind].memories]
+        crowded = [kind for kind in kinds if kind in found.crowded]
+        rows = {key: row for key, row in found.rows.items() if row.kind not in found.crowded or key in found.quoted}
+        async with self._pipeline() as pipe:
+            for kind in crowded:
+                telling = rarest(found.by_kind[kind].with_term)
+                pipe.execute_command(*_with_terms(names.index(kind), scope_clause(scope, filters), telling))
+            for kind in kinds if vector is not None else ():
+                exact = found.by_kind[kind].memories <= EXACT_MEMORIES_MAX
+                pipe.execute_command(
+                    *self._nearest(names.index(kind), scope_clause(scope, filters), vector or b"", exact=exact)
+                )
+            with hot_errors("recall"):
+                answers = iter(await pipe.execute())
+        for kind in crowded:
+            rows |= _rows(kind, next(answers))
+        for kind in kinds if vector is not None else ():
+            rows |= _rows(kind, next(answers))  # the same rows with their similarity
+        return rows
+
+    def _pipeline(self) -> Any:
+        return self._redis.pipeline(transaction=False)
+
+    def _nearest(self, index: str, clause: Clause, vector: bytes, *, exact: bool) -> list[Any]:
+        clause.params |= {"k": CANDIDATES_MAX, "vector": to_hot_vector(vector, self._datatype)}
+        how = ""
+        if exact:
+            # Vector by vector through the scope: exact, and what others store has no part in it, as it has in a graph.
+            how = " HYBRID_POLICY ADHOC_BF"
+        elif self._ef_runtime is not None:
+            clause.params["ef"] = max(self._ef_runtime, CANDIDATES_MAX)
+            how = " EF_RUNTIME $ef"
+        query = f"({clause})=>[KNN $k @embedding $vector{how} AS distance]"
+        return ["FT.SEARCH", index, query, *_params(clause), *_return("distance", *ROW_FIELDS),
+                "SORTBY", "distance", "LIMIT", 0, CANDIDATES_MAX, "DIALECT", 2]  # fmt: skip
 
     async def naming(self, scope: Scope, field: str, memory_ids: Sequence[str]) -> set[str]:
         """The ids of the scope's memories whose `derived_from` or `related` names one of these, as far as indexed."""
@@ -234,10 +252,60 @@ def _waiting(index: str, clause: Clause) -> list[Any]:
     return ["FT.SEARCH", index, str(clause), *_params(clause), "LIMIT", 0, 0, "DIALECT", 2]
 
 
-def _by_words(index: str, clause: Clause, words: Sequence[str], count: int) -> list[Any]:
-    clause.words(words)
-    return ["FT.SEARCH", index, str(clause), *_params(clause), "NOCONTENT", "WITHSCORES", "SCORER", SCORER,
-            "LIMIT", 0, count, "DIALECT", 2]  # fmt: skip
+def _counted(index: str, clause: Clause, terms: Sequence[str] = ()) -> list[Any]:
+    if terms:
+        clause.words(terms)
+    return ["FT.SEARCH", index, str(clause), *_params(clause), "LIMIT", 0, 0, "DIALECT", 2]
+
+
+def _quoting(index: str, clause: Clause, content_hash: str) -> list[Any]:
+    clause.tag("content_hash", [content_hash])
+    return ["FT.SEARCH", index, str(clause), *_params(clause), *_return(*ROW_FIELDS),
+            "SORTBY", "created_at", "DESC", "LIMIT", 0, RECALL_LIMIT_MAX, "DIALECT", 2]  # fmt: skip
+
+
+def _with_terms(index: str, clause: Clause, terms: Sequence[str]) -> list[Any]:
+    clause.words(terms)
+    return ["FT.SEARCH", index, str(clause), *_params(clause), *_return(*ROW_FIELDS),
+            "SORTBY", "created_at", "DESC", "LIMIT", 0, CANDIDATES_MAX, "DIALECT", 2]  # fmt: skip
+
+
+def _return(*fields: str) -> list[Any]:
+    return ["RETURN", len(fields), *fields]
+
+
+def _kinds(filters: Filters) -> list[str]:
+    return [kind for kind in names.KINDS if not filters.types or kind in {names.kind_of(one) for one in filters.types}]
+
+
+def rarest(with_term: Mapping[str, int]) -> list[str]:
+    """The rarest terms of a question, as many as bring no more memories than one search: the common ones say least."""
+    chosen: list[str] = []
+    room = CANDIDATES_MAX
+    for count, term in sorted((count, term) for term, count in with_term.items() if count):
+        if chosen and count > room:
+            break
+        chosen.append(term)
+        room -= count
+    return chosen
+
+
+def _rows(kind: str, answer: Any) -> dict[str, Row]:
+    rows = {}
+    for found in answer[b"results"]:
+        memory_id = found[b"id"].decode().rpartition(":")[2]
+        fields = found[b"extra_attributes"]
+        if b"importance" not in fields:
+            continue  # gone between the search and the reading of its fields
+        session = fields.get(b"session_id", b"").decode()
+        distance = fields.get(b"distance")
+        rows[memory_id] = Row(
+            memory_id, kind, fields.get(b"terms", b"").decode().split(), fields.get(b"speaker", b"").decode(),
+            (fields.get(b"agent_id", b"").decode(), session) if session else ("", ""),
+            fields[b"follows"].decode().split(",") if fields.get(b"follows") else [], float(fields[b"importance"]),
+            int(fields[b"valid_from"]), None if distance is None else 1.0 - float(distance),
+        )  # fmt: skip
+    return rows
 
 
 def _all_of(index: str, clause: Clause) -> list[Any]:

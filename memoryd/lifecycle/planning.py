@@ -20,7 +20,7 @@ from memoryd.lifecycle.selection import Criteria, Selection, resolve
 from memoryd.lifecycle.targets import Plan, Target, added, counted, project_of, target
 from memoryd.limits import FORGET_PLAN_MAX
 from memoryd.model.memory import Memory
-from memoryd.model.results import Recalled
+from memoryd.model.results import Hit, Recalled
 from memoryd.model.scope import Scope
 
 BATCH = 500  # memories that are looked at together: about 2 MB of usual ones
@@ -75,7 +75,7 @@ class Planner:
         if selection.query:
             recalled = await self._recalled(criteria.scope, selection)
             degraded = recalled.degraded
-            hits = [hit.memory.id for hit in recalled if hit.score >= selection.min_score]
+            hits = [hit.memory.id for hit in recalled if _likeness(hit) >= selection.min_score]
             await self._choose(chosen, hits, criteria, selection.reason())
         elif selection.ids:
             for some in _some(selection.ids):
@@ -214,3 +214,10 @@ def _check_size(chosen: dict[str, Target]) -> None:
 
 def _some(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
+
+
+def _likeness(hit: Hit) -> float:
+    """How alike a memory and the query are, 0 to 1 whatever else was found (a score is comparable within one answer only)."""
+    if "quote" in hit.why and hit.why["quote"].value:
+        return 1.0
+    return max(0.0, hit.why["meaning"].value) if "meaning" in hit.why else 0.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
+import msgspec
 from redis.asyncio import Redis
 
 from memoryd import keys as names
@@ -14,6 +15,7 @@ from memoryd.config import Settings
 from memoryd.embed.protocol import Embedder
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
+from memoryd.hot.codec import Encoded, derived_fields
 from memoryd.hot.journal import create_groups
 from memoryd.keys import KINDS, Keys
 from memoryd.stores import prepare_redis
@@ -25,6 +27,8 @@ BATCH = 200  # memories made pending in one round trip
 async def reindex(redis: Redis, settings: Settings, embedder: Embedder, *, progress: Callable[[int], None]) -> int:
     """Makes every memory without a vector of `embedder` pending again; returns how many. Daemons and sync must be stopped.
 
+    What ranking keeps of a content, its terms, is made anew too: an earlier memoryd has kept none, or others.
+
     `progress` hears how many memories were looked at. Raises SchemaMismatch, HotUnavailable.
     """
     keys = Keys(settings.buckets)
@@ -33,13 +37,28 @@ async def reindex(redis: Redis, settings: Settings, embedder: Embedder, *, progr
         await create_groups(redis, keys)
         count = 0
         async for batch in _batches(redis, keys):
-            answers = await scripts.unembed.many(redis, [(place, [embedder.model, length]) for place in batch])
+            derived = await _derived(redis, [record for record, _ in batch])
+            answers = await scripts.unembed.many(
+                redis, [(place, [embedder.model, length, *own]) for place, own in zip(batch, derived, strict=True)]
+            )
             count += sum(1 for answer in answers if answer)
             progress(len(batch))
         # Last, so that no daemon accepts the new model beside vectors of the old one.
         await drop_vectors(redis, names.SCHEMA)
     await prepare_redis(redis, keys, settings, embedder)
     return count
+
+
+async def _derived(redis: Redis, records: list[str]) -> list[list[Encoded]]:
+    """Fields and values that follow from each record's content and metadata."""
+    async with redis.pipeline(transaction=False) as pipe:
+        for record in records:
+            pipe.hmget(record, ["content", "metadata"])
+        rows = await pipe.execute()
+    fields = [
+        derived_fields((content or b"").decode(), msgspec.json.decode(metadata or b"{}")) for content, metadata in rows
+    ]
+    return [[part for pair in one.items() for part in pair] for one in fields]
 
 
 async def _batches(redis: Redis, keys: Keys) -> AsyncIterator[list[list[str]]]:

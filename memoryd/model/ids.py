@@ -50,9 +50,11 @@ def content_id(scope: Scope, memory_type: str, content_hash: str, salt: int = 0)
 def event_id(scope: Scope, request_id: str, content_hash: str) -> str:
     """The id of a memory that does not dedup: another for each request, the same for the repeat of one.
 
-    The request alone chooses the bucket, so that its id is found there when it comes again with something else.
+    A session's events share a bucket, and so one atomic step sees those before. Without a session the request alone
+    chooses it. Either way a request's id is found there when it comes again with something else.
     """
-    bucket = hashlib.sha256(msgspec.json.encode((scope.tenant, scope.project, request_id))).hexdigest()[:2]
+    place = (scope.agent, scope.session) if scope.session else (request_id,)
+    bucket = hashlib.sha256(msgspec.json.encode((scope.tenant, scope.project, *place))).hexdigest()[:2]
     parts = ("event", scope.tenant, scope.project, scope.agent, scope.session, request_id, content_hash)
     return f"mem_{bucket}{hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:30]}"
 

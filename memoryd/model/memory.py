@@ -88,6 +88,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     valid_until: datetime | None = None
     recorded_at: datetime
     embedding_model: str = ""
+    follows: list[str] = []
+    context: int = 0
 
     @property
     def scope(self) -> Scope:

@@ -22,12 +22,20 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """Whether this is the first answer to a repeated request."""
 
 
+class Part(msgspec.Struct, frozen=True):
+    """What one signal says of a hit: its value, what it weighs, and how much of the score that makes."""
+
+    value: float
+    weight: float
+    contribution: float
+
+
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
-    """One recalled memory. `score` is the sum of the parts in `why`."""
+    """One recalled memory. `score` is the sum of the contributions in `why`."""
 
     memory: Memory
     score: float
-    why: dict[str, float]
+    why: dict[str, Part]
 
 
 class Recalled(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +44,8 @@ class Recalled(msgspec.Struct, frozen=True, kw_only=True):
     hits: list[Hit]
     searched: list[str]
     """By what was searched: words, meaning."""
+    profile: str = ""
+    """By which weights."""
     degraded: str = ""
     """Why something was not searched; empty when all was."""
 

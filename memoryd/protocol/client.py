@@ -124,9 +124,13 @@ class MemoryClient:
         types: Sequence[str] = (),
         session: str | None = None,
         tags: Sequence[str] = (),
+        profile: str = "",
     ) -> Recalled:
         """The memories that fit `query` best; iterate over it for its hits."""
-        args = {"query": query, "limit": limit, "types": list(types), "session": session, "tags": list(tags)}
+        args = {
+            "query": query, "limit": limit, "types": list(types), "session": session, "tags": list(tags),
+            "profile": profile,
+        }  # fmt: skip
         return await self._connection.call("recall", args, Recalled)
 
     async def update(

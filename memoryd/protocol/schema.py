@@ -164,6 +164,9 @@ SAYS: dict[str, dict[str, Schema]] = {
             "items": {"type": "string", "minLength": 1, **_NAME},
             "description": "only memories with at least one of these tags; empty: all",
         },
+        "profile": {
+            "description": "by which weights: conversation, facts, recent, or one of the configuration; empty: by the types"
+        },
     },
     "UpdateArgs": {
         **_MEMORY_ID,
@@ -200,15 +203,23 @@ SAYS: dict[str, dict[str, Schema]] = {
         "valid_from": {"description": "since when it is true"},
         "valid_until": {"description": "until when it is true, null for no end"},
         "recorded_at": {"description": "when this version was written"},
+        "follows": {"description": "the events before it in its session, nearest first, at most two"},
+        "context": {"description": "counts how often these have changed since it was stored"},
         "embedding_model": {"description": "the model of its vector; empty: it is pending, and is found by its words only"},
     },
     "Hit": {
-        "score": {"description": "the sum of the parts in `why`, 0 to 1; comparable within one answer only"},
-        "why": {"description": "the parts: meaning and words"},
+        "score": {"description": "the sum of the contributions in `why`; comparable within one answer only"},
+        "why": {"description": "the parts, by signal: words, neighbours, session, expansion, speaker, meaning, …"},
+    },
+    "Part": {
+        "value": {"description": "what the signal says: for instance a cosine, or a BM25"},
+        "weight": {"description": "what it weighs in this profile"},
+        "contribution": {"description": "how much of the score it makes"},
     },
     "Recalled": {
         "hits": {"description": "best first"},
         "searched": {"description": "by what was searched: words, meaning"},
+        "profile": {"description": "by which weights"},
         "degraded": {"description": "why something was not searched; empty when all was"},
     },
     "Receipt": {

@@ -23,6 +23,7 @@ from memoryd.hot.documents import Documents
 from memoryd.hot.journal import Entry, Follower
 from memoryd.hot.records import Records
 from memoryd.limits import ARCHIVE_BATCH_MAX
+from memoryd.model.memory import Memory
 from memoryd_sync.derived import Orphans
 from memoryd_sync.documents import OPS, DocumentArchiver
 from memoryd_telemetry import names as telemetry
@@ -106,6 +107,8 @@ class Archiver:
                     record = to_record(entry.fields, self._records.datatype)
                     document = {**to_document(record), "traceparent": entry.traceparent}
                     batch.put(document, entry.op, int(entry.text("said_at") or document["recorded_at"]))
+                    if record.memory.context and record.vector is None:
+                        batch.vectors.append(_new_context(record.memory))
                 case "forgotten":
                     batch.bury(tombstone_document(entry.fields))
                 case "embedded":
@@ -116,6 +119,8 @@ class Archiver:
                             entry.text("content_hash"),
                             entry.text("embedding_model"),
                             to_bson_vector(vector),
+                            int(entry.text("context") or 0),
+                            [one for one in entry.text("follows").split(",") if one],
                         )
                     )
                 case "touched":
@@ -209,3 +214,8 @@ class Archiver:
         measure(telemetry.DEAD_LETTERS, 1, {telemetry.FOLLOWER: "archive"})
         log.error("archive.dead_letter", id=entry.memory_id, entry=entry.entry_id, exc_info=error)
         await self._follower.bury(entry, reason)
+
+
+def _new_context(memory: Memory) -> Vector:
+    """What an event follows now; the vectors that were made in its earlier contexts keep a trace of what it followed."""
+    return Vector(memory.id, memory.content_hash, "", None, memory.context, memory.follows)

@@ -91,15 +91,16 @@ class Projector:
             if document.get("seal") != seal(record.memory):
                 return None
             # An adoption that died before its projection comes back as ours: the journal has yet to hear of it.
-            return self._fitted(record, foreign="adopted" in document)
+            return self._fitted(record, adopted="adopted" in document)
         except (KeyError, ValueError, TypeError, OverflowError):
             return None
 
-    def _fitted(self, record: Record, *, foreign: bool = False) -> Projection:
+    def _fitted(self, record: Record, *, adopted: bool = False) -> Projection:
         """`record` as this Redis's index can take it."""
         record, unembedded = fitted(record, self.model)
-        foreign = foreign or unembedded
-        return Projection(record, foreign=foreign, traceparent=inject() if foreign else "", fence=self.fence)
+        foreign = adopted or unembedded
+        trace = inject() if foreign else ""
+        return Projection(record, foreign=foreign, traceparent=trace, fence=self.fence, adopted=adopted)
 
     async def _project(self, projection: Projection, document: Document) -> str:
         outcome = self._unfenced(await self._records.project(projection))
@@ -126,7 +127,7 @@ class Projector:
                     return "outdated"
                 await self._keep_version(whole)
             log.info("follow.adopted", id=document["_id"], version=whole["version"])
-            return await self._project(self._fitted(to_record(whole), foreign=True), whole)
+            return await self._project(self._fitted(to_record(whole), adopted=True), whole)
 
     async def _keep_version(self, whole: Document) -> None:
         version_id = f"{whole['_id']}:{whole['version']}"

@@ -57,7 +57,7 @@ async def test_a_foreign_edit_gets_a_version_and_is_seen(world: World, memory: M
     assert [version for version, _ in await past(world, kept.id)] == [1, 2]
     [record] = (await one_story(world)).values()
     [hit] = (await memory.recall(seen.content)).hits
-    assert hit.why["meaning"] > 0, "the vector is not the one of its words"
+    assert hit.why["meaning"].value > 0, "the vector is not the one of its words"
     assert record.memory.version == 2
 
 

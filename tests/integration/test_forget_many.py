@@ -86,7 +86,7 @@ async def test_each_criterion_selects_what_it_says_and_all_must_hold(settings: A
             assert await selects(scout, words="naïve kiwi_1, STRASSE") == {worded}
             assert await selects(scout, words="kiw") == set()
             assert fresh in await selects(scout, query="Which kiwi at noon?", limit=1)
-            best = [hit.memory.id for hit in await scout.recall("kiwi") if hit.score >= 0.9]
+            best = [hit.memory.id for hit in await scout.recall("kiwi") if hit.why["meaning"].value >= 0.9]
             assert await selects(scout, query="kiwi", limit=50, min_score=0.9) == set(best)
             assert await selects(scout, query="kiwi", limit=50, tags=["farms"], words="noon") == {fresh}
             assert await selects(scout, session="s1", types=["episodic"]) == {event}

@@ -68,7 +68,7 @@ async def test_odd_text_is_remembered_and_found_as_it_is(world: World, memory: M
     for memory_id, text in zip(ids, ODD_TEXTS, strict=True):
         assert (await memory.get(memory_id)).content == text
         hits = {hit.memory.id: hit for hit in await memory.recall(text, limit=200)}
-        assert hits[memory_id].why["meaning"] == 0.5, text
+        assert hits[memory_id].why["meaning"].value == pytest.approx(1, abs=1e-5), text
     await goes_on(world)
 
 

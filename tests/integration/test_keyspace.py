@@ -22,8 +22,10 @@ from tests.world import World
 PARTS = {
     "{b}": r"\{[0-9a-f]{2}\}", "id": r"(?:mem|ses)_[0-9a-f]{32}", "tenant": "TAG", "project": "TAG", "agent": "TAG",
     "session": "TAG", "request": "HEX", "r": "HEX", "m": "HEX", "h": "HEX", "receipt": r"rcp_[0-9a-f]{32}",
+    "a": "NAME", "s": "TAG",
 }  # fmt: skip
 TAG, HEX = r"[A-Za-z0-9_.%-]+", r"[0-9a-f]+"
+NAME = r"[A-Za-z0-9_.%-]*"  # an agent: none is one too
 MARK = "kumquat"  # in every text that this test stores
 ODD = "a:b,c|*{}%~ü\u202e"
 
@@ -37,7 +39,7 @@ def documented() -> dict[str, re.Pattern[str]]:
 def _pattern(row: str) -> str:
     pattern = re.escape(row).replace(re.escape("{b}"), PARTS["{b}"])
     for part, form in PARTS.items():
-        pattern = pattern.replace(re.escape(f"<{part}>"), {"TAG": TAG, "HEX": HEX}.get(form, form))
+        pattern = pattern.replace(re.escape(f"<{part}>"), {"TAG": TAG, "HEX": HEX, "NAME": NAME}.get(form, form))
     assert "<" not in pattern, f"a part of {row} is not known here"
     return pattern
 

@@ -23,9 +23,9 @@ async def test_a_telling_word_beats_a_common_one(world: World) -> None:
 
         hits = (await memory.recall("Can Ada eat walnuts?", limit=5)).hits
 
-    by_words = sorted(hits, key=lambda hit: -hit.why["words"])
+    by_words = sorted(hits, key=lambda hit: -hit.why["words"].value)
     assert by_words[0].memory.id == told.id
-    assert by_words[1].why["words"] < by_words[0].why["words"] / 2
+    assert by_words[1].why["words"].value < by_words[0].why["words"].value / 2
 
 
 async def store_chatter(memory: MemoryClient) -> None:

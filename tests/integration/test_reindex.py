@@ -86,7 +86,7 @@ async def test_after_a_reindex_every_vector_is_the_new_models(
 
     await eventually(everywhere, what="all vectors are the new model's")
     [hit, *_] = await memory.recall("The build failed.")
-    assert (hit.memory.id, hit.why["meaning"] > 0) == (kept[2], True)
+    assert (hit.memory.id, hit.why["meaning"].value > 0) == (kept[2], True)
     after = {key: one.memory for key, one in (await hot(world)).items()}
     assert {key: one.version for key, one in after.items()} == {key: one.version for key, one in before.items()}
     assert {key: one.content for key, one in after.items()} == {key: one.content for key, one in before.items()}
@@ -102,6 +102,19 @@ async def test_a_second_reindex_has_nothing_to_do(world: World, memory: MemoryCl
     await world.start("daemon", "sync")
     await world.drained(memory)
     assert await change_model(world, world.embedder) == 0
+
+
+async def test_what_an_earlier_memoryd_has_stored_is_found_by_its_words_again(world: World, kept: list[str]) -> None:
+    """Terms are made when a memory is written; one that has none, or others, gets them, its vector stays."""
+    redis: Any = world.redis
+    for key in [key async for key in redis.scan_iter(match="aether:memory:*")]:
+        await redis.hdel(key, "terms", "speaker")
+    assert await change_model(world, world.embedder) == 0
+    world.embedder.away = True
+    await world.start("daemon")
+    async with world.connect() as memory:
+        assert (await memory.recall("lighthouse")).hits[0].memory.id == kept[1]
+    await world.start("sync")
 
 
 async def test_the_same_model_in_half_the_memory(world: World, memory: MemoryClient, kept: list[str]) -> None:
@@ -121,7 +134,7 @@ async def test_the_same_model_in_half_the_memory(world: World, memory: MemoryCli
     assert {from_hash(one, "float16").memory.embedding_model for one in hashes} == {"hash-embedder"}
     assert {len(one.vector or b"") for one in (await archived(world)).values()} == {128}
     [hit, *_] = await memory.recall("Ada paints lighthouses.")
-    assert (hit.memory.id, hit.why["meaning"] > 0) == (kept[1], True)
+    assert (hit.memory.id, hit.why["meaning"].value > 0) == (kept[1], True)
 
 
 async def test_a_touch_does_not_bring_the_old_vector_back(
@@ -186,7 +199,7 @@ async def test_what_comes_back_from_the_archive_gets_the_new_vector(
 
     await eventually(embedded, what="it has the new model's vector")
     [hit, *_] = await memory.recall(TEXTS[1])
-    assert (hit.memory.id, hit.why["meaning"] > 0, hit.why["words"] > 0) == (kept[1], True, True)
+    assert (hit.memory.id, hit.why["meaning"].value > 0, hit.why["words"].value > 0) == (kept[1], True, True)
     await world.start("sync")
     await world.drained(memory)
     assert {model for _, model, _ in await models(world)} == {"another-model"}

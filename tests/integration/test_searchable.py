@@ -42,11 +42,11 @@ async def test_a_write_that_waits_is_found_by_its_meaning(daemon: World) -> None
         assert (await memory.get((await memory.store("Ada sails.")).id)).embedding_model == ""
         one = await memory.store("Ada prefers tea.", wait="searchable")
         [hit] = [hit for hit in await memory.recall("Ada prefers tea.") if hit.memory.id == one.id]
-        assert hit.why["meaning"] == 0.5
+        assert hit.why["meaning"].value == pytest.approx(1, abs=1e-5)
 
         await memory.update(one.id, content="Ada prefers coffee.", wait="searchable")
         [hit] = [hit for hit in await memory.recall("Ada prefers coffee.") if hit.memory.id == one.id]
-        assert hit.why["meaning"] == 0.5
+        assert hit.why["meaning"].value == pytest.approx(1, abs=1e-5)
 
         await memory.store_many([{"content": f"Ada owns {number} kites."} for number in range(30)], wait="searchable")
         assert (await memory.stats()).pending == 0

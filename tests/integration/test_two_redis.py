@@ -74,7 +74,7 @@ async def test_what_one_stores_the_other_recalls_with_its_vector(pair: Pair) -> 
     pair.there.embedder.away = False
     [hit] = (await pair.elsewhere.recall("Ada paints lighthouses.")).hits
     assert (hit.memory.id, hit.memory.metadata, hit.memory.tags) == (kept.id, {"a": [1, {"b": 2}]}, ["art"])
-    assert hit.why["meaning"] > 0
+    assert hit.why["meaning"].value > 0
 
 
 async def test_updates_and_reinforcements_go_both_ways(pair: Pair) -> None:

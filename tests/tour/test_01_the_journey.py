@@ -46,9 +46,9 @@ async def test_its_vector_follows(world: World, memory: MemoryClient) -> None:
     assert stats.pending == 0
     assert hit.memory.id == kept.id
     assert hit.memory.embedding_model == world.embedder.model
-    assert hit.score == pytest.approx(sum(hit.why.values()))
-    assert hit.why["meaning"] > 0
-    assert hit.why["words"] > 0
+    assert hit.score == pytest.approx(sum(part.contribution for part in hit.why.values()))
+    assert hit.why["meaning"].value > 0
+    assert hit.why["words"].value > 0
 
 
 async def test_the_archive_keeps_every_version(world: World, memory: MemoryClient) -> None:

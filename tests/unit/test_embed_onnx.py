@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from memoryd import limits
+from memoryd.embed.late import Tokeniser
 from memoryd.embed.onnx import OnnxModel
 from memoryd.embed.open import load_onnx
-from memoryd.embed.protocol import ModelFailed
+from memoryd.embed.protocol import InContext, ModelFailed
 from memoryd.embed.runs import runs
 from memoryd.embed.thread import ThreadEmbedder
 from memoryd.embed.vectors import mean_pool, unit
@@ -105,6 +107,41 @@ async def test_the_event_loop_goes_on_while_a_large_batch_runs(embedder: ThreadE
     assert worst < 0.05, f"the event loop stood still for {worst * 1000:.0f} ms"
 
 
+async def test_a_text_in_context_has_the_vector_of_its_own_words_there(embedder: ThreadEmbedder) -> None:
+    """Not the plain one, not the one of both together; and what stands before it is what makes the difference."""
+    own, race, cake = "It was great!", "I ran the charity race on Sunday.", "I baked a chocolate cake."
+    questions = await embedder.embed(["Who ran a race?", "Who baked a cake?"])
+    plain, both = await embedder.embed([own, f"{race} {own}"])
+    after_race, after_cake = await embedder.embed_in_context([InContext(race, own), InContext(cake, own)])
+
+    assert after_race @ questions[0] > max(plain @ questions[0], after_cake @ questions[0])
+    assert after_cake @ questions[1] > max(plain @ questions[1], after_race @ questions[1])
+    assert after_race @ both < 0.999
+
+
+async def test_a_text_in_context_is_the_same_alone_and_in_a_batch(embedder: ThreadEmbedder) -> None:
+    texts = [InContext(before, own) for before, own in pairwise(TEXTS)]
+    together = await embedder.embed_in_context(texts)
+    assert np.abs(together - np.concatenate([await embedder.embed_in_context([text]) for text in texts])).max() < 1e-4
+
+
+async def test_what_a_long_text_follows_takes_no_room_from_it(embedder: ThreadEmbedder) -> None:
+    """Its own words come first; of its context the nearest part is read, as far as there is room."""
+    long = "word " * 400
+    own, cut = await embedder.embed_in_context([InContext("", long), InContext("tea " * 100, long)])
+    assert own @ cut > 0.99999
+    said = "It was great!"
+    near, far = await embedder.embed_in_context([InContext("tea " * 400 + "race", said), InContext("race", said)])
+    assert np.isfinite(near).all()
+    assert near @ far < 0.99999
+
+
+async def test_a_text_of_which_nothing_is_left_is_read_as_it_is(embedder: ThreadEmbedder) -> None:
+    [plain] = await embedder.embed([" "])
+    [in_context] = await embedder.embed_in_context([InContext("Ada:", " ")])
+    assert plain @ in_context > 0.99999
+
+
 async def test_a_closed_embedder_says_so(model_dir: Path) -> None:
     embedder = await ThreadEmbedder.load("minilm", lambda: load_onnx(model_dir, threads=1))
     await embedder.close()
@@ -116,7 +153,8 @@ def test_a_text_without_tokens_is_refused_instead_of_invented(model_dir: Path) -
     from tokenizers import Tokenizer, models
 
     model = OnnxModel(model_dir, max_length=256, pad_id=0, threads=1)
-    model._tokenizer = Tokenizer(models.WordLevel({"known": 7}, unk_token="known"))
+    tokenizer = Tokenizer(models.WordLevel({"known": 7}, unk_token="known"))
+    model._tokeniser = Tokeniser(lambda text, marks: tokenizer.encode(text, add_special_tokens=marks).ids, 256)
     assert model.vectors(["known"]).shape == (1, 384)
     with pytest.raises(ModelFailed, match="no tokens") as refused:
         model.vectors(["known", ""])

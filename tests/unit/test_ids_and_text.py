@@ -10,9 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from memoryd.errors import BadRequest
-from memoryd.hot.search import query_words
 from memoryd.keys import Keys, claim, embedding, events, events_prefix
-from memoryd.limits import NAME_BYTES_MAX, QUERY_WORDS_MAX
+from memoryd.limits import NAME_BYTES_MAX
 from memoryd.model.ids import check_id, content_id, event_id, hash_content, normalised
 from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope, check_name, check_unicode, from_tag, to_tag
@@ -141,12 +140,21 @@ def test_two_equal_events_are_two_and_a_repeat_is_one(mine: Scope, theirs: Scope
     assert event_id(mine, one, content) == check_id("id", event_id(mine, one, content))
 
 
-@given(names)
-def test_whatever_a_request_stores_lies_in_its_own_bucket(request_id: str) -> None:
+@given(scopes, names)
+def test_whatever_a_request_stores_lies_in_its_own_bucket(scope: Scope, request_id: str) -> None:
     """There its id is known, when it comes again with something else."""
-    first, second = (event_id(Scope("a", "b"), request_id, hash_content(one)) for one in ("this", "that"))
+    first, second = (event_id(scope, request_id, hash_content(one)) for one in ("this", "that"))
 
     assert first != second
+    assert Keys(256).bucket(first) == Keys(256).bucket(second)
+
+
+@given(names, names)
+def test_the_events_of_a_session_share_a_bucket(one: str, other: str) -> None:
+    """One atomic step then sees what an event follows, on Redis Cluster too."""
+    session = Scope("a", "b", "c", "d")
+    first, second = (event_id(session, request_id, hash_content(request_id)) for request_id in (one, other))
+
     assert Keys(256).bucket(first) == Keys(256).bucket(second)
 
 
@@ -173,30 +181,6 @@ def test_what_reads_the_same_is_the_same(one: str, other: str) -> None:
 def test_what_reads_differently_is_different(one: str, other: str) -> None:
     """Case, punctuation, indentation and look-alikes stay: a program is not a sentence."""
     assert hash_content(one) != hash_content(other)
-
-
-# --- a query's words --------------------------------------------------------------------------------------------------
-@given(st.text(max_size=300))
-def test_a_querys_words_are_few_and_none_is_an_operator(query: str) -> None:
-    """Whatever is asked."""
-    words = query_words(query)
-
-    assert len(words) <= QUERY_WORDS_MAX
-    assert len(set(words)) == len(words)
-    assert not set("".join(words)) & set("|-@*(){}[]\"'~%=>$:;,.<!?/\\ \t\n\0")
-
-
-@pytest.mark.parametrize("word", ["नमस्ते", "caf\u0065\u0301", "สวัสดี", "שָׁלוֹם", "مُحَمَّد", "Straße", "snake_case", "4711"])
-def test_a_word_stays_whole_in_every_script(word: str) -> None:
-    """Redis does not end a word at a combining mark, so neither does a query."""
-    assert query_words(word) == [word.lower()]
-
-
-def test_words_that_say_nothing_are_left_out_unless_there_are_no_others() -> None:
-    """Stop words are not in the index at all; a question's words only go where something better is left."""
-    assert query_words("What does Ada drink?") == ["ada", "drink"]
-    assert query_words("Who are you?") == ["who", "you"]
-    assert query_words("the of and !!!") == []
 
 
 @given(names, names)

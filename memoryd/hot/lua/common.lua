@@ -48,15 +48,16 @@ local function forget_entries(journal, entries)
 end
 
 -- Appends the whole record, so that one entry is enough to archive this version. `replaced` is the hash of the content
--- that it had before, when that was another: whoever keeps something under it lets go of it.
-local function journal_record(journal, op, traceparent, record, replaced)
-  local entry = { 'op', op, 'traceparent', traceparent }
+-- that it had before, when that was another: whoever keeps something under it lets go of it. `precedes` are the ids of the
+-- events whose context this change touches.
+local function journal_record(journal, op, traceparent, record, replaced, precedes)
+  local entry = { 'op', op, 'traceparent', traceparent, 'precedes', precedes or '' }
   if replaced then
     entry[#entry + 1] = 'replaced_hash'
     entry[#entry + 1] = replaced
   end
   for name, value in pairs(record) do
-    if name ~= 'entries' and name ~= 'pending' then
+    if name ~= 'entries' and name ~= 'pending' and name ~= 'terms' then
       entry[#entry + 1] = name
       entry[#entry + 1] = value
     end
@@ -109,6 +110,20 @@ local function finish(key, ttl, fingerprint, outcome, id, version, entry, replay
     removed = removed, at = at, here = here,
   }), 'EX', ttl)
   return { outcome, id, tostring(version), entry, replayed or '', removed or '', at or '', here or '' }
+end
+
+-- The events around one on its session's timeline, nearest first, as ids with commas: the two that it follows, and the
+-- two that follow it. Empty for one that has no place there.
+local function follows(timeline, id)
+  local rank = redis.call('ZRANK', timeline, id)
+  if not rank or rank == 0 then return '' end
+  local before = redis.call('ZRANGE', timeline, math.max(0, rank - 2), rank - 1)
+  return before[2] and before[2] .. ',' .. before[1] or before[1]
+end
+
+local function precedes(timeline, id)
+  local rank = redis.call('ZRANK', timeline, id)
+  return rank and table.concat(redis.call('ZRANGE', timeline, rank + 1, rank + 2), ',') or ''
 end
 
 local function inside(record, agent, session)

@@ -1,5 +1,5 @@
 -- forget: remove a memory with every journal entry that carries its text, and leave a tombstone.
--- KEYS  1 record  2 journal  3 tombstone  4 idempotency  5 events
+-- KEYS  1 record  2 journal  3 tombstone  4 idempotency  5 events  6 timeline (of an event in a session only)
 -- ARGV  1 now  2 agent tag ('' = any)  3 session tag ('' = any)  4 version that the archive holds ('0' = none)
 --       5 fingerprint  6 idempotency ttl  7 tombstone ttl  8 events prefix  9 traceparent  10 id
 --       11 tenant tag  12 project tag  13 agent tag  14 session tag  15 type  16 content hash
@@ -26,6 +26,8 @@ end
 local version = string.format('%d', math.max(tonumber(record.version or '0'), buried or 0, archived) + 1)
 local said_at = said_now()
 local removed, replaced = forget_entries(KEYS[2], record.entries)
+local touched = KEYS[6] and precedes(KEYS[6], record.id) or ''
+if KEYS[6] then redis.call('ZREM', KEYS[6], record.id) end
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[3], cjson.encode({
   id = record.id, tenant = record.tenant, project = record.project, agent_id = record.agent_id,
@@ -35,6 +37,7 @@ redis.call('SET', KEYS[3], cjson.encode({
 local entry = redis.call('XADD', KEYS[2], '*', 'op', 'forgotten', 'traceparent', ARGV[9], 'id', record.id,
   'tenant', record.tenant, 'project', record.project, 'agent_id', record.agent_id or '',
   'session_id', record.session_id or '', 'memory_type', record.memory_type, 'version', version,
-  'forgotten_at', ARGV[1], 'said_at', said_at, 'content_hash', record.content_hash or '', 'replaced_hash', table.concat(replaced, ','))
+  'forgotten_at', ARGV[1], 'said_at', said_at, 'content_hash', record.content_hash or '',
+  'replaced_hash', table.concat(replaced, ','), 'precedes', touched)
 notify(KEYS[5], ARGV[8], 'forgotten', record, version, entry)
 return finish(KEYS[4], ARGV[6], ARGV[5], 'forgotten', record.id, version, entry, '', removed, ARGV[1], here)

@@ -1,16 +1,18 @@
 -- project: bring what the archive holds into Redis, only if it is newer.
--- KEYS  1 record  2 journal  3 tombstone  4 dedup filter  5 fence  6 events
+-- KEYS  1 record  2 journal  3 tombstone  4 dedup filter  5 fence  6 events  7 timeline (of an event in a session only)
 -- ARGV  1 version  2 tombstone as JSON ('' = a living memory)  3 tombstone ttl  4 journal it as an update ('1'|'0')
---       5 events prefix  6 traceparent  7 the writer's fence ('' = none)  8.. the record's fields and values
--- Returns applied | enriched (same version: a vector or newer counters) | ignored | fenced (a newer writer is active)
+--       5 events prefix  6 traceparent  7 the writer's fence ('' = none)  8 inserted there by hand ('1'|'0')
+--       9.. the record's fields and values
+-- Returns applied | enriched (same version: a vector, a context, newer counters) | ignored | fenced (a newer writer is active)
 --       | kept (a forget from elsewhere met what was said after it, which is lifted above the tombstone).
 -- What a forget or a new content from elsewhere leaves behind here, the cached vectors, is told to the journal's followers.
 -- Atomic because a local write between the comparison and the copy would be overwritten by its own past.
 local version, tombstone = tonumber(ARGV[1]), ARGV[2]
 local fields = {}
-for i = 8, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+for i = 9, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 local known = redis.call('HMGET', KEYS[1], 'version', 'entries', 'pending', 'content_hash', 'access_count',
-  'said_at', 'reinforced_at')
+  'said_at', 'reinforced_at', 'context', 'follows', 'valid_from')
+local context, known_context = tonumber(fields.context or '0'), tonumber(known[8] or '0')
 local current = tonumber(known[1] or '0')
 local buried = tombstone_version(KEYS[3]) or 0
 
@@ -30,13 +32,15 @@ if tombstone ~= '' then
     return 'kept'
   end
   local _, replaced = forget_entries(KEYS[2], known[2])
+  local touched = KEYS[7] and precedes(KEYS[7], fields.id) or ''
+  if KEYS[7] then redis.call('ZREM', KEYS[7], fields.id) end
   if current > 0 then
     redis.call('XADD', KEYS[2], '*', 'op', 'forgotten', 'traceparent', ARGV[6], 'id', fields.id, 'tenant', fields.tenant,
       'project', fields.project, 'agent_id', fields.agent_id, 'session_id', fields.session_id,
       'memory_type', fields.memory_type, 'version', ARGV[1],
       'forgotten_at', string.format('%.0f', stone.forgotten_at), 'said_at', string.format('%.0f', stone.said_at),
       'content_hash', known[4],
-      'replaced_hash', table.concat(replaced, ','))
+      'replaced_hash', table.concat(replaced, ','), 'precedes', touched)
   end
   redis.call('DEL', KEYS[1])
   redis.call('SET', KEYS[3], tombstone, 'EX', ARGV[3])
@@ -45,7 +49,12 @@ if tombstone ~= '' then
 end
 if version == current then
   local enriched = 'ignored'
-  if known[3] == '1' and fields.embedding and fields.content_hash == known[4] then
+  if context > known_context then -- told elsewhere that it follows others now: the vector made before is no longer its own
+    redis.call('HDEL', KEYS[1], 'embedding', 'embedding_model')
+    redis.call('HSET', KEYS[1], 'follows', fields.follows, 'context', fields.context, 'pending', '1')
+    known[3], known_context, enriched = '1', context, 'enriched'
+  end
+  if known[3] == '1' and fields.embedding and fields.content_hash == known[4] and context == known_context then
     redis.call('HSET', KEYS[1], 'embedding', fields.embedding, 'embedding_model', fields.embedding_model, 'pending', '0')
     notify(KEYS[6], ARGV[5], 'embedded', fields, version, '')
     enriched = 'enriched'
@@ -59,8 +68,24 @@ end
 
 local entry, entries = '', known[2] or ''
 local replaced = known[4] and known[4] ~= fields.content_hash and known[4] or nil
-if ARGV[4] == '1' then
-  entry = journal_record(KEYS[2], 'updated', ARGV[6], fields, replaced)
+local journaled, touched = ARGV[4] == '1', ''
+if KEYS[7] then
+  if journaled and (replaced or (known[10] and known[10] ~= fields.valid_from)) then touched = precedes(KEYS[7], fields.id) end
+  redis.call('ZADD', KEYS[7], fields.valid_from, fields.id)
+  if journaled and known[10] and known[10] ~= fields.valid_from then
+    touched = table.concat({ touched, precedes(KEYS[7], fields.id), fields.id }, ',')
+  end
+  if ARGV[8] == '1' and current == 0 and fields.follows == '' then
+    fields.follows, touched = follows(KEYS[7], fields.id), precedes(KEYS[7], fields.id)
+    if fields.follows ~= '' then fields.context = '1' end -- so that the archive takes it over
+  end
+end
+if known_context > context then -- the archive has yet to hear that it follows others now
+  fields.follows, fields.context, fields.pending = known[9], known[8], '1'
+  fields.embedding, fields.embedding_model, journaled = nil, nil, true
+end
+if journaled then
+  entry = journal_record(KEYS[2], 'updated', ARGV[6], fields, replaced, touched)
   entries = entries_with(entries, KEYS[2], entry)
 elseif replaced then
   redis.call('XADD', KEYS[2], '*', 'op', 'touched', 'traceparent', ARGV[6], 'id', fields.id, 'tenant', fields.tenant,
@@ -69,7 +94,10 @@ elseif replaced then
 end
 redis.call('DEL', KEYS[1])
 local flat = { 'entries', entries }
-for i = 8, #ARGV do flat[#flat + 1] = ARGV[i] end
+for name, value in pairs(fields) do
+  flat[#flat + 1] = name
+  flat[#flat + 1] = value
+end
 redis.call('HSET', KEYS[1], unpack(flat))
 redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id)
 notify(KEYS[6], ARGV[5], current == 0 and 'stored' or 'updated', fields, version, entry)

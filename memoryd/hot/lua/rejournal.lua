@@ -9,7 +9,8 @@ if record.id then
   if record.embedding then
     local entry = redis.call('XADD', KEYS[2], '*', 'op', 'embedded', 'traceparent', ARGV[1], 'id', record.id,
       'tenant', record.tenant, 'project', record.project, 'memory_type', record.memory_type, 'version', record.version,
-      'content_hash', record.content_hash, 'embedding_model', record.embedding_model, 'embedding', record.embedding)
+      'content_hash', record.content_hash, 'embedding_model', record.embedding_model, 'embedding', record.embedding,
+      'context', record.context or '0', 'follows', record.follows or '')
     count, entries = 2, entries_with(entries, KEYS[2], entry)
   end
   redis.call('HSET', KEYS[1], 'entries', entries)

@@ -1,5 +1,6 @@
 -- store: remember a new memory, or reinforce the one that has the same content.
 -- KEYS  1 record  2 journal  3 tombstone  4 dedup filter  5 idempotency  6 events
+--       7 timeline (of an event in a session only)
 -- ARGV  1 now  2 dedups ('1'|'0')  3 version that the archive holds ('' = not looked, '0' = none)  4 fingerprint
 --       5 idempotency ttl  6 journal limit  7 events prefix  8 traceparent  9.. the record's fields and values
 -- Returns {outcome, id, version, entry}: stored | reinforced; or {'occupied'} (the id belongs to other content),
@@ -42,9 +43,17 @@ end
 local version = string.format('%d', math.max(floor or 0, tonumber(archived) or 0) + 1)
 if dedups then redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id) end
 fields.version, fields.said_at = version, said_now()
-local entry = journal_record(KEYS[2], 'stored', traceparent, fields)
-local flat = { 'version', version, 'said_at', fields.said_at, 'entries', entry }
-for i = 9, #ARGV do flat[#flat + 1] = ARGV[i] end
+local touched = ''
+if KEYS[7] then
+  redis.call('ZADD', KEYS[7], fields.valid_from, fields.id)
+  fields.follows, touched = follows(KEYS[7], fields.id), precedes(KEYS[7], fields.id)
+end
+local entry = journal_record(KEYS[2], 'stored', traceparent, fields, nil, touched)
+local flat = { 'entries', entry }
+for name, value in pairs(fields) do
+  flat[#flat + 1] = name
+  flat[#flat + 1] = value
+end
 redis.call('HSET', KEYS[1], unpack(flat))
 notify(KEYS[6], agents, 'stored', fields, version, entry)
 return finish(KEYS[5], ttl, fingerprint, 'stored', fields.id, version, entry)

@@ -1,5 +1,5 @@
 -- update: change fields of a memory and count its version up.
--- KEYS  1 record  2 journal  3 idempotency  4 events
+-- KEYS  1 record  2 journal  3 idempotency  4 events  5 timeline (of an event in a session only)
 -- ARGV  1 agent tag ('' = any)  2 session tag ('' = any)  3 the version it is based on ('' = any)  4 fingerprint
 --       5 idempotency ttl  6 journal limit  7 events prefix  8 traceparent  9 field to remove ('' = none)
 --       10.. fields and values
@@ -27,7 +27,13 @@ if ARGV[9] ~= '' then
   record[ARGV[9]] = nil
 end
 for name, value in pairs(changes) do record[name] = value end
-local entry = journal_record(KEYS[2], 'updated', ARGV[8], record, replaced)
+local touched = KEYS[5] and replaced and precedes(KEYS[5], record.id) or ''
+if KEYS[5] and changes.valid_from then
+  touched = precedes(KEYS[5], record.id)
+  redis.call('ZADD', KEYS[5], changes.valid_from, record.id)
+  touched = table.concat({ touched, precedes(KEYS[5], record.id), record.id }, ',')
+end
+local entry = journal_record(KEYS[2], 'updated', ARGV[8], record, replaced, touched)
 changes.entries = entries_with(record.entries, KEYS[2], entry)
 local flat = {}
 for name, value in pairs(changes) do

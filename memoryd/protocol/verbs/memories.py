@@ -48,6 +48,7 @@ class RecallArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     types: list[MemoryType] = []
     session: str | None = None
     tags: list[str] = []
+    profile: str = ""
 
 
 class UpdateArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,8 +117,9 @@ class MemoryVerbs:
 
     async def _recall(self, scope: Scope, args: RecallArgs, request: Request) -> Any:
         return await self._engine.recall(
-            scope, args.query, limit=args.limit, types=args.types, session=args.session, tags=args.tags
-        )
+            scope, args.query, limit=args.limit, types=args.types, session=args.session, tags=args.tags,
+            profile=args.profile,
+        )  # fmt: skip
 
     async def _update(self, scope: Scope, args: UpdateArgs, request: Request) -> Any:
         return await self._engine.update(

@@ -1,0 +1,81 @@
+"""From candidates to ranked hits, each with the parts of its score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from memoryd.model.results import Part
+from memoryd.recall.meaning import meaning
+from memoryd.recall.pool import Pool, Values
+from memoryd.recall.profiles import Profile
+from memoryd.recall.speech import speaker
+from memoryd.recall.words import expansion, neighbours, session, words
+from memoryd.recall.worth import importance, recency
+
+QUOTE_WEIGHT = 100.0  # more than all else can add up to: who says a whole memory means that memory
+AS_THEY_ARE = frozenset({"speaker", "quote"})  # yes or no: how many others are a yes does not change what it says
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A memory's place in a recall: its score is the sum of the contributions in `why`."""
+
+    memory_id: str
+    score: float
+    why: dict[str, Part]
+
+
+def signals(pool: Pool, profile: Profile, *, who: set[str], now: int) -> dict[str, Values]:
+    """The raw value of each signal that the profile weighs, for each candidate."""
+    own = words(pool)
+    made: dict[str, Callable[[], Values | None]] = {
+        "words": lambda: own, "neighbours": lambda: neighbours(pool, own), "session": lambda: session(pool),
+        "expansion": lambda: expansion(pool, own), "speaker": lambda: speaker(pool, who), "meaning": lambda: meaning(pool),
+        "recency": lambda: recency(pool, now), "importance": lambda: importance(pool),
+    }  # fmt: skip
+    values = {name: made[name]() for name, weight in profile.weights.items() if weight}
+    return {name: one for name, one in values.items() if one is not None}
+
+
+def rank(pool: Pool, profile: Profile, *, who: set[str], quoted: Collection[str], now: int) -> list[Ranked]:
+    """All candidates, best first; ties by id, so that the same question gets the same order, whatever the limit.
+
+    Cosine and BM25 have no common unit, and their sum is better than the sum of ranks (measured): each is standardised
+    over the candidates of this recall. A score can therefore be compared within one answer only.
+    """
+    if not len(pool):
+        return []
+    raw = signals(pool, profile, who=who, now=now)
+    weights = dict(profile.weights)
+    if quoted:
+        raw["quote"] = np.array([float(row.memory_id in quoted) for row in pool.rows])
+        weights["quote"] = QUOTE_WEIGHT
+    parts = {name: weights[name] * scaled(name, values, profile) for name, values in raw.items()}
+    scores = np.sum(list(parts.values()), axis=0).round(6) if parts else np.zeros(len(pool))
+    order = np.argsort(-scores, kind="stable")  # the pool is in the order of ids
+    return [
+        Ranked(
+            pool.rows[at].memory_id,
+            float(scores[at]),
+            {name: Part(_short(raw[name][at]), weights[name], _short(parts[name][at])) for name in parts},
+        )
+        for at in order.tolist()
+    ]
+
+
+def scaled(name: str, values: Values, profile: Profile) -> Values:
+    """A signal as it is weighed."""
+    if name in AS_THEY_ARE:
+        return values
+    if not profile.standard:  # only BM25 has no scale of its own
+        return values / values.max() if name not in ("meaning", "recency", "importance") and values.max() > 0 else values
+    spread = values.std()
+    # Equal up to rounding: nothing to tell apart.
+    return (values - values.mean()) / spread if spread > 1e-9 else np.zeros(len(values))
+
+
+def _short(value: float) -> float:
+    return round(float(value), 6)

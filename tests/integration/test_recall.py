@@ -1,0 +1,170 @@
+"""Recall through the daemon: what it finds, by what, and that strangers, limits and order have no part in it."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from redis.asyncio.connection import AbstractConnection
+
+from memoryd import MemoryClient
+from memoryd.clock import SystemClock
+from memoryd.embed.cache import EmbeddingCache
+from memoryd.engine import Engine
+from memoryd.errors import BadRequest
+from memoryd.hot.client import open_redis
+from memoryd.hot.records import Records
+from memoryd.hot.search import Search
+from memoryd.model.results import Recalled, Stored
+from tests.world import World
+
+TALK = [
+    ("Ben", "What did you paint?"), ("Ada", "A sunset, last Friday!"), ("Ben", "Nice. And how was the race?"),
+    ("Ada", "I ran it in an hour."), ("Ben", "That is fast."), ("Ada", "The rain helped."), ("Ben", "See you at the lake."),
+]  # fmt: skip
+SCRIPTS = [
+    "Ada paints lighthouses on Sundays.", "Ада рисует маяки по воскресеньям.", "Η Άντα ζωγραφίζει φάρους τις Κυριακές.",
+    "आडा रविवार को लाइटहाउस बनाती है।", "アダは日曜日に灯台を描きます。", "艾达星期天画灯塔。", "에이다는 일요일에 등대를 그린다.",
+    "เอดาวาดประภาคารในวันอาทิตย์", "ترسم آدا المنارات أيام الأحد.", "עדה מציירת מגדלורים בימי ראשון.",
+    "ადა კვირაობით შუქურებს ხატავს.",
+    "Ադան կիրակի օրերին փարոսներ է նկարում։", "አዳ እሁድ የመብራት ቤቶችን ትሳላለች።", "অ্যাডা রবিবারে বাতিঘর আঁকে।",
+    "அடா ஞாயிறு கலங்கரை விளக்கம் வரைகிறாள்.",
+    "Ada dessine l'été des phares à Saint-Malo.", "Ада", "the of and", "🎨🌅", "!?",
+]  # fmt: skip
+
+
+@pytest.fixture
+async def talk(world: World, memory: MemoryClient) -> list[str]:
+    """A conversation in a session, embedded; the ids of its turns."""
+    said = [
+        {"content": f"{who}: {text}", "type": "episodic", "session": "monday", "metadata": {"speaker": who}}
+        for who, text in TALK
+    ]
+    kept = [one.id for one in await memory.store_many(said) if isinstance(one, Stored)]
+    await world.drained(memory)
+    return kept
+
+
+async def test_an_answer_is_found_by_what_was_asked_before_it(
+    world: World, memory: MemoryClient, talk: list[str]
+) -> None:
+    """It has none of the question's words; who is named says it, and the turn before it has them."""
+    world.embedder.away = True  # it knows no meaning, only noise
+    found = await memory.recall("What did Ada paint?")
+    best = found.hits[0]
+
+    assert best.memory.id == talk[1]
+    assert found.profile == "conversation"
+    assert best.why["speaker"].value == 1
+    assert best.why["neighbours"].contribution > 0
+    assert best.score == pytest.approx(sum(part.contribution for part in best.why.values()), abs=1e-5)
+
+
+async def test_the_best_are_the_same_whatever_the_limit_and_whenever_asked(memory: MemoryClient, talk: list[str]) -> None:
+    """A page is a beginning of the next larger one."""
+    whole = shown(await memory.recall("Who ran in the rain?", limit=200))
+
+    assert len(whole) == len(talk)
+    for limit in (1, 3, 5, 200):
+        assert shown(await memory.recall("Who ran in the rain?", limit=limit)) == whole[:limit]
+
+
+async def test_strangers_move_no_score(world: World, memory: MemoryClient, talk: list[str]) -> None:
+    """The same words a thousand times in other projects: rarity is of the scope, and so a score tells nothing of them."""
+    questions = ["What did Ada paint?", "Who ran in the rain?", "lake"]
+    before = [await memory.recall(one, limit=200) for one in questions]
+    chance, words = random.Random(3), " ".join(text for _, text in TALK).split()
+    async with world.connect(project="strangers") as strangers:
+        for _ in range(4):
+            noise = [{"content": " ".join(chance.choices(words, k=9)), "type": "episodic"} for _ in range(250)]
+            await strangers.store_many(noise)
+        await world.drained(strangers)
+
+    assert [await memory.recall(one, limit=200) for one in questions] == before
+
+
+@pytest.mark.parametrize("pending", [True, False])
+async def test_a_memory_recalls_itself_first_by_its_own_text(world: World, pending: bool) -> None:
+    """In every script, by its words alone too, among others that share some of them."""
+    world.embedder.away = pending
+    async with world.connect() as memory:
+        texts = SCRIPTS + [one[: len(one) // 2] + one for one in SCRIPTS] + [f"{one} {one}" for one in SCRIPTS]
+        items = [{"content": one, "type": "episodic", "session": f"s{at % 4}"} for at, one in enumerate(dict.fromkeys(texts))]
+        kept = [one.id for one in await memory.store_many(items) if isinstance(one, Stored)]
+        if not pending:
+            await world.drained(memory)
+
+        for memory_id, item in zip(kept, items, strict=True):
+            assert (await memory.recall(item["content"], limit=1)).hits[0].memory.id == memory_id, item["content"]
+
+
+async def test_a_rare_word_is_found_among_more_memories_than_one_search_brings(world: World) -> None:
+    """The oldest of a thousand that share the question's other word."""
+    world.embedder.away = True
+    async with world.connect() as memory:
+        rare = await memory.store("Ada keeps a walnut.", type="episodic")
+        for part in range(4):
+            await memory.store_many([{"content": f"Ada says {part} {n}.", "type": "episodic"} for n in range(250)])
+
+        assert (await memory.recall("Ada's walnut")).hits[0].memory.id == rare.id
+
+
+async def test_new_words_find_a_memory_and_its_old_ones_do_not(world: World) -> None:
+    """Words and speaker follow an update; nothing else has to be found again."""
+    world.embedder.away = True
+    async with world.connect() as memory:
+        kept = await memory.store("Sunsets, always.", type="episodic", metadata={"speaker": "Ada"})
+        await memory.store("Sometimes trains.", type="episodic")
+        await memory.update(kept.id, content="Lighthouses, always.", metadata={"speaker": "Eve"})
+
+        assert not (await memory.recall("sunsets")).hits
+        [hit] = (await memory.recall("What did Eve say of a lighthouse?")).hits
+        assert (hit.memory.id, hit.why["speaker"].value) == (kept.id, 1)
+
+
+async def test_profiles_weigh_by_the_kind_of_question(memory: MemoryClient, talk: list[str]) -> None:
+    """Facts stand for themselves; `recent` has its formula; a profile that there is not is refused."""
+    await memory.store("Ada paints.", type="fact", importance=1)
+    facts = await memory.recall("Ada", types=["fact"])
+    recent = await memory.recall("Ada", profile="recent")
+
+    assert (facts.profile, set(facts.hits[0].why) - {"meaning"}) == ("facts", {"words", "importance", "recency"})
+    assert recent.hits[0].why["recency"].value == pytest.approx(1, abs=0.01)
+    with pytest.raises(BadRequest, match="profile"):
+        await memory.recall("Ada", profile="nobody")
+
+
+async def test_a_recall_takes_three_round_trips_whatever_it_finds(
+    world: World, talk: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words, meaning, memories; the question's vector is at hand here. Facts and events together cost no more."""
+    sent = 0
+    send = AbstractConnection.send_packed_command
+
+    async def counting(self: Any, *args: Any, **details: Any) -> Any:
+        nonlocal sent
+        sent += self.client_name == "counted"
+        return await send(self, *args, **details)
+
+    async with world.connect() as memory:
+        await memory.store_many([{"content": f"Ada knows fact {count}.", "type": "fact"} for count in range(50)])
+        await world.drained(memory)
+    monkeypatch.setattr(AbstractConnection, "send_packed_command", counting)
+    separator = "&" if "?" in world.settings.redis_url else "?"
+    async with open_redis(f"{world.settings.redis_url}{separator}client_name=counted") as redis:
+        search = Search(redis, ef_runtime=100)
+        engine = Engine(
+            Records(redis, world.keys), search, None, EmbeddingCache(world.redis, world.embedder), clock=SystemClock()
+        )
+        await engine.recall(memory.scope, "warm up")
+        for question in ("Ada", "What did Ada paint after the race by the lake in the rain?", "nothing of it", "!?"):
+            for limit in (1, 200):
+                sent = 0
+                await engine.recall(memory.scope, question, limit=limit)
+                assert sent == 3, question
+
+
+def shown(found: Recalled) -> list[tuple[str, float]]:
+    """Ids and scores, in order."""
+    return [(hit.memory.id, hit.score) for hit in found]
