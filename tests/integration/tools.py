@@ -37,7 +37,7 @@ async def hot(world: World) -> dict[str, Record]:
     """Every memory of Redis with its vector, by id."""
     redis: Any = world.redis
     keys = [key for kind in KINDS async for key in redis.scan_iter(match=f"{memories(kind)}*", count=1000)]
-    records = [from_hash(await redis.hgetall(key), "float32") for key in keys]
+    records = [from_hash(found, "float32") for key in keys if (found := await redis.hgetall(key))]  # not forgotten since
     return {one.memory.id: one for one in records}
 
 
