@@ -174,9 +174,10 @@ class Engine:
         vector, degraded = await self._query_vector(scope, first_person(query, who))
         rows = await self._search.by_meaning(scope, filters, found, vector=vector)
         pool = Pool(rows, terms, found.spread.with_term, found.spread.memories)
-        ranked = rank(pool, weights, who=who, quoted=found.quoted, now=to_microseconds(self._clock.now()))
+        now = to_microseconds(self._clock.now())
         # A few more than asked for: one may be forgotten between the search and now.
-        memories = await self._records.get_many(scope, [one.memory_id for one in ranked[: limit + 10]])
+        ranked = rank(pool, weights, who=who, quoted=found.quoted, now=now, limit=limit + 10)
+        memories = await self._records.get_many(scope, {one.memory_id: rows[one.memory_id].kind for one in ranked})
         hits = [
             Hit(memory=memories[one.memory_id], score=one.score, why=one.why)
             for one in ranked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -233,9 +233,17 @@ class Records:
         absent = {b"content": b"", b"metadata": b"{}"}
         return [to_memory({**absent, **_given(wanted, row)}) for row in rows if row[0] is not None]
 
-    async def get_many(self, scope: Scope, memory_ids: Sequence[str]) -> dict[str, Memory]:
-        """Those of the memories that this scope holds here, in one round trip, without their vectors."""
-        places = [(memory_id, self.keys.memory(kind, scope, memory_id)) for memory_id in memory_ids for kind in KINDS]
+    async def get_many(self, scope: Scope, memory_ids: Sequence[str] | Mapping[str, str]) -> dict[str, Memory]:
+        """Those of the memories that this scope holds here, in one round trip, without their vectors.
+
+        Who knows their kinds gives them with the ids; otherwise each is looked for in every kind.
+        """
+        known = memory_ids if isinstance(memory_ids, Mapping) else {}
+        places = [
+            (memory_id, self.keys.memory(kind, scope, memory_id))
+            for memory_id in memory_ids
+            for kind in ([known[memory_id]] if memory_id in known else KINDS)
+        ]
         with hot_errors("get"):
             async with self.redis.pipeline(transaction=False) as pipe:
                 for _, key in places:

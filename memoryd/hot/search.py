@@ -29,9 +29,9 @@ class Filters:
     tags: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Row:
-    """What ranking needs of a candidate, in one small answer. Times are microseconds since 1970."""
+    """What ranking needs of a candidate: its field `brief`, which the atomic steps write. Times are microseconds since 1970."""
 
     memory_id: str
     kind: str
@@ -44,9 +44,6 @@ class Row:
     valid_from: int
     similarity: float | None = None
     """To the question's vector; None for what was not found by meaning."""
-
-
-ROW_FIELDS = ("terms", "speaker", "agent_id", "session_id", "follows", "importance", "valid_from")
 
 
 @dataclass
@@ -143,16 +140,14 @@ class Search:
                 answers = iter(await pipe.execute())
         for kind in kinds:
             spread = found.by_kind[kind] = Spread(int(next(answers)[b"total_results"]))
-            quoted = _rows(kind, next(answers))
+            found.quoted |= _take(found.rows, kind, next(answers))
             spread.with_term = {term: int(next(answers)[b"total_results"]) for term in terms}
-            found.rows |= quoted
-            found.quoted |= quoted.keys()
             found.spread.memories += spread.memories
             for term, count in spread.with_term.items():
                 found.spread.with_term[term] = found.spread.with_term.get(term, 0) + count
             if terms:
                 answer = next(answers)
-                found.rows |= _rows(kind, answer)
+                _take(found.rows, kind, answer)
                 if int(answer[b"total_results"]) > CANDIDATES_MAX:
                     found.crowded.add(kind)
         return found
@@ -175,10 +170,8 @@ class Search:
                 )
             with hot_errors("recall"):
                 answers = iter(await pipe.execute())
-        for kind in crowded:
-            rows |= _rows(kind, next(answers))
-        for kind in kinds if vector is not None else ():
-            rows |= _rows(kind, next(answers))  # the same rows with their similarity
+        for kind in (*crowded, *(kinds if vector is not None else ())):
+            _take(rows, kind, next(answers))
         return rows
 
     def _pipeline(self) -> Any:
@@ -194,7 +187,7 @@ class Search:
             clause.params["ef"] = max(self._ef_runtime, CANDIDATES_MAX)
             how = " EF_RUNTIME $ef"
         query = f"({clause})=>[KNN $k @embedding $vector{how} AS distance]"
-        return ["FT.SEARCH", index, query, *_params(clause), *_return("distance", *ROW_FIELDS),
+        return ["FT.SEARCH", index, query, *_params(clause), *_return("distance", "brief"),
                 "SORTBY", "distance", "LIMIT", 0, CANDIDATES_MAX, "DIALECT", 2]  # fmt: skip
 
     async def naming(self, scope: Scope, field: str, memory_ids: Sequence[str]) -> set[str]:
@@ -260,13 +253,13 @@ def _counted(index: str, clause: Clause, terms: Sequence[str] = ()) -> list[Any]
 
 def _quoting(index: str, clause: Clause, content_hash: str) -> list[Any]:
     clause.tag("content_hash", [content_hash])
-    return ["FT.SEARCH", index, str(clause), *_params(clause), *_return(*ROW_FIELDS),
+    return ["FT.SEARCH", index, str(clause), *_params(clause), *_return("brief"),
             "SORTBY", "created_at", "DESC", "LIMIT", 0, RECALL_LIMIT_MAX, "DIALECT", 2]  # fmt: skip
 
 
 def _with_terms(index: str, clause: Clause, terms: Sequence[str]) -> list[Any]:
     clause.words(terms)
-    return ["FT.SEARCH", index, str(clause), *_params(clause), *_return(*ROW_FIELDS),
+    return ["FT.SEARCH", index, str(clause), *_params(clause), *_return("brief"),
             "SORTBY", "created_at", "DESC", "LIMIT", 0, CANDIDATES_MAX, "DIALECT", 2]  # fmt: skip
 
 
@@ -290,22 +283,28 @@ def rarest(with_term: Mapping[str, int]) -> list[str]:
     return chosen
 
 
-def _rows(kind: str, answer: Any) -> dict[str, Row]:
-    rows = {}
+def _take(rows: dict[str, Row], kind: str, answer: Any) -> set[str]:
+    """Adds what a search has found to the rows, or its similarity to a row that is there; returns the ids."""
+    ids = set()
     for found in answer[b"results"]:
         memory_id = found[b"id"].decode().rpartition(":")[2]
         fields = found[b"extra_attributes"]
-        if b"importance" not in fields:
-            continue  # gone between the search and the reading of its fields
-        session = fields.get(b"session_id", b"").decode()
-        distance = fields.get(b"distance")
-        rows[memory_id] = Row(
-            memory_id, kind, fields.get(b"terms", b"").decode().split(), fields.get(b"speaker", b"").decode(),
-            (fields.get(b"agent_id", b"").decode(), session) if session else ("", ""),
-            fields[b"follows"].decode().split(",") if fields.get(b"follows") else [], float(fields[b"importance"]),
-            int(fields[b"valid_from"]), None if distance is None else 1.0 - float(distance),
-        )  # fmt: skip
-    return rows
+        if memory_id not in rows:
+            if b"brief" not in fields:
+                continue  # gone between the search and the reading of its fields
+            rows[memory_id] = _row(memory_id, kind, fields[b"brief"].decode())
+        if b"distance" in fields:
+            rows[memory_id].similarity = 1.0 - float(fields[b"distance"])
+        ids.add(memory_id)
+    return ids
+
+
+def _row(memory_id: str, kind: str, brief: str) -> Row:
+    speaker, agent, session, follows, importance, valid_from, terms = brief.split("\n")
+    return Row(
+        memory_id, kind, terms.split(), speaker, (agent, session) if session else ("", ""),
+        follows.split(",") if follows else [], float(importance), int(valid_from),
+    )  # fmt: skip
 
 
 def _all_of(index: str, clause: Clause) -> list[Any]:

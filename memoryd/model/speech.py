@@ -7,11 +7,11 @@ from typing import Any
 
 
 def speaker_of(metadata: Mapping[str, Any]) -> str:
-    """The speaker that the metadata name (`speaker`, or the `name` of a message's author); empty when none."""
+    """The speaker that the metadata name (`speaker`, or the `name` of a message's author), on one line; empty when none."""
     for field in ("speaker", "name"):
         name = metadata.get(field)
         if isinstance(name, str) and name.strip():
-            return name.strip()
+            return " ".join(name.split())
     return ""
 
 

@@ -40,8 +40,10 @@ def signals(pool: Pool, profile: Profile, *, who: set[str], now: int) -> dict[st
     return {name: one for name, one in values.items() if one is not None}
 
 
-def rank(pool: Pool, profile: Profile, *, who: set[str], quoted: Collection[str], now: int) -> list[Ranked]:
-    """All candidates, best first; ties by id, so that the same question gets the same order, whatever the limit.
+def rank(
+    pool: Pool, profile: Profile, *, who: set[str], quoted: Collection[str], now: int, limit: int | None = None
+) -> list[Ranked]:
+    """The candidates, best first; ties by id, so that the same question gets the same order, whatever the limit.
 
     Cosine and BM25 have no common unit, and their sum is better than the sum of ranks (measured): each is standardised
     over the candidates of this recall. A score can therefore be compared within one answer only.
@@ -62,7 +64,7 @@ def rank(pool: Pool, profile: Profile, *, who: set[str], quoted: Collection[str]
             float(scores[at]),
             {name: Part(_short(raw[name][at]), weights[name], _short(parts[name][at])) for name in parts},
         )
-        for at in order.tolist()
+        for at in order[:limit].tolist()
     ]
 
 

@@ -108,7 +108,7 @@ async def test_what_an_earlier_memoryd_has_stored_is_found_by_its_words_again(wo
     """Terms are made when a memory is written; one that has none, or others, gets them, its vector stays."""
     redis: Any = world.redis
     for key in [key async for key in redis.scan_iter(match="aether:memory:*")]:
-        await redis.hdel(key, "terms", "speaker")
+        await redis.hdel(key, "terms", "speaker", "brief")
     assert await change_model(world, world.embedder) == 0
     world.embedder.away = True
     await world.start("daemon")

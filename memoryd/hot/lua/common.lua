@@ -57,7 +57,7 @@ local function journal_record(journal, op, traceparent, record, replaced, preced
     entry[#entry + 1] = replaced
   end
   for name, value in pairs(record) do
-    if name ~= 'entries' and name ~= 'pending' and name ~= 'terms' then
+    if name ~= 'entries' and name ~= 'pending' and name ~= 'terms' and name ~= 'brief' then
       entry[#entry + 1] = name
       entry[#entry + 1] = value
     end
@@ -110,6 +110,13 @@ local function finish(key, ttl, fingerprint, outcome, id, version, entry, replay
     removed = removed, at = at, here = here,
   }), 'EX', ttl)
   return { outcome, id, tostring(version), entry, replayed or '', removed or '', at or '', here or '' }
+end
+
+-- What ranking needs of a memory, in one field, line by line: a search that brings 400 memories takes half the time with
+-- one field instead of seven. Whoever writes one of these writes it too. `Row` in hot/search.py reads it.
+local function brief(record)
+  return table.concat({ record.speaker or '', record.agent_id or '', record.session_id or '', record.follows or '',
+    record.importance, record.valid_from, record.terms or '' }, '\n')
 end
 
 -- The events around one on its session's timeline, nearest first, as ids with commas: the two that it follows, and the

@@ -50,8 +50,10 @@ end
 if version == current then
   local enriched = 'ignored'
   if context > known_context then -- told elsewhere that it follows others now: the vector made before is no longer its own
+    local record = read_record(KEYS[1])
+    record.follows = fields.follows
     redis.call('HDEL', KEYS[1], 'embedding', 'embedding_model')
-    redis.call('HSET', KEYS[1], 'follows', fields.follows, 'context', fields.context, 'pending', '1')
+    redis.call('HSET', KEYS[1], 'follows', fields.follows, 'context', fields.context, 'pending', '1', 'brief', brief(record))
     known[3], known_context, enriched = '1', context, 'enriched'
   end
   if known[3] == '1' and fields.embedding and fields.content_hash == known[4] and context == known_context then
@@ -93,7 +95,7 @@ elseif replaced then
     'access_count', fields.access_count, 'last_accessed', fields.last_accessed, 'replaced_hash', replaced)
 end
 redis.call('DEL', KEYS[1])
-local flat = { 'entries', entries }
+local flat = { 'entries', entries, 'brief', brief(fields) }
 for name, value in pairs(fields) do
   flat[#flat + 1] = name
   flat[#flat + 1] = value

@@ -14,5 +14,5 @@ record.embedding, record.embedding_model = nil, nil
 local entry = journal_record(KEYS[2], 'updated', '', record)
 redis.call('HDEL', KEYS[1], 'embedding', 'embedding_model')
 redis.call('HSET', KEYS[1], 'follows', record.follows, 'context', record.context, 'pending', '1',
-  'entries', entries_with(record.entries, KEYS[2], entry))
+  'brief', brief(record), 'entries', entries_with(record.entries, KEYS[2], entry))
 return entry

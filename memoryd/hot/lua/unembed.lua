@@ -6,19 +6,15 @@
 local record = read_record(KEYS[1])
 local fits = record.embedding_model == ARGV[1] and #(record.embedding or '') == tonumber(ARGV[2])
 if not record.id then return false end
-local changed = {}
-for i = 3, #ARGV, 2 do
-  if record[ARGV[i]] ~= ARGV[i + 1] then
-    changed[#changed + 1] = ARGV[i]
-    changed[#changed + 1] = ARGV[i + 1]
-  end
-end
+for i = 3, #ARGV, 2 do record[ARGV[i]] = ARGV[i + 1] end
+local anew = { 'brief', brief(record) }
+for i = 3, #ARGV do anew[#anew + 1] = ARGV[i] end
 if fits then
-  if #changed > 0 then redis.call('HSET', KEYS[1], unpack(changed)) end
+  if record.brief ~= anew[2] then redis.call('HSET', KEYS[1], unpack(anew)) end
   return false
 end
 record.embedding, record.embedding_model = nil, nil
 local entry = journal_record(KEYS[2], 'updated', '', record)
 redis.call('HDEL', KEYS[1], 'embedding', 'embedding_model')
-redis.call('HSET', KEYS[1], 'pending', '1', 'entries', entries_with(record.entries, KEYS[2], entry), unpack(changed))
+redis.call('HSET', KEYS[1], 'pending', '1', 'entries', entries_with(record.entries, KEYS[2], entry), unpack(anew))
 return entry
