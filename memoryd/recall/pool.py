@@ -32,6 +32,18 @@ class Pool:
         return np.array([len(row.terms) for row in self.rows], dtype=float)
 
     @cached_property
+    def places(self) -> dict[str, list[int]]:
+        """Where each term stands: the candidates that have it, one as often as it has it."""
+        places: dict[str, list[int]] = {}
+        for at, row in enumerate(self.rows):
+            for term in row.terms:
+                if term in places:
+                    places[term].append(at)
+                else:
+                    places[term] = [at]
+        return places
+
+    @cached_property
     def counts(self) -> NDArray[np.float64]:
         """How often each candidate (a line) has each of the question's terms (a column)."""
         return self.count(self.terms)
@@ -39,12 +51,14 @@ class Pool:
     def count(self, terms: Sequence[str]) -> NDArray[np.float64]:
         """How often each candidate (a line) has each of these terms (a column)."""
         table = np.zeros((len(self.rows), len(terms)))
-        column = {term: at for at, term in enumerate(terms)}
-        for line, row in zip(table, self.rows, strict=True):
-            for term in row.terms:
-                if (at := column.get(term)) is not None:
-                    line[at] += 1
+        for column, term in enumerate(terms):
+            if places := self.places.get(term):
+                table[:, column] = np.bincount(places, minlength=len(self.rows))
         return table
+
+    def having(self, term: str) -> int:
+        """How many candidates have a term."""
+        return len(set(self.places.get(term, ())))
 
     @cached_property
     def sessions(self) -> NDArray[np.int64]:

@@ -63,15 +63,14 @@ def expansion(pool: Pool, own: Values) -> Values:
     Rocchio 1971; as ten terms of three documents in Lavrenko and Croft, SIGIR 2001). How rare they are is judged by the
     candidates, which is all that is known of them.
     """
-    counted = Counter(term for row in pool.rows for term in set(row.terms))
     best = [at for at in np.argsort(-own, kind="stable")[:BEST] if own[at] > 0]
     weights: Counter[str] = Counter()
     for at in best:
         for term in dict.fromkeys(pool.rows[at].terms):
             if term not in pool.with_term and not tells_nothing(term):
-                weights[term] += own[at] * float(_rarity(len(pool), np.array(counted[term])))
+                weights[term] += own[at] * float(_rarity(len(pool), np.array(pool.having(term))))
     chosen = [term for term, _ in sorted(weights.items(), key=lambda one: (-one[1], one[0]))[:EXPANSIONS]]
-    return _bm25(pool, pool.count(chosen), [counted[term] for term in chosen], memories=len(pool))
+    return _bm25(pool, pool.count(chosen), [pool.having(term) for term in chosen], memories=len(pool))
 
 
 def _bm25(pool: Pool, counts: NDArray[np.float64], with_term: Sequence[int], memories: int | None = None) -> Values:
