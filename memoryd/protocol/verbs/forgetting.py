@@ -110,7 +110,9 @@ SAYS: dict[str, dict[str, Any]] = {
             "description": f"what `recall` finds for it, and so never all that there is: look at the plan first; {_TEXT}",
         },
         "limit": {"description": "how many hits of the query at most"},
-        "min_score": {"description": "only hits of the query that are at least this much like it: the cosine of their vectors; 1 is its very words"},
+        "min_score": {
+            "description": "only hits of the query that are at least this much like it: the cosine of the vectors; 1: its very words"
+        },
         "everything": {"description": "the whole scope; stands alone"},
         "cascade": {"description": "also what is `related`, in both directions; what was made of them goes in any case"},
         "dry_run": {"description": "give the plan, and forget nothing"},
