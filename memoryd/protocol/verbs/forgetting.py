@@ -111,7 +111,7 @@ SAYS: dict[str, dict[str, Any]] = {
         },
         "limit": {"description": "how many hits of the query at most"},
         "min_score": {
-            "description": "only hits of the query that are at least this much like it: the cosine of the vectors; 1: its very words"
+            "description": "only hits of the query that are at least this much like it: the cosine; 1: its very words"
         },
         "everything": {"description": "the whole scope; stands alone"},
         "cascade": {"description": "also what is `related`, in both directions; what was made of them goes in any case"},
