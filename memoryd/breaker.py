@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.metrics import measure
+
 FAILURES_MAX = 5  # in a row; fewer may be one lost connection
 OPEN_SECONDS = 2.0  # then one request tries; as long as a client waits for a server that does not answer
 
@@ -19,10 +22,16 @@ class State(StrEnum):
     HALF_OPEN = "half open"
 
 
-class Breaker:
-    """Counts the failures of one server in a row. `failures` are the exceptions that mean that it is away."""
+_OPEN = {State.CLOSED: 0.0, State.HALF_OPEN: 0.5, State.OPEN: 1.0}
 
-    def __init__(self, *failures: type[Exception], monotonic: Callable[[], float] = time.monotonic) -> None:
+
+class Breaker:
+    """Counts the failures of one server in a row. `failures` are the exceptions that mean that `store` is away."""
+
+    def __init__(
+        self, *failures: type[Exception], store: str, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
         self._failures = failures
         self._monotonic = monotonic
         self._in_a_row = 0
@@ -40,6 +49,7 @@ class Breaker:
     def guard(self, refusal: Callable[[], Exception]) -> Iterator[None]:
         """Lets the block ask the server, or raises `refusal()` at once while the circuit is open."""
         if self.state is State.OPEN:
+            self._tell()
             raise refusal()
         self._probing = self.state is State.HALF_OPEN
         try:
@@ -52,3 +62,7 @@ class Breaker:
             self._in_a_row = 0
         finally:
             self._probing = False
+            self._tell()
+
+    def _tell(self) -> None:
+        measure(telemetry.CIRCUIT_OPEN, _OPEN[self.state], {telemetry.STORE: self._store})

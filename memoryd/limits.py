@@ -28,6 +28,10 @@ REQUEST_ID_BYTES_MAX = 128
 # --- the daemon -----------------------------------------------------------------------------------------------------
 REQUESTS_IN_FLIGHT_MAX = 128  # more waits in the stream, where it survives the daemon
 REQUESTS_BACKLOG_MAX = 50_000  # beyond it new writes are refused: the queue would outlive its callers' patience
+REQUESTS_STREAM_MAX = 100_000  # beyond it the Python client adds none: no daemon has kept up, or none runs
+REDIS_MEMORY_PERCENT_MAX = 90  # the rest of its maxmemory is for what makes room: vectors, tombstones, acknowledgements
+REDIS_ANSWER_SECONDS = 7.0  # of one command, WAITAOF's wait included; then this Redis is away
+ARCHIVE_ANSWER_SECONDS = 4.0  # a client asks again after 6 s: by then it has the answer that MongoDB is away
 TAKEOVER_IDLE_SECONDS = (
     20.0  # an unanswered request idle for longer belonged to a daemon that died: must exceed any verb's time
 )

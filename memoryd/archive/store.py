@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pymongo
 from bson.errors import BSONError
 from pymongo import AsyncMongoClient, DeleteMany, InsertOne, ReplaceOne, UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, PyMongoError
@@ -18,6 +20,7 @@ from memoryd.archive.codec import Document, completed, to_record
 from memoryd.breaker import Breaker
 from memoryd.clock import EPOCH, to_microseconds
 from memoryd.errors import ArchiveUnavailable, MemorydError
+from memoryd.limits import ARCHIVE_ANSWER_SECONDS
 from memoryd.model.memory import Memory
 from memoryd.model.record import Record
 from memoryd.model.scope import Scope
@@ -140,12 +143,13 @@ class Archive:
         )
         self.versions = database.get_collection("versions", write_concern=MAJORITY)
         self.database = database
-        self.breaker = Breaker(ArchiveUnavailable)
+        self.breaker = Breaker(ArchiveUnavailable, store="archive")
 
     @contextmanager
     def asking(self, doing: str) -> Iterator[None]:
-        """For what an agent waits for: fails at once while MongoDB is known to be away."""
-        with self.breaker.guard(lambda: ArchiveUnavailable(f"{doing}: MongoDB is away")), archive_errors(doing):
+        """For what an agent waits for: fails soon when MongoDB does not answer, and at once while it is known to be away."""
+        away = partial(ArchiveUnavailable, f"{doing}: MongoDB is away")
+        with self.breaker.guard(away), archive_errors(doing), pymongo.timeout(ARCHIVE_ANSWER_SECONDS):
             yield
 
     def collection(self, name: str) -> Any:
@@ -187,7 +191,7 @@ class Archive:
     async def count(self, scope: Scope) -> int:
         """How many memories the scope holds in the archive."""
         with self.asking("stats"):
-            return await self.memories.count_documents(_living(scope), maxTimeMS=5_000)
+            return await self.memories.count_documents(_living(scope))
 
     async def export(self, scope: Scope) -> AsyncIterator[Memory]:
         """Every memory of the scope, oldest first, without holding them all."""

@@ -16,13 +16,15 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, Respon
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from memoryd.errors import ConfigError, HotUnavailable, HotUnprepared, MemorydError, Overloaded
+from memoryd.limits import REDIS_ANSWER_SECONDS
 
 
 def open_redis(url: str, *, connections: int = 64) -> Redis:
     """A client for short commands. Its pool waits for a free connection rather than opening more than `connections`."""
     pool = BlockingConnectionPool.from_url(
-        url, max_connections=connections, timeout=10, socket_connect_timeout=5, retry=_retry(), **_password()
-    )
+        url, max_connections=connections, timeout=10, socket_connect_timeout=5, socket_timeout=REDIS_ANSWER_SECONDS,
+        retry=_retry(), **_password(),
+    )  # fmt: skip
     return Redis.from_pool(pool)
 
 
@@ -35,9 +37,10 @@ def open_blocking_redis(url: str) -> Redis:
 def _retry() -> Retry:
     """Three quick tries: after a restart of Redis every idle connection of the pool is stale, and finds that out once.
 
-    Commands may be repeated: every write of memoryd has its effect once.
+    Commands may be repeated: every write of memoryd has its effect once. One that does not answer in time is not asked
+    again: that would take as long again.
     """
-    return Retry(ExponentialBackoff(cap=0.2, base=0.01), 3)
+    return Retry(ExponentialBackoff(cap=0.2, base=0.01), 3, supported_errors=(RedisConnectionError,))
 
 
 def _password() -> dict[str, str]:

@@ -16,9 +16,9 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from memoryd import keys
-from memoryd.errors import BadRequest, NoAnswer, TooLarge
+from memoryd.errors import BadRequest, NoAnswer, Overloaded, TooLarge
 from memoryd.hot.client import hot_errors, open_blocking_redis, open_redis
-from memoryd.limits import ENVELOPE_BYTES_MAX, REQUEST_ID_BYTES_MAX
+from memoryd.limits import ENVELOPE_BYTES_MAX, REQUEST_ID_BYTES_MAX, REQUESTS_STREAM_MAX
 from memoryd.model.scope import Scope
 from memoryd.protocol import messages
 from memoryd.protocol.messages import Envelope
@@ -28,6 +28,7 @@ from memoryd_telemetry.tracing import operation
 ANSWER_SECONDS = 30.0  # longer than the daemon's own longest wait (archived, 15 s) and than one takeover (20 s)
 RESEND_SECONDS = 6.0  # a lost answer costs this long; a repeated request has its effect once
 RECONNECT_SECONDS = 0.2
+RETRY_AFTER_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,7 @@ class Connection:
         try:
             async with asyncio.timeout(timeout_seconds):
                 while True:
-                    with hot_errors("send"):
-                        await self.redis.xadd(keys.REQUESTS, entry)
+                    await self._send(entry)
                     with contextlib.suppress(TimeoutError):
                         # Not `wait_for`: in Python 3.11 it swallows a cancellation that comes with the answer.
                         async with asyncio.timeout(patience.resend_seconds or RESEND_SECONDS):
@@ -124,6 +124,18 @@ class Connection:
         finally:
             del self._waiting[request_id]
             future.cancel()
+
+    async def _send(self, entry: dict[Any, Any]) -> None:
+        """Adds a request to the stream, unless it is full: nobody would answer it in time, and nothing would bound it."""
+        with hot_errors("send"):
+            async with self.redis.pipeline(transaction=False) as pipe:
+                pipe.xadd(keys.REQUESTS, entry)
+                pipe.xlen(keys.REQUESTS)
+                entry_id, length = await pipe.execute()
+            if length > REQUESTS_STREAM_MAX:
+                await self.redis.xdel(keys.REQUESTS, entry_id)
+                waiting = f"{REQUESTS_STREAM_MAX} requests wait already, and no daemon keeps up"
+                raise Overloaded(waiting, retry_after_seconds=RETRY_AFTER_SECONDS)
 
     async def _listen(self, pubsub: PubSub) -> None:
         """Hands each answer to its waiter; survives the loss of the connection, which redis-py subscribes anew."""

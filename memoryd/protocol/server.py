@@ -21,9 +21,11 @@ from memoryd.engine import fingerprint
 from memoryd.errors import HotUnavailable, MemorydError, Overloaded, UnknownOperation
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors, run_of
+from memoryd.hot.headroom import memory_share
 from memoryd.hot.records import Request
 from memoryd.limits import (
     CLAIM_TTL_SECONDS,
+    REDIS_MEMORY_PERCENT_MAX,
     REQUESTS_BACKLOG_MAX,
     REQUESTS_IN_FLIGHT_MAX,
     TAKEOVER_IDLE_SECONDS,
@@ -69,7 +71,7 @@ class Server:
         self._name = name
         self._prepare_redis = prepare_redis
         self._slots = asyncio.Semaphore(REQUESTS_IN_FLIGHT_MAX)
-        self._backlogged = False
+        self._full = ""
         self._handlers = handlers
         self._long: set[bytes] = set()  # entries whose verbs may take longer than a takeover waits
         self._kept_at = 0.0
@@ -108,7 +110,7 @@ class Server:
                 await self._start(entry_id, fields)
 
     async def _take_over(self) -> None:
-        """Serves what a daemon that died has left unanswered, and watches the backlog."""
+        """Serves what a daemon that died has left unanswered, and watches how much waits and how full Redis is."""
         await self._keep_long()
         with hot_errors("take over"):
             backlog = await self._redis.xlen(keys.REQUESTS)
@@ -116,7 +118,7 @@ class Server:
                 keys.REQUESTS, GROUP, self._name, min_idle_time=int(TAKEOVER_IDLE_SECONDS * 1000), count=READ_MAX
             )
         measure(telemetry.REQUESTS_BACKLOG, backlog)
-        self._backlogged = backlog > REQUESTS_BACKLOG_MAX
+        await self._look_for_room(backlog)
         for entry_id, fields in entries:
             await self._start(entry_id, fields)
         await asyncio.sleep(BLOCK_SECONDS)
@@ -141,6 +143,19 @@ class Server:
             yield
         finally:
             self._long.discard(entry_id)
+
+    async def _look_for_room(self, backlog: int) -> None:
+        """Notes why writes are refused, while they are; what was acknowledged is served, forgotten and archived on."""
+        share = await memory_share(self._redis)
+        measure(telemetry.HOT_MEMORY_SHARE, share)
+        full = ""
+        if backlog > REQUESTS_BACKLOG_MAX:
+            full = f"more than {REQUESTS_BACKLOG_MAX} requests wait"
+        elif 100 * share > REDIS_MEMORY_PERCENT_MAX:
+            full = f"Redis uses more than {REDIS_MEMORY_PERCENT_MAX} % of its maxmemory"
+        if full != self._full:
+            log.warning("writes.refused" if full else "writes.taken_again", why=full or self._full)
+        self._full = full
 
     async def _start(self, entry_id: bytes, fields: Fields) -> None:
         await self._slots.acquire()
@@ -208,8 +223,8 @@ class Server:
             if carry_out is None:
                 raise UnknownOperation(f"op: is not one of {', '.join(self._handlers)}", field="op")
             form = FORMS[envelope.op]
-            if self._backlogged and form.writes:
-                raise Overloaded("too many requests wait", retry_after_seconds=RETRY_AFTER_SECONDS)
+            if self._full and form.writes:
+                raise Overloaded(self._full, retry_after_seconds=RETRY_AFTER_SECONDS)
             scope = envelope.scope.check()
             span.set_attribute(telemetry.STORE_ID, telemetry.store_id(scope.tenant, scope.project))
             args = messages.parse(envelope.args, form.args, "args")

@@ -24,7 +24,9 @@ from memoryd_sync.lease import RENEW_SECONDS, Lease
 from memoryd_sync.place import Places
 from memoryd_sync.projector import Fenced, Projector
 from memoryd_sync.reconcile import Reconciler
+from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.logs import get_logger
+from memoryd_telemetry.metrics import measure
 
 log = get_logger("memoryd.follower")
 
@@ -65,6 +67,7 @@ class Follower:
             await asyncio.sleep(STANDBY_SECONDS)
             return
         log.info("follow.active", holder=self._lease.holder)
+        measure(telemetry.LEASE_CHANGES, 1, {telemetry.OUTCOME: "taken"})
         self._projector.fence = self._lease.fence
         try:
             await self._records.raise_fences(self._lease.fence)
@@ -74,7 +77,7 @@ class Follower:
         except MemorydError as error:
             if getattr(error.__cause__, "code", None) not in PLACE_LOST:
                 raise
-            await self._lose_place("MongoDB no longer holds the history from there")
+            await self._lose_place("history", "MongoDB no longer holds the history from there")
 
     async def leave(self) -> None:
         """Lets the next follower begin at once."""
@@ -87,10 +90,11 @@ class Follower:
         self._projector.model = state.get(b"model", b"").decode()
         return bool(state)
 
-    async def _lose_place(self, why: str) -> None:
+    async def _lose_place(self, kind: str, why: str) -> None:
         place = await self._places.load()
         age = (to_microseconds(self._clock.now()) - place.saved_at) / 1e6 if place else 0
         log.warning("follow.place_lost", why=why, place_age_seconds=round(age), next="comparing both stores whole")
+        measure(telemetry.GAPS, 1, {telemetry.GAP: kind})
         await self._places.drop()
 
     async def _follow(self, stop: asyncio.Event) -> None:
@@ -116,7 +120,7 @@ class Follower:
             change = await stream.try_next()
             if change is not None:
                 if change["operationType"] in COLLECTION_GONE:
-                    await self._lose_place(f"the collection is gone ({change['operationType']})")
+                    await self._lose_place("collection", f"the collection is gone ({change['operationType']})")
                     await self._prepare_archive()
                     return
                 await self._projector.apply(change)
@@ -125,6 +129,7 @@ class Follower:
                 await self._knows_model()  # after a reindex, the old model's vectors must not come back from the archive
                 if not await self._lease.renew():
                     log.warning("follow.lease_lost")
+                    measure(telemetry.LEASE_CHANGES, 1, {telemetry.OUTCOME: "lost"})
                     return
             if loop.time() - saved >= SAVE_SECONDS and stream.resume_token:
                 saved = loop.time()
@@ -149,6 +154,7 @@ class Follower:
         differing = await self._reconciler.still_differing(comparison.differences)
         for difference in differing:
             await self._reconciler.mend(difference)
+            measure(telemetry.DIFFERENCES, 1, {telemetry.DIFFERENCE: difference.kind.name.lower()})
         log.info("follow.reconciled", differences=len(differing), hot=comparison.hot, archived=comparison.archived)
 
     @asynccontextmanager

@@ -28,6 +28,7 @@ from memoryd_sync.follower import Follower
 from memoryd_sync.lease import Lease
 from memoryd_sync.place import Places
 from memoryd_sync.receipts import ReceiptChainer
+from memoryd_sync.watch import watch
 from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.sync")
@@ -58,6 +59,7 @@ async def sync(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], N
                 work(chainer.step, chainer.leave, stop, doing="chain receipts", prepare=groups), name="chain receipts"
             )
             tasks.create_task(work(lambda: follower.step(stop), follower.leave, stop, doing="follow"), name="follow")
+            tasks.create_task(persistently(lambda: watch(redis, keys, stop), stop, doing="watch"), name="watch")
             log.info("sync.ready", name=name)
             ready()
     log.info("sync.stopped", name=name)

@@ -60,6 +60,9 @@ OUTCOME: Final = "memoryd.outcome"  # OK or the error.type
 EFFECT: Final = "memoryd.effect"  # what a successful verb changed: created, reinforced, updated …
 DURABILITY: Final = "memoryd.durability"
 FOLLOWER: Final = "memoryd.follower"
+STORE: Final = "memoryd.store"  # which of our stores
+GAP: Final = "memoryd.gap"
+DIFFERENCE: Final = "memoryd.difference"
 BATCH_SIZE: Final = "memoryd.batch_size"
 LINKS_DROPPED: Final = "memoryd.links_dropped"
 
@@ -97,6 +100,12 @@ OPERATION_DURATION: Final = Metric(
 REQUESTS_BACKLOG: Final = Metric(
     "memoryd.requests.backlog", "gauge", "{request}", "requests in the stream that no daemon has taken yet"
 )
+HOT_MEMORY_SHARE: Final = Metric(
+    "memoryd.hot.memory.share", "gauge", "1", "how much of its maxmemory Redis uses; 0 without one"
+)
+CIRCUIT_OPEN: Final = Metric(
+    "memoryd.circuit.open", "gauge", "1", "whether a store is left alone because it was away: 1, or 0.5 while one tries"
+)
 EMBED_BATCH_SIZE: Final = Metric(
     "memoryd.embed.batch.size", "histogram", "{memory}", "memories embedded by one call of the model", BATCH
 )
@@ -115,11 +124,24 @@ ARCHIVE_DURATION: Final = Metric(
 FOLLOW_EVENTS: Final = Metric(
     "memoryd.follow.events", "counter", "{event}", "change events followed back into Redis, by outcome"
 )
+JOURNAL_BACKLOG: Final = Metric(
+    "memoryd.journal.backlog", "gauge", "{entry}", "journal entries that a follower has still to do, by follower"
+)
+GAPS: Final = Metric(
+    "memoryd.follow.gaps", "counter", "{gap}", "places in the change stream that were lost; both stores are compared whole then"
+)
+DIFFERENCES: Final = Metric(
+    "memoryd.reconcile.differences", "counter", "{memory}", "memories that differed between the stores and were mended, by kind"
+)
+LEASE_CHANGES: Final = Metric(
+    "memoryd.follow.lease.changes", "counter", "{change}", "how often this process became the active follower, or lost that"
+)
 DEAD_LETTERS: Final = Metric(
     "memoryd.dead_letters", "counter", "{entry}", "journal entries given up after bounded tries, by follower"
 )
 
 METRICS: Final = (
-    OPERATION_COUNT, OPERATION_DURATION, REQUESTS_BACKLOG, EMBED_BATCH_SIZE, EMBED_DURATION, EMBED_FAILURES,
-    ARCHIVE_BATCH_SIZE, ARCHIVE_DURATION, FOLLOW_EVENTS, DEAD_LETTERS,
+    OPERATION_COUNT, OPERATION_DURATION, REQUESTS_BACKLOG, HOT_MEMORY_SHARE, CIRCUIT_OPEN, JOURNAL_BACKLOG, GAPS,
+    DIFFERENCES, LEASE_CHANGES, EMBED_BATCH_SIZE, EMBED_DURATION, EMBED_FAILURES, ARCHIVE_BATCH_SIZE, ARCHIVE_DURATION,
+    FOLLOW_EVENTS, DEAD_LETTERS,
 )  # fmt: skip

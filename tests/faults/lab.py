@@ -148,7 +148,7 @@ class Lab:
                 self.services[name].launch()
         watch = asyncio.create_task(self._watch(), name="watch the services")
         stack.push_async_callback(_ended, watch)
-        await asyncio.wait_for(self.all_ready(), READY_SECONDS)
+        await self.all_ready()
 
     async def all_ready(self) -> None:
         """Returns when every service has said that it is ready."""
@@ -206,7 +206,7 @@ class Lab:
         for service in self.services.values():
             service.resume()
         self._wanted = set(self.services)
-        await asyncio.wait_for(self.all_ready(), READY_SECONDS)
+        await self.all_ready()
         await eventually(self.mongo_set.primary, within_seconds=60, what="MongoDB has a primary")
 
     # --- disks ----------------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ class Series:
         try:
             verdict = await run(self._lab, plan)
         except BaseException:
+            self._save_logs(plan)
             await self._close()
             raise
         if verdict.wrong:

@@ -31,7 +31,7 @@ def watch() -> Watch:
 
 @pytest.fixture
 def breaker(watch: Watch) -> Breaker:
-    return Breaker(Away, monotonic=watch)
+    return Breaker(Away, store="archive", monotonic=watch)
 
 
 def fail(breaker: Breaker, times: int = FAILURES_MAX) -> None:

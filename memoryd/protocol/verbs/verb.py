@@ -20,7 +20,7 @@ class Form:
     args: Any
     result: Any
     writes: bool = False
-    """Whether it is refused while too many requests wait; reads, and what makes room, go on."""
+    """Whether it is refused while too many requests wait or Redis has little room; reads, and what makes room, go on."""
     shown: Any = None
     long: bool = False
     """Whether it may take longer than a dead daemon's request waits for its takeover; it is kept from one meanwhile."""
