@@ -6,11 +6,12 @@ import asyncio
 import os
 import secrets
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from memoryd.agent.checkpoints import Checkpoints
 from memoryd.agent.context import Contexts
 from memoryd.agent.documents import DocumentStore
+from memoryd.agent.holders import SessionHolder
 from memoryd.agent.sessions import Sessions
 from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.receipts import ReceiptArchive
@@ -100,7 +101,7 @@ def handlers(stores: Stores, settings: Settings, engine: Engine) -> Mapping[str,
         **EventVerbs(Events(stores.redis, stores.keys)).handlers(),
         **SessionVerbs(sessions, Contexts(sessions, engine)).handlers(),
         **CheckpointVerbs(Checkpoints(sessions)).handlers(),
-        **_forgetting(stores, settings, engine).handlers(),
+        **_forgetting(stores, settings, engine, [SessionHolder(sessions)]).handlers(),
     }
 
 
@@ -109,14 +110,15 @@ def _search(stores: Stores, settings: Settings) -> Search:
     return Search(stores.redis, ef_runtime=width, datatype=settings.vector_type)
 
 
-def _forgetting(stores: Stores, settings: Settings, engine: Engine) -> ForgettingVerbs:
+def _forgetting(
+    stores: Stores, settings: Settings, engine: Engine, holders: Sequence[Holder]
+) -> ForgettingVerbs:
     """What forgets; whoever keeps something of what people said has a holder here."""
     archive, clock = stores.archive, stores.clock
     records = Records(stores.redis, stores.keys, settings.vector_type)
     search = _search(stores, settings)
-    holders: list[Holder] = []
     if stores.embedder:
-        holders.append(CachedVectors(EmbeddingCache(stores.redis, stores.embedder)))
+        holders = [*holders, CachedVectors(EmbeddingCache(stores.redis, stores.embedder))]
     planner = Planner(records, search, archive, engine.recall, holders, clock)
     book = ReceiptBook(Forgets(stores.redis), ReceiptArchive(archive.database))
     return ForgettingVerbs(

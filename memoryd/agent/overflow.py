@@ -23,7 +23,8 @@ from memoryd.limits import (
     SESSION_MESSAGES_MAX,
     SESSION_OVERFLOW_MESSAGES,
 )
-from memoryd.model.document import Place
+from memoryd.model.document import Place, part_id
+from memoryd.model.ids import event_id
 from memoryd.model.memory import MemoryType, NewMemory
 from memoryd_telemetry.logs import get_logger
 
@@ -74,7 +75,7 @@ class Overflow:
 
     async def _remember(self, place: Place, number: int, body: dict[str, Any], request: Request) -> None:
         memory = _memory(number, body)
-        same = Request(f"{place.id}:{number}", f"{place.id}:{number}", request.traceparent)
+        same = Request(part_id(place.id, number), place.id, request.traceparent)
         await self._engine.store(place.scope, memory, request=same)
 
     async def tidy(self, place: Place) -> None:
@@ -94,6 +95,11 @@ class Overflow:
         if gone:
             await self._store.caught_up(place)
             await self._sessions.leave(place, gone, now=to_microseconds(self._store.clock.now()), oldest=None)
+
+
+def is_message(memory_id: str, place: Place, number: int, content_hash: str) -> bool:
+    """Whether this memory is what that message of the session has become."""
+    return memory_id == event_id(place.scope, part_id(place.id, number), content_hash)
 
 
 def _memory(number: int, body: dict[str, Any]) -> NewMemory:

@@ -25,6 +25,7 @@ from memoryd.limits import (
 from memoryd.model.document import BOOKKEEPING, Document, Place
 from memoryd.model.scope import Scope, from_tag, to_tag
 
+PLACE_FIELDS = ("collection", "id", "tenant", "project", "agent_id", "session_id")  # of a journal entry about a document
 SCAN_KEYS = 250  # of one look: a round trip of some milliseconds
 
 
@@ -106,6 +107,15 @@ class Documents:
         ]  # fmt: skip
         step, _ = await self.step("end a document", scripts.end_document, names, args)
         return step
+
+    async def drop_parts(self, place: Place, numbers: Sequence[int]) -> None:
+        """Has the archive drop parts of a document that is not here; `place` is the document's, in the parts' collection."""
+        entry: dict[Any, Any] = {
+            "op": "dropped", "traceparent": "", **dict(zip(PLACE_FIELDS, place_args(place), strict=True)),
+            "version": 1, "numbers": ",".join(map(str, numbers)),
+        }  # fmt: skip
+        with hot_errors("drop parts"):
+            await self.redis.xadd(self.keys.journal(self.keys.bucket(place.id)), entry)
 
     async def get(self, place: Place) -> Document | None:
         """The document, if it is here."""

@@ -211,9 +211,7 @@ class Sessions:
         return step
 
     async def forget(self, place: Place, gone: Gone, *, now: int) -> int | None:
-        """Forgets some of a session, also from the journal; returns how many of the messages it held, None without it.
-
-        The archive must have the messages: their journal entries go, with those that came in the same append."""
+        """Forgets some of a session, also from the journal; returns how many of the messages it held, None without it."""
         args: list[Encoded] = [
             *place_args(place), now, "", len(gone.messages), len(gone.variables), len(gone.tools), len(gone.checkpoints),
             *gone.messages, *gone.variables, *gone.tools, *gone.checkpoints,

@@ -102,6 +102,13 @@ class Criteria:
     types: frozenset[MemoryType]
     words: frozenset[str]
     before: datetime | None
+    by_query: bool = False
+    """Whether a query chose the memories: then these alone are meant, and nothing that merely lies inside the scope."""
+
+    @property
+    def by_place_or_time(self) -> bool:
+        """Whether all is meant that lies in the scope, or all of a time or with some words, memory or not."""
+        return not (self.ids or self.tags or self.types or self.by_query)
 
     def matches(self, memory: Memory) -> bool:
         """Whether everything that was asked holds for the memory. A query is no part of it: recall answers that."""
@@ -132,6 +139,7 @@ def resolve(selection: Selection, scope: Scope, now: datetime) -> Criteria:
         types=frozenset(selection.types),
         words=words_of(selection.words),
         before=min(limits, default=None),
+        by_query=bool(selection.query),
     )
 
 

@@ -28,6 +28,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     contents: list[str]
     """The hashes of its content in each store, for the caches."""
     reason: str
+    message: int | None = None
+    """Which message of its session it says that it is made of."""
 
     @property
     def where(self) -> str:
@@ -70,6 +72,7 @@ def target(hot: Memory | None, archived: Memory | None, reason: str) -> Target:
         id=newest.id, version=newest.version, type=newest.memory_type, agent=newest.agent_id, session=newest.session_id,
         hot=hot is not None, archived_version=archived.version if archived else 0,
         contents=sorted({one.content_hash for one in sides if one.content_hash}), reason=reason,
+        message=number if isinstance(number := newest.metadata.get("message"), int) else None,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 -- ARGV  1-6 place  7 now  8 traceparent  9 number of messages that follow  10 of variables  11 of tool states
 --       12 of checkpoints  13.. their numbers and names, in that order
 -- Returns how many of the messages were held here, or false without a session.
--- Every entry that carries what is forgotten leaves the journal: the caller has seen that the archive has the messages.
+-- Every entry that carries what is forgotten leaves the journal; what else came with it is journaled again.
 -- Atomic because what is forgotten must not be read between its removals.
 local place, key, journal = place_of(ARGV), KEYS[1], KEYS[2]
 local session = session_of(key)
@@ -24,10 +24,11 @@ local function holds(number)
   end
   return false
 end
+local left = {}
 local function take_away(path)
   local entry = text_of(key, path .. '.entry')
   if not entry then return false end
-  if entry ~= '""' then redis.call('XDEL', journal, string.sub(entry, 2, -2)) end
+  if entry ~= '""' and redis.call('XDEL', journal, string.sub(entry, 2, -2)) == 1 then left[entry] = true end
   redis.call('JSON.DEL', key, path)
   return true
 end
@@ -35,6 +36,19 @@ for _, number in ipairs(messages) do
   local path = message_path(tonumber(number))
   local size = text_of(key, path .. '.bytes')
   if take_away(path) and holds(tonumber(number)) then count, bytes = count - 1, bytes - tonumber(size) end
+end
+if next(left) then
+  -- What stays of an append that is perhaps not archived yet gets an entry of its own.
+  for _, number in ipairs(redis.call('JSON.OBJKEYS', key, '$.messages')[1] or {}) do
+    local path = message_path(tonumber(number))
+    if left[text_of(key, path .. '.entry')] then
+      local parts = place_of(ARGV)
+      parts.collection = 'messages'
+      local entry = journal_place(journal, 'parts', ARGV[8], parts, version,
+        { 'first', number, 'body', '[' .. text_of(key, path .. '.message') .. ']' })
+      redis.call('JSON.SET', key, path .. '.entry', '"' .. entry .. '"')
+    end
+  end
 end
 for _, number in ipairs(checkpoints) do take_away(checkpoint_path(tonumber(number))) end
 for root, names in pairs({ variables = variables, tools = tools }) do

@@ -1,0 +1,137 @@
+"""Sessions as a forget reaches them: see `memoryd.lifecycle.holders`.
+
+A session is reached by place (everything, an agent, a session), by age and by words; not by what only memories have: ids,
+types, tags, a query. And a memory that a message has become takes that message with it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from memoryd.agent.overflow import is_message
+from memoryd.agent.session_forgetting import SessionForgetting, What
+from memoryd.agent.sessions import Sessions
+from memoryd.clock import to_microseconds
+from memoryd.hot.records import Request
+from memoryd.hot.sessions import Body, Gone
+from memoryd.lifecycle.selection import Criteria, Selection
+from memoryd.lifecycle.targets import Target
+from memoryd.model.document import Place
+from memoryd.model.receipt import Finding, FullReceipt, Removed
+from memoryd.model.scope import Scope
+from memoryd.model.session import session_place
+from memoryd.model.words import words_of
+
+
+class SessionHolder:
+    """Messages, state and checkpoints of sessions, in both stores."""
+
+    name = "sessions"
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._forgetting = SessionForgetting(sessions)
+
+    async def find(self, criteria: Criteria, targets: Sequence[Target]) -> Removed:
+        """How many sessions go whole, and how many messages, values and checkpoints of others."""
+        whole, gone = 0, [Gone([number], [], [], []) for _, number in _messages(criteria, targets)]
+        async for scope, what in self._reached(criteria):
+            if what is None:
+                whole += 1
+            else:
+                gone.append(await self._forgetting.find(scope, what))
+        return _counted(whole, gone)
+
+    async def remove(self, criteria: Criteria, selection: Selection, targets: Sequence[Target]) -> Removed:
+        """Forgets them."""
+        whole, gone = 0, []
+        for place, number in _messages(criteria, targets):
+            gone.append(Gone([number], [], [], []))
+            if await self._sessions.hot.forget(place, gone[-1], now=self._sessions.now()) is None:
+                await self._sessions.store.documents.drop_parts(Place("messages", place.id, place.scope), [number])
+        async for scope, what in self._reached(criteria):
+            if what is None:
+                whole += await self._forgetting.whole(scope, request=Request(secrets.token_hex(12), "forget"))
+            else:
+                gone.append(await self._forgetting.some(scope, what))
+        return _counted(whole, gone)
+
+    async def look(self, receipt: FullReceipt) -> list[Finding]:
+        """Sessions that should be gone whole, and have not been begun since. Words are not known any more."""
+        asked = receipt.selection
+        if asked.keys() - {"session", "agent", "everything"}:
+            return []
+        scope = receipt.scope.of_agent(asked.get("agent")).narrowed(asked.get("session"))
+        found = []
+        async for one in self._forgetting.everywhere(scope):
+            began = await self._began(one)
+            if began is not None and began < to_microseconds(receipt.asked_at):
+                found.append(Finding(where=self.name, id=session_place(one).id, what="it is there, from before the forget"))
+        return found
+
+    async def _reached(self, criteria: Criteria) -> AsyncIterator[tuple[Scope, What | None]]:
+        """The sessions that a forget reaches, and what of each; None: all of it."""
+        if not criteria.by_place_or_time:
+            return
+        async for scope in self._forgetting.everywhere(criteria.scope):
+            if not criteria.words and (criteria.before is None or await self._older(scope, criteria.before)):
+                yield scope, None
+            else:
+                yield scope, _what(criteria)
+
+    async def _older(self, scope: Scope, before: datetime) -> bool:
+        """Whether nothing was said or set in it since."""
+        head = await self._head(scope)
+        return head is not None and int(head["updated_at"]) < to_microseconds(before)
+
+    async def _began(self, scope: Scope) -> int | None:
+        head = await self._head(scope)
+        return None if head is None else int(head["created_at"])
+
+    async def _head(self, scope: Scope) -> dict[str, Any] | None:
+        place = session_place(scope)
+        if hot := await self._sessions.hot.head(place):
+            return {"created_at": hot.created_at, "updated_at": hot.updated_at}
+        archived = await self._sessions.store.archived(place)
+        return archived.body if archived else None
+
+
+def _messages(criteria: Criteria, targets: Sequence[Target]) -> list[tuple[Place, int]]:
+    """The messages that the targets were made of, each surely: a memory may say of itself what it likes."""
+    found = []
+    for one in targets:
+        if one.session and one.message is not None:
+            place = session_place(Scope(criteria.scope.tenant, criteria.scope.project, one.agent, one.session))
+            if any(is_message(one.id, place, one.message, content) for content in one.contents):
+                found.append((place, one.message))
+    return found
+
+
+def _what(criteria: Criteria) -> What:
+    """What of a session matches words and age. A value of its state has no age of its own: words alone reach it."""
+    before = to_microseconds(criteria.before) if criteria.before else None
+
+    def message(body: Body) -> bool:
+        text = msgspec.json.encode({name: value for name, value in body.items() if name != "content"}).decode()
+        fits = not criteria.words or criteria.words <= words_of(f"{body['content']} {text}")
+        return fits and (before is None or int(body["at"]) < before)
+
+    def text(words: str) -> bool:
+        return bool(criteria.words) and before is None and criteria.words <= words_of(words)
+
+    return What(message, text)
+
+
+def _counted(whole: int, gone: Sequence[Gone]) -> Removed:
+    counts = {
+        "sessions": whole,
+        "session_messages": sum(len(one.messages) for one in gone),
+        "session_values": sum(len(one.variables) + len(one.tools) for one in gone),
+        "checkpoints": sum(len(one.checkpoints) for one in gone),
+    }
+    return {"mongodb": {name: count for name, count in counts.items() if count}}  # all of it is there, some in Redis too
