@@ -152,7 +152,8 @@ def chained(receipt: FullReceipt, seq: int, previous: str) -> FullReceipt:
 def hash_of(body: Mapping[str, Any]) -> str:
     """SHA-256 over a receipt's canonical JSON: all its fields but `hash`, keys sorted, no spaces, UTF-8."""
     hashed = {name: value for name, value in body.items() if name != "hash"}
-    text = json.dumps(hashed, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    # What no receipt holds (somebody has put it there) is written in some way, so that the hash is another.
+    text = json.dumps(hashed, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=repr)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -162,9 +163,10 @@ def broken_link(before: Mapping[str, Any] | None, body: Mapping[str, Any]) -> st
         return "was changed: its hash is another"
     if before is None:
         first = (body.get("seq"), body.get("previous")) == (1, "")
-        return "" if first else f"the receipt before it (number {int(body.get('seq') or 0) - 1}) is missing"
-    if body.get("seq") != int(before.get("seq") or 0) + 1:
-        return f"a receipt is missing between the numbers {before.get('seq')} and {body.get('seq')}"
+        return "" if first else "the receipt before it is missing"
+    number = before.get("seq")
+    if not isinstance(number, int) or body.get("seq") != number + 1:
+        return f"a receipt is missing between the numbers {number} and {body.get('seq')}"
     if body.get("previous") != before.get("hash"):
-        return f"does not follow from number {before.get('seq')}"
+        return f"does not follow from number {number}"
     return ""
