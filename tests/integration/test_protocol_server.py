@@ -249,6 +249,12 @@ async def test_a_client_that_hears_nothing_asks_again(world: World, monkeypatch:
 async def test_a_published_request_is_claimed_once(world: World, wire: Wire, served: Counter[str]) -> None:
     """Two daemons hear it, one carries it out, one answer comes."""
     await world.start("daemon2")
+
+    async def both_listen() -> bool:
+        [(_, count)] = await world.redis.pubsub_numsub(keys.REQUESTS)
+        return bool(count == 2)
+
+    await eventually(both_listen, what="both listen to the channel")
     ids = [f"p{number}" for number in range(30)]
     for request_id in ids:
         raw = msgspec.json.encode(wire.envelope("store", {"content": "An event.", "type": "episodic"}, id=request_id))
