@@ -104,6 +104,28 @@ SESSION_LIMITS = {
     "SESSION_RECALLED_MAX": "recalled memories that it notes",
     "SESSIONS_LIST_MAX": "sessions of one answer",
 }
+AGENT_LIMITS = {
+    "EPISODE_DATA_BYTES_MAX": "an event's data that stays with it",
+    "EPISODE_PAYLOAD_BYTES_MAX": "an event's data",
+    "EPISODE_DATA_DEPTH_MAX": "levels of an event's data",
+    "EPISODE_TEXT_BYTES_MAX": "an event in words",
+    "EPISODE_LOG_ENTRIES": "entries of a log in Redis",
+    "EPISODE_LIMIT_MAX": "events of one answer",
+    "SCRATCH_BYTES_MAX": "a scratchpad",
+    "SCRATCH_NAMES_MAX": "names of a scratchpad",
+    "SCRATCH_TTL_SECONDS_MIN": "shortest life of a scratchpad after a write",
+    "SCRATCH_TTL_SECONDS_MAX": "longest life of a scratchpad after its last write",
+    "SCRATCH_POP_MAX": "values taken at once",
+    "ANSWERS_TTL_SECONDS": "how long a request id of a scratchpad's write is known",
+    "TOOL_INPUT_BYTES_MAX": "a tool's input",
+    "TOOL_RESULT_BYTES_MAX": "a tool's result",
+    "TOOL_CACHE_BYTES_MAX": "an agent's results",
+    "TOOL_CACHE_ENTRIES_MAX": "an agent's results, in entries",
+    "TOOL_TTL_SECONDS_MAX": "longest life of a result",
+    "TOOL_FAILURE_TTL_SECONDS_MAX": "longest life of a failure",
+    "TOOL_FAILURE_BYTES_MAX": "a failure's words",
+    "TOOL_LEASE_SECONDS_MAX": "longest lease of a claim",
+}
 ERRORS = {
     "bad_request": ("no", "correct the request; `details.field` names the field"),
     "unknown_operation": ("no", "use a verb of this page; a newer verb needs a newer daemon"),
@@ -124,13 +146,16 @@ ERRORS = {
         "the write **is** stored, as far as `details.reached` says; repeat the request to wait longer for its vector",
     ),
     "overloaded": ("yes, the same id", "wait `details.retry_after_seconds` first; nothing was taken"),
+    "quota_exceeded": ("no", "make room first, or keep it elsewhere; `details.field` names what is full"),
     "hot_unavailable": ("yes, the same id", "Redis is away or not ready; wait a second, then longer"),
     "hot_unprepared": ("yes, the same id", "Redis came back empty; the daemons make it ready within seconds"),
     "archive_unavailable": ("yes, the same id", "only MongoDB could answer this, and it is away"),
     "embedder_failed": ("yes, the same id", "the embedding model gave nothing"),
     "internal": ("once, the same id", "a bug or a misconfigured server: the daemon's log has it"),
 }
-CLIENT_SIDE = ("no_answer", "events_lost", "schema_mismatch", "config", "servers_unavailable")  # never in a reply
+CLIENT_SIDE = (  # never in a reply
+    "no_answer", "events_lost", "schema_mismatch", "config", "servers_unavailable", "tool_failed",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -242,6 +267,17 @@ def _fields(schema: dict[str, Any]) -> Iterator[str]:
     return _table(["field", "type", "default", "meaning"], rows)
 
 
+def episode() -> Iterator[str]:
+    """The fields of an episode, which is part of several answers."""
+    schema = protocol_schema("episode.replay.result")
+    return _fields({**schema["$defs"]["Episode"], "$defs": schema["$defs"]})
+
+
+def agent_limits() -> Iterator[str]:
+    """The limits of what an agent has besides its memories."""
+    return _limits(AGENT_LIMITS)
+
+
 def receipt_fields() -> Iterator[str]:
     """The fields of a receipt, which is part of several answers."""
     schema = protocol_schema("receipt.result")
@@ -261,7 +297,7 @@ def _type(field: dict[str, Any], schema: dict[str, Any]) -> str:
         return "time"
     kind = field.get("type", "anything")
     if kind == "array":
-        return f"list of {_type(field['items'], schema)}"
+        return f"list of {_type(field.get('items', {}), schema)}"
     if "minimum" in field:
         return f"{kind} from {field['minimum']}" + (f" to {field['maximum']}" if "maximum" in field else "")
     return str(kind)
@@ -338,7 +374,8 @@ def _without_home(value: Any) -> str:
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings, "spans": spans, "attributes": attributes, "metrics": metrics, "limits": protocol_limits,
     "errors": protocol_errors, "cli": cli, "exit_codes": exit_codes, "session_limits": session_limits,
-    "NewMessage": new_message, "receipt_fields": receipt_fields,
+    "NewMessage": new_message, "receipt_fields": receipt_fields, "Episode": episode,
+    "agent_limits": agent_limits,
 }  # fmt: skip
 
 if __name__ == "__main__":

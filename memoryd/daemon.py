@@ -11,9 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from memoryd.agent.checkpoints import Checkpoints
 from memoryd.agent.context import Contexts
 from memoryd.agent.documents import DocumentStore
+from memoryd.agent.episodes import EpisodeStore
 from memoryd.agent.holders import SessionHolder
+from memoryd.agent.scratch import Scratch
 from memoryd.agent.sessions import Sessions
+from memoryd.agent.tools import Tools
 from memoryd.archive.documents import DocumentArchive
+from memoryd.archive.episodes import EpisodeArchive
 from memoryd.archive.receipts import ReceiptArchive
 from memoryd.clock import Clock
 from memoryd.config import Settings
@@ -23,11 +27,14 @@ from memoryd.embed.protocol import Embedder
 from memoryd.embed.tokens import open_tokens
 from memoryd.engine import Engine
 from memoryd.hot.documents import Documents
+from memoryd.hot.episodes import EpisodeLog
 from memoryd.hot.events import Events
 from memoryd.hot.journal import Follower
 from memoryd.hot.receipts import Forgets
 from memoryd.hot.records import Records
+from memoryd.hot.scratch import Scratchpads
 from memoryd.hot.search import Search
+from memoryd.hot.tools import ToolCache
 from memoryd.lifecycle.forgetting import Forgetting
 from memoryd.lifecycle.holders import CachedVectors, Holder
 from memoryd.lifecycle.planning import Planner
@@ -35,10 +42,13 @@ from memoryd.lifecycle.receipts import ReceiptBook
 from memoryd.lifecycle.verifying import Verifier
 from memoryd.protocol.server import Server
 from memoryd.protocol.verbs.checkpoints import CheckpointVerbs
+from memoryd.protocol.verbs.episodes import EpisodeVerbs
 from memoryd.protocol.verbs.events import EventVerbs
 from memoryd.protocol.verbs.forgetting import ForgettingVerbs
 from memoryd.protocol.verbs.memories import MemoryVerbs
+from memoryd.protocol.verbs.scratch import ScratchVerbs
 from memoryd.protocol.verbs.sessions import SessionVerbs
+from memoryd.protocol.verbs.tools import ToolVerbs
 from memoryd.protocol.verbs.verb import Handler
 from memoryd.recall.profiles import Profiles
 from memoryd.retry import work
@@ -101,8 +111,18 @@ def handlers(stores: Stores, settings: Settings, engine: Engine) -> Mapping[str,
         **EventVerbs(Events(stores.redis, stores.keys)).handlers(),
         **SessionVerbs(sessions, Contexts(sessions, engine)).handlers(),
         **CheckpointVerbs(Checkpoints(sessions)).handlers(),
+        **EpisodeVerbs(_episodes(stores, settings, engine)).handlers(),
+        **ScratchVerbs(Scratch(Scratchpads(stores.redis, stores.keys))).handlers(),
+        **ToolVerbs(Tools(ToolCache(stores.redis, stores.keys))).handlers(),
         **_forgetting(stores, settings, engine, [SessionHolder(sessions)]).handlers(),
     }
+
+
+def _episodes(stores: Stores, settings: Settings, engine: Engine) -> EpisodeStore:
+    records = Records(stores.redis, stores.keys, settings.vector_type)
+    log = EpisodeLog(stores.redis, stores.keys, settings.vector_type)
+    archive = EpisodeArchive(stores.archive)
+    return EpisodeStore(engine, records, _search(stores, settings), log, archive, stores.clock)
 
 
 def _search(stores: Stores, settings: Settings) -> Search:

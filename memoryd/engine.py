@@ -35,6 +35,7 @@ from memoryd.hot.journal import GROUPS, backlogs
 from memoryd.hot.records import Projection, Records, Request, Written, fitted
 from memoryd.hot.search import Filters, Search
 from memoryd.limits import QUERY_BYTES_MAX, RECALL_LIMIT_MAX, SEARCHABLE_TIMEOUT_SECONDS, STORE_MANY_MAX
+from memoryd.model.episode import EpisodeFilter
 from memoryd.model.ids import check_id, hash_content
 from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory, Wait, check_tags, in_utc
 from memoryd.model.record import Record
@@ -157,6 +158,7 @@ class Engine:
         types: Sequence[MemoryType] = (),
         session: str | None = None,
         tags: Sequence[str] = (),
+        episodes: EpisodeFilter | None = None,
         profile: str = "",
     ) -> Recalled:
         """The memories of the scope that fit the query best, each with its reasons. Raises BadRequest.
@@ -167,7 +169,7 @@ class Engine:
         scope = scope.check().narrowed(session)
         _check_recall(query, limit, tags)
         weights = self._profiles.choose(profile, tuple(types))
-        filters = Filters(types=types, tags=tags)
+        filters = Filters(types=types, tags=tags, episodes=episodes)
         terms = query_terms(query)
         found = await self._search.by_words(scope, filters, terms=terms, content_hash=hash_content(query))
         who = named(query, {row.speaker for row in found.rows.values()})
@@ -225,7 +227,7 @@ class Engine:
         )
         match written.outcome:
             case "updated":
-                return await self._acknowledge_one(scope, written, fsynced, durability, wait)
+                return await self.acknowledge(scope, written, fsynced, durability, wait)
             case "conflict":
                 raise Conflict(
                     f"{memory_id}: has version {written.version}, not {if_version}", current_version=written.version
@@ -255,9 +257,10 @@ class Engine:
                 hint="leave `wait` out: by its words a memory is found as soon as it is stored",
             )
 
-    async def _acknowledge_one(
+    async def acknowledge(
         self, scope: Scope, written: Written, fsynced: bool, durability: Durability, wait: Wait | None = None
     ) -> Stored:
+        """The answer to a write, once it has what was asked for. Raises DurabilityNotReached, NotSearchable."""
         result = (await self._acknowledge(scope, {0: written}, fsynced, durability, wait))[0]
         if isinstance(result, MemorydError):
             raise result

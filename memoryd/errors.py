@@ -110,6 +110,13 @@ class Overloaded(MemorydError):
     hint = "try again after details.retry_after_seconds"
 
 
+class QuotaExceeded(MemorydError):
+    """There is no room for it in the agent's space; nothing was changed."""
+
+    code = "quota_exceeded"
+    hint = "delete what is no longer needed, or keep it as a memory"
+
+
 class HotUnavailable(MemorydError):
     """Redis does not answer."""
 
@@ -144,6 +151,13 @@ class NoAnswer(MemorydError):
     hint = "see that a daemon runs (`memoryd serve`); a repeat with the same request id has the effect at most once"
 
 
+class ToolFailed(MemorydError):
+    """The tool has failed on this input a short while ago, and was not run again."""
+
+    code = "tool_failed"
+    hint = "details.error says how; it is tried again when the failure is no longer kept"
+
+
 class SchemaMismatch(MemorydError):
     """The stores hold data of another shape than this memoryd is configured for."""
 
@@ -166,7 +180,7 @@ BY_CODE: dict[str, type[MemorydError]] = {
     cls.code: cls
     for cls in (
         MemorydError, BadRequest, UnknownOperation, TooLarge, NotFound, Conflict, Forgotten, RequestIdReused,
-        DurabilityNotReached, NotSearchable, EventsLost, Overloaded, HotUnavailable, HotUnprepared, ArchiveUnavailable,
-        EmbedderFailed, NoAnswer, SchemaMismatch, ConfigError, ServersUnavailable,
+        DurabilityNotReached, NotSearchable, EventsLost, Overloaded, QuotaExceeded, HotUnavailable, HotUnprepared,
+        ArchiveUnavailable, EmbedderFailed, NoAnswer, SchemaMismatch, ConfigError, ServersUnavailable, ToolFailed,
     )
 }  # fmt: skip

@@ -12,6 +12,11 @@ aether:dedup:content:{b}                            Bloom    permanent          
 aether:idempotency:{b}:<tenant>:<project>:<r>       String   1 day                     scripts           scripts
 aether:timeline:{b}:<tenant>:<project>:<a>:<s>      ZSet     permanent (tier policy)   scripts           scripts
 aether:cache:embedding:<tenant>:<project>:<m>:<h>   String   7 days                    embed             embed, recall
+aether:cache:tool:{b}:<tenant>:<project>:<agent>    Hash     its longest-lived entry   tools             tools
+aether:cache:tool_due:{b}:<tenant>:<project>:<agent>  ZSet   its longest-lived entry   tools             tools
+aether:episodes:{b}:<tenant>:<project>:<agent>      Stream   trimmed below archive     episode           episodes
+aether:scratch:{b}:<tenant>:<project>:<agent>:<session>  JSON  5 to 30 min, refreshed by writes  scratch  scratch
+aether:answers:{b}:<tenant>:<project>:<agent>       Hash     30 min                    scratch           scratch
 aether:events:{b}:<tenant>:<project>                Stream   8 days                    scripts           events
 aether:journal:dead                                 Stream   bounded                   embed, archive    people
 aether:requests                                     Stream   until answered            clients           daemons
@@ -37,6 +42,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from memoryd.model.document import Place
+from memoryd.model.ids import home
 from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope, to_tag
 
@@ -50,8 +56,8 @@ FOLLOWER_FENCE = "aether:follower:fence"
 
 # Keys that live without a TTL; everything else must have one.
 PERMANENT_PREFIXES = (
-    "aether:memory:semantic:", "aether:memory:episodic:", "aether:timeline:", "aether:journal:", "aether:place:",
-    "aether:dedup:", "aether:fence:", REQUESTS, RECEIPTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE,
+    "aether:memory:semantic:", "aether:memory:episodic:", "aether:timeline:", "aether:episodes:", "aether:journal:",
+    "aether:place:", "aether:dedup:", "aether:fence:", REQUESTS, RECEIPTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE,
 )  # fmt: skip
 
 KINDS = ("semantic", "episodic")
@@ -105,6 +111,11 @@ def forgetting(receipt_id: str) -> str:
 def embedding(scope: Scope, model: str, content_hash: str) -> str:
     """A cached vector: by model and content, never shared between projects."""
     return f"aether:cache:embedding:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{_digest(model)[:8]}:{content_hash}"
+
+
+def request_digest(request_id: str) -> str:
+    """A request's id as a name of one length."""
+    return _digest(request_id)
 
 
 def _digest(text: str) -> str:
@@ -175,3 +186,29 @@ class Keys:
         """The first result of an agent's request, in the bucket of the memory that it writes."""
         place = f"{{{self.bucket(memory_id)}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}"
         return f"aether:idempotency:{place}:{_digest(f'{scope.agent}:{request_id}')}"
+
+    # --- what an agent has besides its memories, all in one bucket ---------------------------------------------------
+
+    def tool_cache(self, scope: Scope) -> str:
+        """An agent's kept tool results."""
+        return self._of_agent("aether:cache:tool", scope)
+
+    def tool_cache_due(self, scope: Scope) -> str:
+        """When each of them is due to go."""
+        return self._of_agent("aether:cache:tool_due", scope)
+
+    def episodes(self, scope: Scope) -> str:
+        """An agent's log: which memory is the event in which place."""
+        return self._of_agent("aether:episodes", scope)
+
+    def scratch(self, scope: Scope) -> str:
+        """The scratchpad of an agent's session, of the agent itself without one."""
+        return f"{self._of_agent('aether:scratch', scope)}:{to_tag(scope.session)}"
+
+    def answers(self, scope: Scope) -> str:
+        """What an agent's last requests were answered by steps that journal nothing, for their repeats."""
+        return self._of_agent("aether:answers", scope)
+
+    def _of_agent(self, kind: str, scope: Scope) -> str:
+        bucket = f"{int(home(scope), 16) % self.buckets:02x}"
+        return f"{kind}:{{{bucket}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{to_tag(scope.agent)}"

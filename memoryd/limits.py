@@ -108,3 +108,32 @@ EMBED_REPLY_BYTES_MAX = 32 * 1024 * 1024  # 64 vectors of 4,096 numbers with 20 
 MODEL_WHEEL_BYTES_MAX = 400 * 1000 * 1000  # torch's CPU wheels are below 250 MB, its CUDA wheels above 500 MB
 MODEL_INSTALL_SECONDS_MAX = 1800.0  # 300 MB over a slow line
 MODEL_EXPORT_SECONDS_MAX = 600.0  # 15 s on two idle cores
+
+# --- an agent's episodes --------------------------------------------------------------------------------------------
+EPISODE_DATA_BYTES_MAX = 8 * 1024  # as JSON; what is larger goes to the archive by reference: Redis keeps what is searched
+EPISODE_PAYLOAD_BYTES_MAX = 1024 * 1024  # a long page; it waits in the journal until the archive has it
+EPISODE_DATA_DEPTH_MAX = 14  # two levels below metadata's 16, in which it lies
+EPISODE_TEXT_BYTES_MAX = 4 * 1024  # what an event is found by; models read about as much
+EPISODE_LOG_ENTRIES = 1_000  # of a log in Redis; older ones are read from the archive
+EPISODE_LIMIT_MAX = 200  # episodes of one answer
+
+# --- an agent's tools -----------------------------------------------------------------------------------------------
+TOOL_INPUT_BYTES_MAX = 64 * 1024  # as JSON; only its digest is kept
+TOOL_RESULT_BYTES_MAX = 256 * 1024  # a long page; what is larger is not kept, and its callers are told to compute
+TOOL_CACHE_BYTES_MAX = 16 * 1024 * 1024  # an agent's results together; what is due next goes first
+TOOL_CACHE_ENTRIES_MAX = 1_000  # an invalidation looks at each: milliseconds of Redis's time
+TOOL_TTL_SECONDS_MAX = 7 * 24 * 3600  # what is true for longer is a memory
+TOOL_FAILURE_TTL_SECONDS_MAX = 3600  # a failure that lasts longer deserves to be looked at
+TOOL_FAILURE_BYTES_MAX = 2 * 1024  # what a model reads of a failure
+TOOL_LEASE_SECONDS_MAX = 900.0  # a computation that takes longer is a task: see the leases of tasks
+TOOL_BYPASS_SECONDS = 60.0  # how long a result that is too large is remembered as such
+TOOL_POLL_SECONDS_MIN = 0.02  # a waiter asks again after a quarter of the time that it is computed already,
+TOOL_POLL_SECONDS_MAX = 1.0  # within these: a hundred waiters of a slow tool are a hundred requests a second
+
+# --- an agent's scratchpad ------------------------------------------------------------------------------------------
+SCRATCH_BYTES_MAX = 256 * 1024  # of one pad as JSON; each write measures the pad
+SCRATCH_NAMES_MAX = 1_000  # a computation's variables; what is larger is a list or a memory
+SCRATCH_TTL_SECONDS_MIN = 5 * 60  # shorter than one slow tool would lose what was computed before it
+SCRATCH_TTL_SECONDS_MAX = 30 * 60  # what is needed for longer is working memory
+SCRATCH_POP_MAX = 100  # values taken at once
+ANSWERS_TTL_SECONDS = 30 * 60  # a write's answer is known as long as the longest-lived pad that it changed

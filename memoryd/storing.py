@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from memoryd.archive.codec import to_record
 from memoryd.archive.store import Archive
@@ -145,15 +146,19 @@ class Storing:
             memory_id = content_id(one.scope, new.type, content_hash, one.salt)
         else:
             memory_id = event_id(one.scope, one.request.id, content_hash)
-        memory = Memory(
-            id=memory_id, tenant=one.scope.tenant, project=one.scope.project, agent_id=one.scope.agent,
-            session_id=one.scope.session, memory_type=new.type, content=new.content, content_hash=content_hash,
-            importance=new.importance, created_at=now, last_accessed=now, source_tool=new.source_tool,
-            metadata=new.metadata, tags=new.tags, related=new.related, derived_from=new.derived_from, version=0,
-            valid_from=in_utc("valid_from", new.valid_from) if new.valid_from else now,
-            valid_until=in_utc("valid_until", new.valid_until) if new.valid_until else None, recorded_at=now,
-        )  # fmt: skip
-        return NewRecord(memory, dedups, one.request, one.archived_version)
+        return NewRecord(born(memory_id, one.scope, new, now), dedups, one.request, one.archived_version)
+
+
+def born(memory_id: str, scope: Scope, new: NewMemory, now: datetime) -> Memory:
+    """What a caller gave as a memory of this moment, before it has a version."""
+    return Memory(
+        id=memory_id, tenant=scope.tenant, project=scope.project, agent_id=scope.agent, session_id=scope.session,
+        memory_type=new.type, content=new.content, content_hash=hash_content(new.content), importance=new.importance,
+        created_at=now, last_accessed=now, source_tool=new.source_tool, metadata=new.metadata, tags=new.tags,
+        related=new.related, derived_from=new.derived_from, version=0,
+        valid_from=in_utc("valid_from", new.valid_from) if new.valid_from else now,
+        valid_until=in_utc("valid_until", new.valid_until) if new.valid_until else None, recorded_at=now,
+    )  # fmt: skip
 
 
 def refusal(outcome: str) -> MemorydError:

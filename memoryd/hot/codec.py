@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from memoryd.clock import from_microseconds, to_microseconds
+from memoryd.model.episode import event_fields
 from memoryd.model.memory import Memory, MemoryType, Tier
 from memoryd.model.record import Record
 from memoryd.model.scope import from_tag, to_tag
@@ -38,7 +39,7 @@ def to_fields(values: Mapping[str, Any]) -> dict[str, Encoded]:
 def derived_fields(content: str | None, metadata: Mapping[str, Any] | None) -> dict[str, Encoded]:
     """What ranking asks of every candidate: made once, when it is written, and for Redis only (it follows from the rest)."""
     fields: dict[str, Encoded] = {} if content is None else {"terms": bounded(content)}
-    return fields if metadata is None else {**fields, "speaker": speaker_of(metadata)}
+    return fields if metadata is None else {**fields, "speaker": speaker_of(metadata), **event_fields(metadata)}
 
 
 def record_fields(record: Record, datatype: str) -> dict[str, Encoded]:

@@ -20,6 +20,7 @@ from memoryd.limits import (
     JOURNAL_ENTRIES_MAX,
     TOMBSTONE_TTL_SECONDS,
 )
+from memoryd.model.episode import FIELDS as EVENT_FIELDS
 from memoryd.model.memory import Memory, MemoryType
 from memoryd.model.record import Record, Tombstone
 from memoryd.model.scope import Scope, from_tag, to_tag
@@ -323,7 +324,9 @@ class Records:
         fsync: bool = False,
     ) -> tuple[Written, bool]:
         """Changes fields of `memory` (of which only id, type and place are used) in one atomic step."""
-        removed = "valid_until" if changes.get("valid_until", 0) is None else ""
+        fields = to_fields(changes)
+        gone = [name for name, value in changes.items() if value is None]
+        gone += [name for name in EVENT_FIELDS if "metadata" in changes and name not in fields]
         bucket = self.keys.bucket(memory.id)
         keys = [
             self.keys.memory(kind_of(memory.memory_type), scope, memory.id),
@@ -334,9 +337,9 @@ class Records:
         ]
         args: list[Encoded] = [
             to_tag(scope.agent), to_tag(scope.session), "" if if_version is None else if_version, request.fingerprint,
-            IDEMPOTENCY_TTL_SECONDS, JOURNAL_ENTRIES_MAX, names.events_prefix(scope), request.traceparent, removed,
+            IDEMPOTENCY_TTL_SECONDS, JOURNAL_ENTRIES_MAX, names.events_prefix(scope), request.traceparent, ",".join(gone),
         ]  # fmt: skip
-        args += [part for pair in to_fields(changes).items() for part in pair]
+        args += [part for pair in fields.items() for part in pair]
         return await self._one("update", scripts.update, keys, args, fsync=fsync)
 
     async def forget(self, many: Sequence[Doomed], *, now: int) -> list[Written]:

@@ -15,6 +15,7 @@ from memoryd import keys as names
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import to_hot_vector
 from memoryd.limits import CANDIDATES_MAX, EXACT_MEMORIES_MAX, FORGET_PLAN_MAX, RECALL_LIMIT_MAX
+from memoryd.model.episode import EpisodeFilter, Outcome
 from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope, to_tag
 
@@ -27,6 +28,8 @@ class Filters:
 
     types: Sequence[MemoryType] = ()
     tags: Sequence[str] = ()
+    episodes: EpisodeFilter | None = None
+    """Only events that fit."""
 
 
 @dataclass
@@ -78,6 +81,11 @@ class Clause:
         marks = [self._param(to_tag(value)) for value in dict.fromkeys(values)]
         self.parts.append(f"@{name}:{{{'|'.join(marks)}}}")
 
+    def between(self, name: str, least: int | None, most: int | None) -> None:
+        """Requires a number from `least` to `most`."""
+        ends = ["-inf" if least is None else self._param(least), "+inf" if most is None else self._param(most)]
+        self.parts.append(f"@{name}:[{' '.join(ends)}]")
+
     def words(self, terms: Sequence[str]) -> None:
         """Requires at least one of the terms. They hold letters and digits only, and are parameters all the same."""
         self.parts.append(f"@terms:({'|'.join(self._param(term) for term in terms)})")
@@ -86,7 +94,7 @@ class Clause:
         """The values, as a query's last arguments but the dialect."""
         return _params(self)
 
-    def _param(self, value: str) -> str:
+    def _param(self, value: str | int) -> str:
         name = f"p{len(self.params)}"
         self.params[name] = value
         return f"${name}"
@@ -108,7 +116,20 @@ def scope_clause(scope: Scope, filters: Filters = Filters()) -> Clause:  # froze
         clause.tag("memory_type", [str(kind) for kind in filters.types])
     if filters.tags:
         clause.tag("tags", filters.tags)
+    if filters.episodes is not None:
+        _events(clause, filters.episodes)
     return clause
+
+
+def _events(clause: Clause, wanted: EpisodeFilter) -> None:
+    clause.tag("outcome", wanted.outcomes or list(Outcome))  # which every event has, and nothing else
+    for name, values in (
+        ("event_type", wanted.event_types), ("error_kind", wanted.error_kinds), ("source_tool", wanted.tools)
+    ):  # fmt: skip
+        if values:
+            clause.tag(name, values)
+    if wanted.since is not None or wanted.until is not None:
+        clause.between("valid_from", wanted.since, wanted.until)
 
 
 class Search:
@@ -203,6 +224,15 @@ class Search:
                 for answer in await pipe.execute():
                     found |= {row[b"id"].decode().rpartition(":")[2] for row in answer[b"results"]}
         return found
+
+    async def newest_events(self, scope: Scope, wanted: EpisodeFilter, count: int) -> list[str]:
+        """The ids of the scope's newest events that fit and live here."""
+        clause = scope_clause(scope, Filters(episodes=wanted))
+        query = ["FT.SEARCH", names.index("episodic"), str(clause), *_params(clause), "NOCONTENT",
+                 "SORTBY", "valid_from", "DESC", "LIMIT", 0, count, "DIALECT", 2]  # fmt: skip
+        with hot_errors("search episodes"):
+            answer: Any = await self._redis.execute_command(*query)  # type: ignore[no-untyped-call]
+        return [row[b"id"].decode().rpartition(":")[2] for row in answer[b"results"]]
 
     async def count(self, scope: Scope) -> Counts:
         """How many memories of each type the scope holds here, and how many wait for their vector."""

@@ -47,6 +47,17 @@ def content_id(scope: Scope, memory_type: str, content_hash: str, salt: int = 0)
     return "mem_" + hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
 
 
+def home(scope: Scope) -> str:
+    """Two hex digits that an agent's name chooses: where everything of it lies that has to change together."""
+    return hashlib.sha256(msgspec.json.encode((scope.tenant, scope.project, scope.agent))).hexdigest()[:2]
+
+
+def episode_id(scope: Scope, request_id: str, content_hash: str) -> str:
+    """The id of an event in its agent's log, beside which it lies: as `event_id`, in the agent's own bucket."""
+    parts = ("episode", scope.tenant, scope.project, scope.agent, scope.session, request_id, content_hash)
+    return f"mem_{home(scope)}{hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:30]}"
+
+
 def event_id(scope: Scope, request_id: str, content_hash: str) -> str:
     """The id of a memory that does not dedup: another for each request, the same for the repeat of one.
 

@@ -14,15 +14,14 @@ from memoryd.errors import BadRequest
 from memoryd.limits import (
     CONTENT_BYTES_MAX,
     METADATA_BYTES_MAX,
-    METADATA_DEPTH_MAX,
     REFERENCES_MAX,
     TAGS_MAX,
 )
 from memoryd.model.ids import check_id
 from memoryd.model.scope import Scope, check_name, check_unicode
+from memoryd.model.values import check_json
 
 Importance = Annotated[float, msgspec.Meta(ge=0, le=1)]
-INT64_MAX = 2**63 - 1
 
 
 class MemoryType(StrEnum):
@@ -209,34 +208,4 @@ def in_utc(field: str, moment: datetime) -> datetime:
 
 def check_metadata(metadata: dict[str, Any]) -> None:
     """Raises BadRequest unless `metadata` is JSON that both stores can hold exactly."""
-    _check_json(metadata, METADATA_DEPTH_MAX)
-    size = len(msgspec.json.encode(metadata))
-    if size > METADATA_BYTES_MAX:
-        raise BadRequest(f"metadata: has {size} bytes as JSON, the limit is {METADATA_BYTES_MAX}", field="metadata")
-
-
-def _check_json(value: Any, depth_left: int) -> None:
-    if depth_left < 0:
-        raise BadRequest(f"metadata: is nested deeper than {METADATA_DEPTH_MAX} levels", field="metadata")
-    if isinstance(value, dict):
-        for key in value:
-            if not isinstance(key, str):
-                raise BadRequest("metadata: holds a key that is not a string", field="metadata")
-            check_unicode("metadata", key)
-        value = list(value.values())
-    match value:
-        case None | bool():
-            return
-        case str():
-            check_unicode("metadata", value)
-        case int():
-            if not -INT64_MAX - 1 <= value <= INT64_MAX:
-                raise BadRequest("metadata: holds a whole number of more than 64 bits", field="metadata")
-        case float():
-            if not math.isfinite(value):
-                raise BadRequest("metadata: holds a number that is not finite", field="metadata")
-        case list() | tuple():
-            for item in value:
-                _check_json(item, depth_left - 1)
-        case _:
-            raise BadRequest(f"metadata: holds a {type(value).__name__}, expected JSON", field="metadata")
+    check_json("metadata", metadata, bytes_max=METADATA_BYTES_MAX)

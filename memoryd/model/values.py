@@ -14,9 +14,12 @@ from memoryd.model.scope import check_unicode
 INT64_MAX = 2**63 - 1
 
 
-def check_json(field: str, value: Any, *, bytes_max: int) -> bytes:
+def check_json(field: str, value: Any, *, bytes_max: int, depth_max: int = METADATA_DEPTH_MAX) -> bytes:
     """`value` as JSON text. Raises BadRequest unless both stores can hold it exactly, within `bytes_max`."""
-    _check(field, value, METADATA_DEPTH_MAX)
+    try:
+        _check(field, value, depth_max)
+    except _TooDeep:
+        raise BadRequest(f"{field}: is nested deeper than {depth_max} levels", field=field) from None
     text = msgspec.json.encode(value)
     if len(text) > bytes_max:
         raise BadRequest(f"{field}: has {len(text)} bytes as JSON, the limit is {bytes_max}", field=field)
@@ -39,9 +42,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
+class _TooDeep(Exception):
+    """There is another level."""
+
+
 def _check(field: str, value: Any, depth_left: int) -> None:
     if depth_left < 0:
-        raise BadRequest(f"{field}: is nested deeper than {METADATA_DEPTH_MAX} levels", field=field)
+        raise _TooDeep
     if isinstance(value, dict):
         for name in value:
             if not isinstance(name, str):

@@ -29,7 +29,10 @@ from memoryd.model.scope import Scope
 from memoryd.model.session import SessionPage
 from memoryd.protocol import listener, messages
 from memoryd.protocol.connection import ANSWER_SECONDS, LONG, Connection
+from memoryd.protocol.episodes import EpisodeClient
+from memoryd.protocol.scratch import ScratchClient
 from memoryd.protocol.sessions import WorkingMemory
+from memoryd.protocol.tools import ToolClient
 
 
 def connect(
@@ -53,10 +56,16 @@ def connect(
 
 
 class MemoryClient:
-    """The verbs of memoryd for one scope. Every verb raises a MemorydError: what the daemon said, or NoAnswer."""
+    """The verbs of memoryd for one scope. Every verb raises a MemorydError: what the daemon said, or NoAnswer.
+
+    What is no memory has a family of its own: `episodes`, `scratch`, `tools`.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.episodes = EpisodeClient(connection)
+        self.scratch = ScratchClient(connection)
+        self.tools = ToolClient(connection)
 
     @property
     def scope(self) -> Scope:

@@ -90,10 +90,13 @@ class Connection:
     ) -> T:
         """Sends a request, again when no answer comes, and gives its result. Raises what the answer says."""
         request_id = _checked_id(request_id or secrets.token_hex(12))
+        cancelled = _cancellations()
         with operation(op, kind=SpanKind.CLIENT):
             envelope = self._envelope(op, args, request_id)
             entry = {"envelope": envelope, "id": request_id, "reply_to": self.name}
             raw = await self._answer_to(request_id, entry, patience)
+            if _cancellations() > cancelled:  # redis-py's `wait_for` has swallowed it: Python 3.11 does that now and then
+                raise asyncio.CancelledError
             return _result(raw, answer)
 
     def _envelope(self, op: str, args: Mapping[str, Any], request_id: str) -> bytes:
@@ -177,6 +180,12 @@ def _checked_id(request_id: str) -> str:
     if not isinstance(request_id, str) or len(request_id) > REQUEST_ID_BYTES_MAX:
         raise BadRequest(f"request_id: expected 1 to {REQUEST_ID_BYTES_MAX} characters", field="request_id")
     return request_id
+
+
+def _cancellations() -> int:
+    """How often this task was asked to end. Who tidies up after a cancellation may call too: it is the first one's."""
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
 
 
 def _encoded(value: Any) -> bytes:

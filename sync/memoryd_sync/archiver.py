@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from memoryd.archive.codec import to_bson_vector, to_document, to_tombstone, tombstone_document
 from memoryd.archive.codec import to_record as from_document
 from memoryd.archive.documents import DocumentArchive
+from memoryd.archive.episodes import EpisodeArchive
 from memoryd.archive.foreign import adopted, is_edited
 from memoryd.archive.store import Archive, ArchiveRefused, Batch, Touch, Vector
 from memoryd.clock import Clock
@@ -26,6 +27,7 @@ from memoryd.limits import ARCHIVE_BATCH_MAX
 from memoryd.model.memory import Memory
 from memoryd_sync.derived import Orphans
 from memoryd_sync.documents import OPS, DocumentArchiver
+from memoryd_sync.episodes import EpisodeArchiver
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.logs import get_logger
 from memoryd_telemetry.metrics import measure
@@ -46,6 +48,7 @@ class Archiver:
         self._records = records
         self._archive = archive
         self._documents = DocumentArchiver(Documents(records.redis, records.keys), DocumentArchive(archive))
+        self._episodes = EpisodeArchiver(records, EpisodeArchive(archive))
         self._orphans = Orphans(records, archive, clock)
         self._clock = clock
         self._first_tried: dict[tuple[str, str], float] = {}
@@ -70,6 +73,7 @@ class Archiver:
             try:
                 await self._documents.write([one for one in entries if one.op in OPS])
                 early = await self._write([one for one in entries if one.op not in OPS])
+                await self._episodes.write([one for one in entries if one.op not in OPS])
             except (ArchiveUnavailable, HotUnavailable, Overloaded):
                 raise
             except Exception as error:

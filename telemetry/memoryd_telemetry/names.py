@@ -39,6 +39,21 @@ OPERATIONS: Final[dict[str, str]] = {
     "checkpoint.list": "memoryd.checkpoint.list",
     "checkpoint.get": "memoryd.checkpoint.get",
     "checkpoint.rollback": "memoryd.checkpoint.rollback",
+    "episode.record": "create_memory",
+    "episode.replay": "memoryd.episode.replay",
+    "episode.search": "search_memory",
+    "episode.data": "memoryd.episode.data",
+    "scratch.get": "memoryd.scratch.get",
+    "scratch.set": "memoryd.scratch.set",
+    "scratch.increment": "memoryd.scratch.increment",
+    "scratch.push": "memoryd.scratch.push",
+    "scratch.pop": "memoryd.scratch.pop",
+    "scratch.delete": "memoryd.scratch.delete",
+    "tool.claim": "memoryd.tool.claim",
+    "tool.put": "memoryd.tool.put",
+    "tool.fail": "memoryd.tool.fail",
+    "tool.invalidate": "memoryd.tool.invalidate",
+    "tool.counts": "memoryd.tool.counts",
     OTHER: "memoryd.other",  # a verb that is not in this table: what a client invents never becomes a name
 }
 
@@ -79,6 +94,7 @@ def store_id(tenant: str, project: str) -> str:
 
 # --- metrics --------------------------------------------------------------------------------------------------------
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+AGES: Final = (1.0, 10.0, 60.0, 600.0, 3600.0, 6 * 3600.0, 24 * 3600.0, 7 * 24 * 3600.0)
 BATCH: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 
 
@@ -139,9 +155,15 @@ LEASE_CHANGES: Final = Metric(
 DEAD_LETTERS: Final = Metric(
     "memoryd.dead_letters", "counter", "{entry}", "journal entries given up after bounded tries, by follower"
 )
+TOOL_CLAIMS: Final = Metric(
+    "memoryd.tool.claims", "counter", "{claim}", "claims of a tool's result, by what they found: hit, compute, wait …"
+)
+TOOL_RESULT_AGE: Final = Metric(
+    "memoryd.tool.result.age", "histogram", "s", "age of a tool's result when it was used again", AGES
+)
 
 METRICS: Final = (
     OPERATION_COUNT, OPERATION_DURATION, REQUESTS_BACKLOG, HOT_MEMORY_SHARE, CIRCUIT_OPEN, JOURNAL_BACKLOG, GAPS,
     DIFFERENCES, LEASE_CHANGES, EMBED_BATCH_SIZE, EMBED_DURATION, EMBED_FAILURES, ARCHIVE_BATCH_SIZE, ARCHIVE_DURATION,
-    FOLLOW_EVENTS, DEAD_LETTERS,
+    FOLLOW_EVENTS, DEAD_LETTERS, TOOL_CLAIMS, TOOL_RESULT_AGE,
 )  # fmt: skip

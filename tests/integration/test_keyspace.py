@@ -20,12 +20,12 @@ from tests.world import World
 
 # Each part of a name in the table of keys.py, as what may stand there: names are percent-encoded, the rest is hex.
 PARTS = {
-    "{b}": r"\{[0-9a-f]{2}\}", "id": r"(?:mem|ses)_[0-9a-f]{32}", "tenant": "TAG", "project": "TAG", "agent": "TAG",
-    "session": "TAG", "request": "HEX", "r": "HEX", "m": "HEX", "h": "HEX", "receipt": r"rcp_[0-9a-f]{32}",
+    "{b}": r"\{[0-9a-f]{2}\}", "id": r"(?:mem|ses)_[0-9a-f]{32}", "tenant": "TAG", "project": "TAG", "agent": "NAME",
+    "session": "NAME", "request": "HEX", "r": "HEX", "m": "HEX", "h": "HEX", "receipt": r"rcp_[0-9a-f]{32}",
     "a": "NAME", "s": "TAG",
 }  # fmt: skip
 TAG, HEX = r"[A-Za-z0-9_.%-]+", r"[0-9a-f]+"
-NAME = r"[A-Za-z0-9_.%-]*"  # an agent: none is one too
+NAME = r"[A-Za-z0-9_.%-]*"  # an agent or a session: none is one too
 MARK = "kumquat"  # in every text that this test stores
 ODD = "a:b,c|*{}%~ü\u202e"
 
@@ -60,6 +60,7 @@ async def busy(world: World, memory: MemoryClient) -> AsyncIterator[World]:
             await client.forget_many(words=f"{MARK} 3", cascade=True)
             await client.store(f"{MARK} 1", type="fact", durability="archived")
             await a_session(client)
+            await an_agents_day(client)
             for wrong in (
                 client.store(""),
                 client.get("mem_" + "0" * 32),
@@ -94,6 +95,18 @@ async def a_session(client: MemoryClient) -> None:
     await session.rollback(1)
     await session.context(MARK)
     await session.close()
+
+
+async def an_agents_day(client: MemoryClient) -> None:
+    """What an agent does besides storing and recalling, each thing once."""
+
+    async def tool(given: str) -> str:
+        return f"{MARK} of {given}"
+
+    await client.tools.cached(MARK, MARK, tool, tags=[MARK])
+    await client.scratch.push("list", MARK)
+    await client.scratch.pop("list")
+    await client.episodes.record("step", {"of": MARK})
 
 
 async def letters(world: World, count: int) -> bool:
@@ -158,7 +171,8 @@ async def test_text_lies_in_records_only_once_all_is_done(busy: World) -> None:
         assert MARK not in key
         if MARK.encode() in await value(busy, key):
             holders.add(key.split("{")[0].removesuffix(":"))
-    assert holders <= {"aether:memory:semantic", "aether:memory:episodic", "aether:memory:working"}
+    of_agents = {"aether:memory:working", "aether:cache:tool", "aether:answers"}
+    assert holders <= {"aether:memory:semantic", "aether:memory:episodic", *of_agents}
     assert holders
 
 

@@ -136,3 +136,21 @@ end
 local function inside(record, agent, session)
   return (agent == '' or record.agent_id == agent) and (session == '' or record.session_id == session)
 end
+
+-- What a request was told first by a step on an agent's own space (scratchpad, leases …), or false. `answers` is a hash:
+-- a digest of the request's id → the fingerprint of its content and the words it got.
+local function told(answers, request, fingerprint)
+  local first = redis.call('HGET', answers, request)
+  if not first then return false end
+  local saved = cjson.decode(first)
+  if saved.fingerprint ~= fingerprint then return { 'reused' } end
+  return saved.words
+end
+
+-- Words are strings: a JSON number from Lua keeps 14 digits only.
+local function tell(answers, request, fingerprint, ttl_ms, words)
+  redis.call('HSET', answers, request, cjson.encode({ fingerprint = fingerprint, words = words }))
+  redis.call('HPEXPIRE', answers, ttl_ms, 'FIELDS', 1, request)
+  redis.call('PEXPIRE', answers, ttl_ms)
+  return words
+end

@@ -1,7 +1,7 @@
 -- update: change fields of a memory and count its version up.
 -- KEYS  1 record  2 journal  3 idempotency  4 events  5 timeline (of an event in a session only)
 -- ARGV  1 agent tag ('' = any)  2 session tag ('' = any)  3 the version it is based on ('' = any)  4 fingerprint
---       5 idempotency ttl  6 journal limit  7 events prefix  8 traceparent  9 field to remove ('' = none)
+--       5 idempotency ttl  6 journal limit  7 events prefix  8 traceparent  9 fields to remove, with commas
 --       10.. fields and values
 -- Returns {'updated', id, version, entry}; {'missing'}, {'conflict', current version}, {'overloaded'}, {'reused'}.
 -- Atomic because the version check and the change must see the same record.
@@ -22,9 +22,9 @@ if changes.content_hash and changes.content_hash ~= record.content_hash then
   changes.pending = '1'
   replaced = record.content_hash
 end
-if ARGV[9] ~= '' then
-  redis.call('HDEL', KEYS[1], ARGV[9])
-  record[ARGV[9]] = nil
+for gone in string.gmatch(ARGV[9], '[^,]+') do
+  redis.call('HDEL', KEYS[1], gone)
+  record[gone] = nil
 end
 for name, value in pairs(changes) do record[name] = value end
 local touched = KEYS[5] and replaced and precedes(KEYS[5], record.id) or ''

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from memoryd.protocol.verbs import checkpoints, events, forgetting, memories, sessions
+from memoryd.protocol.verbs import checkpoints, episodes, events, forgetting, memories, scratch, sessions, tools
 from memoryd.protocol.verbs.verb import Form
 
 FORMS: Mapping[str, Form] = {
@@ -13,10 +13,16 @@ FORMS: Mapping[str, Form] = {
     **events.FORMS,
     **sessions.FORMS,
     **checkpoints.FORMS,
+    **episodes.FORMS,
+    **scratch.FORMS,
+    **tools.FORMS,
     **forgetting.FORMS,
 }
 SAYS: Mapping[str, Any] = {
     **sessions.SAYS,
     **checkpoints.SAYS,
+    **episodes.SAYS,
+    **scratch.SAYS,
+    **tools.SAYS,
     **forgetting.SAYS,
 }
