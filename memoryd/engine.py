@@ -48,6 +48,8 @@ from memoryd.recall.rank import rank
 from memoryd.recall.speech import first_person, named
 from memoryd.storing import Arrival, Storing, refusal
 
+SPARE = 3  # memories read beyond a recall's limit: one may be forgotten between the search and the reading
+
 
 class Engine:
     """memoryd's verbs over one Redis, one archive and one embedding model; the last two may be away or absent."""
@@ -177,8 +179,7 @@ class Engine:
         rows = await self._search.by_meaning(scope, filters, found, vector=vector)
         pool = Pool(rows, terms, found.spread.with_term, found.spread.memories)
         now = to_microseconds(self._clock.now())
-        # A few more than asked for: one may be forgotten between the search and now.
-        ranked = rank(pool, weights, who=who, quoted=found.quoted, now=now, limit=limit + 10)
+        ranked = rank(pool, weights, who=who, quoted=found.quoted, now=now, limit=limit + SPARE)
         memories = await self._records.get_many(scope, {one.memory_id: rows[one.memory_id].kind for one in ranked})
         hits = [
             Hit(memory=memories[one.memory_id], score=one.score, why=one.why)

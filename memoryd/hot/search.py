@@ -19,6 +19,7 @@ from memoryd.model.episode import EpisodeFilter, Outcome
 from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope, to_tag
 
+ID_CHARS = 36  # of a memory's id, which ends its key
 NAMED_MAX = 200  # ids that one query looks for: each is a term of its own
 
 
@@ -317,7 +318,7 @@ def _take(rows: dict[str, Row], kind: str, answer: Any) -> set[str]:
     """Adds what a search has found to the rows, or its similarity to a row that is there; returns the ids."""
     ids = set()
     for found in answer[b"results"]:
-        memory_id = found[b"id"].decode().rpartition(":")[2]
+        memory_id = found[b"id"][-ID_CHARS:].decode()
         fields = found[b"extra_attributes"]
         if memory_id not in rows:
             if b"brief" not in fields:
