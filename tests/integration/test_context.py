@@ -144,6 +144,29 @@ async def test_a_forgotten_turn_leaves_the_vectors_of_those_that_followed_it(
         assert all(trace != bytes(one.get("embedding") or b"")[2:] for one in mongo)
 
 
+async def test_a_trace_does_not_wait_in_the_journal_for_mongodb(world: World, talk: MemoryClient) -> None:
+    """While the archive is away the journal keeps what it has to bring there, but not this."""
+    await world.stop("sync")
+    ids = [await tell(talk, number) for number in range(2)]
+
+    async def embedded() -> bool:
+        return not (await talk.stats()).pending
+
+    await eventually(embedded, what="both have their vectors")
+    trace = (await hot(world))[ids[1]].vector
+    await talk.forget(ids[0])
+
+    async def anew() -> bool:
+        return (await hot(world))[ids[1]].vector == await vector(TURNS[1])
+
+    await eventually(anew, what="the second turn has a vector of its own words")
+    assert trace is not None
+    assert trace not in await world.everything_in_redis()
+    await world.start("sync")
+    await world.drained(talk)
+    assert (await one_story(world))[ids[1]].memory.context == 1
+
+
 async def test_a_turn_that_says_something_else_is_another_context(world: World, talk: MemoryClient) -> None:
     """What followed it is embedded again, or it would go on to mean what nobody says any more."""
     ids = {number: await tell(talk, number) for number in range(3)}

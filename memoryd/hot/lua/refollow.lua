@@ -3,7 +3,8 @@
 -- ARGV  1 id  2 what it follows says something else now ('1'|'0')
 -- Returns the journal entry's id, or false when the event is gone or follows what it followed before.
 -- A vector is made in the context of what the event follows, and keeps a trace of it. `context` counts these changes, so
--- that a vector made in an earlier one, which comes late, is known and refused: here and in the archive.
+-- that a vector made in an earlier one, which comes late, is known and refused: here and in the archive. One that the
+-- journal has still to bring there is taken out of it.
 -- Atomic because the vector must not go without the journal entry that brings the new one.
 local record = read_record(KEYS[1])
 if not record.id then return false end
@@ -11,6 +12,16 @@ local now = follows(KEYS[3], ARGV[1])
 if now == (record.follows or '') and (ARGV[2] == '0' or now == '') then return false end
 record.follows, record.context = now, string.format('%d', tonumber(record.context or '0') + 1)
 record.embedding, record.embedding_model = nil, nil
+local kept = {}
+for id in string.gmatch(record.entries or '', '[^,]+') do
+  local found = redis.call('XRANGE', KEYS[2], id, id)[1]
+  if found and found[2][1] == 'op' and found[2][2] == 'embedded' then
+    redis.call('XDEL', KEYS[2], id)
+  else
+    kept[#kept + 1] = id
+  end
+end
+record.entries = table.concat(kept, ',')
 local entry = journal_record(KEYS[2], 'updated', '', record)
 redis.call('HDEL', KEYS[1], 'embedding', 'embedding_model')
 redis.call('HSET', KEYS[1], 'follows', record.follows, 'context', record.context, 'pending', '1',
