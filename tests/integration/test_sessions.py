@@ -28,6 +28,7 @@ from memoryd.hot import sessions as hot_sessions
 from memoryd.hot.documents import Documents
 from memoryd.hot.records import Request
 from memoryd.model.session import Window
+from memoryd.protocol import connection
 from memoryd.protocol.sessions import WorkingMemory
 from memoryd_schemas.indexes import definition
 from memoryd_sync.documents import DocumentReconciler
@@ -299,6 +300,7 @@ async def test_a_session_that_expires_while_mongodb_is_away_is_not_begun_anew(
     world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither read as nothing, nor written beside its past; a new one can be begun meanwhile."""
+    monkeypatch.setattr(connection, "RESEND_SECONDS", 60)  # a refused request that is sent again would succeed later
     await world.stop("sync")
     await memory.working("s1").append(*said("one"))
     await expire(world)
