@@ -31,6 +31,7 @@ from memoryd.protocol import listener, messages
 from memoryd.protocol.connection import ANSWER_SECONDS, LONG, Connection
 from memoryd.protocol.episodes import EpisodeClient
 from memoryd.protocol.scratch import ScratchClient
+from memoryd.protocol.session import Session
 from memoryd.protocol.sessions import WorkingMemory
 from memoryd.protocol.tools import ToolClient
 
@@ -217,6 +218,10 @@ class MemoryClient:
     def working(self, session: str | None = None, *, agent: str | None = None) -> WorkingMemory:
         """A session's working memory. `agent`: whose, for a client that sees a whole project."""
         return WorkingMemory(self._connection, session, agent)
+
+    def session(self, session: str, *, agent: str | None = None) -> Session:
+        """A session to work in, from its beginning to its end: use it with `async with`."""
+        return Session(self, self._connection, session, agent)
 
     async def sessions(
         self, *, agent: str | None = None, archived: bool = False, after: str = "", limit: int = 50
