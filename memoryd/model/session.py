@@ -25,7 +25,7 @@ from memoryd.model.results import Hit
 from memoryd.model.scope import Scope, check_name, check_unicode
 from memoryd.model.values import check_json
 
-_PATH_PART = re.compile(r"([A-Za-z0-9_-]{1,64})|\[(\d{1,6})\]")
+_PATH_PART = re.compile(r"([A-Za-z0-9_-]{1,64})|\[([0-9]{1,6})\]")
 
 
 class Status(StrEnum):

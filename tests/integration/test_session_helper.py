@@ -74,7 +74,9 @@ async def test_every_call_of_a_tool_is_an_event(memory: MemoryClient) -> None:
         with pytest.raises(LookupError):
             await session.tool("broken", {"q": "tea"}, call=broken)
     calls = {one.source_tool: one.metadata for one in await events(memory, "tool_call")}
-    assert {tool: told["outcome"] for tool, told in calls.items()} == {"web_search": "ok", "page": "ok", "broken": "error", "deep": "ok"}
+    assert {tool: told["outcome"] for tool, told in calls.items()} == {
+        "web_search": "ok", "page": "ok", "broken": "error", "deep": "ok"
+    }  # fmt: skip
     assert calls["web_search"]["output"] == {"answer": "about tea"}
     assert calls["page"]["output"] == {"left_out": "dict"}
     assert calls["broken"]["error"] == "LookupError"
