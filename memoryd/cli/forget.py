@@ -68,7 +68,7 @@ def memories(
     All that is given must hold. It shows what it will remove, and asks; what it then removes is exactly that.
     """
 
-    async def work() -> FullReceipt | None:
+    async def work() -> list[str] | None:
         selection = _selection(
             ids=ids, session=target.session, tags=tag, types=type, before=before, words=words, query=query,
             older_than_seconds=_seconds(older_than), everything=everything,
@@ -85,6 +85,8 @@ def memories(
                 await _forget_one(memory, selection["ids"][0], durability, yes=yes, json=json)
                 return None
             await memory.stats()  # says soon that nobody is there; the next answer may take long
+            if rewrite_aof:
+                await memory.rewrite_aof(dry_run=True)  # refused before anything is forgotten
             digest = None
             if dry_run or not yes:
                 plan = await memory.plan_forget(cascade=cascade, **selection)
@@ -93,15 +95,14 @@ def memories(
                     return None
                 _ask(plan)
                 digest = plan.digest
-            return await memory.forget_many(
-                cascade=cascade, if_plan=digest, durability=durability, rewrite_aof=rewrite_aof, **selection
-            )
+            receipt = await memory.forget_many(cascade=cascade, if_plan=digest, durability=durability, **selection)
+            _print_receipt(receipt, json=json)
+            return await memory.rewrite_aof() if rewrite_aof else None
 
-    receipt = output.run(work())
-    if receipt is None:
-        return
-    _print_receipt(receipt, json=json)
-    if rewrite_aof and not receipt.rewritten:
+    rewritten = output.run(work())
+    if rewritten:
+        typer.echo(f"Redis has written its files anew: {', '.join(rewritten)}", err=True)
+    elif rewritten is not None:
         typer.echo("Redis did not finish writing its files anew in time; it goes on", err=True)
         raise typer.Exit(output.PARTIAL)
 
@@ -219,7 +220,7 @@ def _print_receipt(receipt: FullReceipt, *, json: bool) -> None:
         {
             "receipt": receipt.id, "number": receipt.seq or None, "memories": receipt.count,
             "removed": _counts(receipt.removed), "asked at": receipt.asked_at, "asked by": receipt.asked_by,
-            "durability": receipt.durability, "rewritten": receipt.rewritten, "hash": receipt.hash,
+            "durability": receipt.durability, "hash": receipt.hash,
         }
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from redis.asyncio import Redis
@@ -40,41 +41,38 @@ async def check_rewritable(redis: Redis) -> None:
 async def rewrite(redis: Redis) -> list[str]:
     """Has Redis write its append-only file anew, and its snapshot where it keeps one; which of them were in time."""
     client: Any = redis
+    deadline = time.monotonic() + AOF_REWRITE_SECONDS_MAX
     done: list[str] = []
-    try:
-        async with asyncio.timeout(AOF_REWRITE_SECONDS_MAX):
-            with hot_errors("rewrite Redis's files"):
-                if (await client.info("persistence"))["aof_enabled"]:
-                    await _anew(client, "BGREWRITEAOF", "aof_last_bgrewrite_status")
-                    done.append("aof")
-                if (await client.config_get("save"))["save"]:
-                    await _anew(client, "BGSAVE", "rdb_last_bgsave_status")
-                    done.append("rdb")
-    except TimeoutError:
-        return done
+    with hot_errors("rewrite Redis's files"):
+        if (await client.info("persistence"))["aof_enabled"]:
+            done += ["aof"] if await _anew(client, "BGREWRITEAOF", "aof_last_bgrewrite_status", deadline) else []
+        if (await client.config_get("save"))["save"]:
+            done += ["rdb"] if await _anew(client, "BGSAVE", "rdb_last_bgsave_status", deadline) else []
     return done
 
 
-async def _anew(client: Any, command: str, status: str) -> None:
-    """Runs a background write that begins after now, and waits for its end."""
-    while True:
-        await _quiet(client)
+async def _anew(client: Any, command: str, status: str, deadline: float) -> bool:
+    """Runs a background write that begins after now, and waits for its end; False when that is not in time."""
+    while await _quiet(client, deadline):
         try:
             await client.execute_command(command)
         except ResponseError as error:
             if "progress" not in str(error) and "Another child process" not in str(error):
                 raise
             continue  # somebody else was quicker; that write may have begun before now
-        break
-    await _quiet(client)
-    if (await client.info("persistence"))[status] != "ok":
-        raise MemorydError(f"Redis could not finish {command}", hint="see Redis's log")
+        if not await _quiet(client, deadline):
+            return False
+        if (await client.info("persistence"))[status] != "ok":
+            raise MemorydError(f"Redis could not finish {command}", hint="see Redis's log")
+        return True
+    return False
 
 
-async def _quiet(client: Any) -> None:
-    """Waits until no background write runs or is scheduled."""
-    while True:
+async def _quiet(client: Any, deadline: float) -> bool:
+    """Waits until no background write runs or is scheduled; False when that is not in time."""
+    while time.monotonic() < deadline:
         info = await client.info("persistence")
         if not (info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"] or info["rdb_bgsave_in_progress"]):
-            return
+            return True
         await asyncio.sleep(LOOK_SECONDS)
+    return False

@@ -47,7 +47,6 @@ class Asked:
     request: Request
     durability: Durability
     cascade: bool = False
-    rewrite: bool = False
     own: str = ""
     """The one memory that was named; its step is known by the request's own id, as every write of one memory is."""
 
@@ -139,8 +138,6 @@ class Forgetting:
         """
         asked.scope.check()
         asked.selection.check()
-        if asked.rewrite:
-            await check_rewritable(self._records.redis)
         async with self._forgets.turn(asked.id):
             begun, receipt = await self._forgets.look(asked.id)
             repeated = receipt is not None
@@ -160,6 +157,14 @@ class Forgetting:
                 count=len(plan.targets),
             )
         return _read(await self._forgets.begin(asked.id, msgspec.json.encode(plan))) or plan
+
+    async def rewrite(self, *, dry_run: bool = False) -> list[str]:
+        """Cleans Redis's files of what is forgotten; which were done in time. Raises BadRequest when that cannot be.
+
+        Not a part of a forget: while that is not answered, its own request, which may quote what it selects, is in Redis.
+        """
+        await check_rewritable(self._records.redis)
+        return [] if dry_run else await rewrite(self._records.redis)
 
     # --- the steps ------------------------------------------------------------------------------------------------
 
@@ -183,7 +188,6 @@ class Forgetting:
             session=asked.scope.session, asked_by=asked.request.client, request_id=asked.request.id,
             selection=asked.selection.described(), cascade=asked.cascade, asked_at=plan.asked_at,
             finished_at=self._clock.now(), durability=reached,
-            rewritten=await rewrite(self._records.redis) if asked.rewrite else [],
             removed={**removed, "redis": {**removed.get("redis", {}), **_removed_by(gone)}}, count=len(gone),
             memories=[ForgottenMemory(id=one.id, version=written.version, reason=one.reason) for one, written in gone],
             entries=entries, plan=plan.digest,

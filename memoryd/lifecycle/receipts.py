@@ -79,7 +79,7 @@ def receipt_of_sync(
     return FullReceipt(
         id=receipt_id(project, request.id, request.fingerprint), tenant=project.tenant, project=project.project,
         agent=doomed.scope.agent, session=doomed.scope.session, asked_by="sync", request_id=request.id, selection={},
-        cascade=False, asked_at=now, finished_at=now, durability=Durability.HOT, rewritten=[],
+        cascade=False, asked_at=now, finished_at=now, durability=Durability.HOT,
         removed={"redis": {"records": int(written.was_here), "journal_entries": written.entries_removed}}, count=1,
         memories=[memory], entries={bucket: written.entry}, plan=hash_of(msgspec.to_builtins(memory)),
     )  # fmt: skip

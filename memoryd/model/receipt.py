@@ -65,8 +65,6 @@ class FullReceipt(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime
     durability: Durability
     """What the forgetting had survived when the receipt was written."""
-    rewritten: list[str]
-    """Which of Redis's files were written anew since: aof, rdb."""
     removed: Removed
     count: int
     memories: list[ForgottenMemory]
@@ -99,6 +97,12 @@ class ReceiptPage(msgspec.Struct, frozen=True, kw_only=True):
 
     receipt: FullReceipt
     first: int
+
+
+class Rewritten(msgspec.Struct, frozen=True, kw_only=True):
+    """Redis's files that were written anew in time: aof, rdb."""
+
+    files: list[str]
 
 
 class ReceiptSummary(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from memoryd.model.receipt import (
     ReceiptPage,
     Receipts,
     ReceiptSummary,
+    Rewritten,
     Verification,
 )
 from memoryd.model.results import Recalled, Receipt, Stats, Stored
@@ -179,7 +180,6 @@ class MemoryClient:
         cascade: bool = False,
         if_plan: str | None = None,
         durability: str = Durability.HOT,
-        rewrite_aof: bool = False,
         request_id: str | None = None,
         **selection: Any,
     ) -> FullReceipt:
@@ -188,13 +188,7 @@ class MemoryClient:
 
         `cascade` follows `related` as well. The receipt lists the first memories; `receipt` gives the others.
         """
-        args = {
-            "cascade": cascade,
-            "if_plan": if_plan,
-            "durability": durability,
-            "rewrite_aof": rewrite_aof,
-            **selection,
-        }
+        args = {"cascade": cascade, "if_plan": if_plan, "durability": durability, **selection}
         answer = await self._connection.call("forget_many", args, ForgottenMany, request_id, patience=LONG)
         assert answer.receipt is not None
         return answer.receipt
@@ -212,6 +206,13 @@ class MemoryClient:
         """Looks again, everywhere, for what a receipt says is gone; with `chain` at all receipts of the project."""
         args = {"id": receipt_id, "chain": chain}
         return await self._connection.call("verify_receipt", args, Verification, patience=LONG)
+
+    async def rewrite_aof(self, *, dry_run: bool = False) -> list[str]:
+        """Has Redis write its files anew, so that they hold nothing that is forgotten; which were done in time.
+
+        With `dry_run` it only says whether that can be done. Raises BadRequest when it cannot.
+        """
+        return (await self._connection.call("rewrite_aof", {"dry_run": dry_run}, Rewritten, patience=LONG)).files
 
     # --- sessions -------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ OPERATIONS: Final[dict[str, str]] = {
     "update": "update_memory",
     "forget": "delete_memory",
     "forget_many": "delete_memory",
+    "rewrite_aof": "memoryd.rewrite_aof",
     "receipt": "memoryd.receipt",
     "receipts": "memoryd.receipts",
     "verify_receipt": "memoryd.verify_receipt",

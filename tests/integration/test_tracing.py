@@ -26,6 +26,7 @@ from tests.world import World
 VERBS = {
     "store": "upsert_memory", "store_many": "upsert_memory", "get": "memoryd.get", "recall": "search_memory",
     "update": "update_memory", "forget": "delete_memory", "stats": "memoryd.stats", "forget_many": "delete_memory",
+    "rewrite_aof": "memoryd.rewrite_aof",
     "receipt": "memoryd.receipt", "receipts": "memoryd.receipts", "verify_receipt": "memoryd.verify_receipt",
 }  # fmt: skip
 
@@ -61,6 +62,7 @@ async def every_verb(memory: MemoryClient) -> None:
     await memory.update(kept.id, content="Ada prefers coffee.")
     await memory.forget(kept.id)
     receipt = await memory.forget_many(words="sails")
+    await memory.rewrite_aof(dry_run=True)
     await memory.receipt(receipt.id)
     await memory.receipts()
     await memory.verify_receipt(receipt.id)

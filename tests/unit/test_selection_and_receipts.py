@@ -105,7 +105,7 @@ def receipt(number: int, count: int = 1, reason: str = "selected by id") -> Full
     return FullReceipt(
         id=receipt_id(SCOPE, str(number), ""), tenant="acme", project="support", agent="ädà", session="", asked_by="c-1",
         request_id=str(number), selection={"session": "s1", "types": ["fact"]}, cascade=False, asked_at=NOW,
-        finished_at=NOW + timedelta(microseconds=number), durability=Durability.HOT, rewritten=[],
+        finished_at=NOW + timedelta(microseconds=number), durability=Durability.HOT,
         removed={"redis": {"records": count}, "mongodb": {"versions": 2 * count}}, count=count, memories=gone,
         entries={"0a": "1795247245019-0"}, plan="0" * 64,
     )  # fmt: skip

@@ -1,4 +1,5 @@
-"""The verbs of forgetting: forget, forget_many, and the look at what they leave: receipt, receipts, verify_receipt."""
+"""The verbs of forgetting: forget, forget_many, rewrite_aof, and the look at what is left: receipt, receipts,
+verify_receipt."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from memoryd.limits import (
 )
 from memoryd.model.ids import ID_PATTERN, RECEIPT_PATTERN
 from memoryd.model.memory import Durability
-from memoryd.model.receipt import ForgottenMany, ReceiptPage, Receipts, Verification
+from memoryd.model.receipt import ForgottenMany, ReceiptPage, Receipts, Rewritten, Verification
 from memoryd.model.results import Receipt
 from memoryd.model.scope import Scope
 from memoryd.protocol.verbs.verb import Form, Handler
@@ -43,7 +44,12 @@ class ForgetManyArgs(Selection, frozen=True, kw_only=True, forbid_unknown_fields
     dry_run: bool = False
     if_plan: str | None = None
     durability: Durability = Durability.HOT
-    rewrite_aof: bool = False
+
+
+class RewriteAofArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `rewrite_aof`."""
+
+    dry_run: bool = False
 
 
 class ReceiptArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,6 +76,7 @@ class VerifyReceiptArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 FORMS: Mapping[str, Form] = {
     "forget": Form(ForgetArgs, Receipt, long=True),
     "forget_many": Form(ForgetManyArgs, ForgottenMany, long=True),
+    "rewrite_aof": Form(RewriteAofArgs, Rewritten, long=True),
     "receipt": Form(ReceiptArgs, ReceiptPage),
     "receipts": Form(ReceiptsArgs, Receipts),
     "verify_receipt": Form(VerifyReceiptArgs, Verification, long=True),
@@ -121,7 +128,6 @@ SAYS: dict[str, dict[str, Any]] = {
             "description": "the digest of the plan that was shown: exactly this, or `conflict` and nothing",
         },
         **_DURABILITY,
-        "rewrite_aof": {"description": "write Redis's files anew before answering, so that they hold nothing of it"},
     },
     "ForgottenMany": {"plan": {"description": "of a dry run"}, "receipt": {"description": "of a real one"}},
     "ForgetPlan": {
@@ -146,7 +152,6 @@ SAYS: dict[str, dict[str, Any]] = {
         "asked_at": {"description": "when it was planned"},
         "finished_at": {"description": "when the receipt was written"},
         "durability": {"description": "what the forgetting had survived by then"},
-        "rewritten": {"description": "Redis's files that were written anew by then: aof, rdb"},
         "removed": {"description": "counts by store and kind"},
         "count": {"description": "how many memories are gone"},
         "memories": {"description": f"at most {RECEIPT_PAGE_MAX:,}; the hash is over all of them"},
@@ -155,6 +160,10 @@ SAYS: dict[str, dict[str, Any]] = {
         "seq": {"description": "its number in the project's chain, from 1; 0: not chained yet"},
         "previous": {"description": "the hash of the receipt before it; empty for the first"},
         "hash": {"description": "SHA-256 of all other fields as JSON with sorted keys, no spaces, UTF-8"},
+    },
+    "RewriteAofArgs": {"dry_run": {"description": "only say whether it can be done"}},
+    "Rewritten": {
+        "files": {"description": "aof, rdb: those that were done in time, of those that Redis keeps; none of a dry run"}
     },
     "ForgottenMemory": {
         "id": {**_ID, "description": "the memory that is gone"},
@@ -207,7 +216,7 @@ class ForgettingVerbs:
     def handlers(self) -> dict[str, Handler]:
         """Who carries out which verb."""
         return {
-            "forget": self._forget, "forget_many": self._forget_many, "receipt": self._receipt,
+            "forget": self._forget, "forget_many": self._forget_many, "rewrite_aof": self._rewrite, "receipt": self._receipt,
             "receipts": self._list, "verify_receipt": self._verify,
         }  # fmt: skip
 
@@ -217,8 +226,11 @@ class ForgettingVerbs:
     async def _forget_many(self, scope: Scope, args: ForgetManyArgs, request: Request) -> Any:
         if args.dry_run:
             return await self._forgetting.plan(scope, args, cascade=args.cascade)
-        asked = Asked(scope, args, request, args.durability, cascade=args.cascade, rewrite=args.rewrite_aof)
+        asked = Asked(scope, args, request, args.durability, cascade=args.cascade)
         return await self._forgetting.forget_many(asked, if_plan=args.if_plan)
+
+    async def _rewrite(self, scope: Scope, args: RewriteAofArgs, request: Request) -> Any:
+        return Rewritten(files=await self._forgetting.rewrite(dry_run=args.dry_run))
 
     async def _receipt(self, scope: Scope, args: ReceiptArgs, request: Request) -> Any:
         return await self._receipts.page(scope, args.id, first=args.first)
