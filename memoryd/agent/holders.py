@@ -79,15 +79,13 @@ class SessionHolder:
         if not criteria.by_place_or_time:
             return
         async for scope in self._forgetting.everywhere(criteria.scope):
-            if not criteria.words and (criteria.before is None or await self._older(scope, criteria.before)):
+            head = await self._head(scope)
+            if head is None:
+                continue  # a scope may name a session that there is not
+            if not criteria.words and (criteria.before is None or _older(head, criteria.before)):
                 yield scope, None
             else:
                 yield scope, _what(criteria)
-
-    async def _older(self, scope: Scope, before: datetime) -> bool:
-        """Whether nothing was said or set in it since."""
-        head = await self._head(scope)
-        return head is not None and int(head["updated_at"]) < to_microseconds(before)
 
     async def _began(self, scope: Scope) -> int | None:
         head = await self._head(scope)
@@ -99,6 +97,11 @@ class SessionHolder:
             return {"created_at": hot.created_at, "updated_at": hot.updated_at}
         archived = await self._sessions.store.archived(place)
         return archived.body if archived else None
+
+
+def _older(head: dict[str, Any], before: datetime) -> bool:
+    """Whether nothing was said or set in a session since."""
+    return int(head["updated_at"]) < to_microseconds(before)
 
 
 def _messages(criteria: Criteria, targets: Sequence[Target]) -> list[tuple[Place, int]]:

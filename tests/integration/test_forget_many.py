@@ -14,12 +14,16 @@ from memoryd import MemoryClient
 from memoryd.errors import ArchiveUnavailable, BadRequest, Conflict, Forgotten, NotFound, Overloaded, TooLarge
 from memoryd.hot import receipts as hot_receipts
 from memoryd.keys import RECEIPTS, forgetting
+from memoryd.lifecycle.planning import Planner
 from memoryd.lifecycle.selection import digest
 from memoryd.local.servers import Servers
 from memoryd.model.receipt import ForgetPlan, FullReceipt
 from memoryd.model.results import Stored
+from memoryd.protocol import client, server
+from memoryd.protocol.connection import Patience
+from memoryd.storing import Storing
 from tests.fakes import FakeClock
-from tests.integration.tools import archived, caught_up, hot
+from tests.integration.tools import a_hand, archived, caught_up, hot, past
 from tests.waiting import eventually
 from tests.world import World, private_settings
 
@@ -47,6 +51,11 @@ async def gone(client: MemoryClient, *memory_ids: str) -> bool:
             continue
         return False
     return True
+
+
+async def nothing_forgotten(*_: Any) -> list[str]:
+    """A store whose look at its sources came a moment too early."""
+    return []
 
 
 # --- what is selected -------------------------------------------------------------------------------------------------
@@ -236,8 +245,11 @@ async def test_nothing_is_forgotten_while_no_receipt_can_be_left(
         assert (await memory.get(kept)).version == 1
 
 
-async def test_a_forget_that_cannot_look_everywhere_does_not_pretend(own_servers: Servers) -> None:
-    """MongoDB away: no plan, no forget of many, no verification. One hot memory is forgotten all the same."""
+async def test_a_forget_that_cannot_look_everywhere_does_not_pretend(
+    own_servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MongoDB away: no plan, no forget of many, no verification. One hot memory is forgotten all the same, and what is
+    made of it meanwhile is forgotten as soon as somebody archives it."""
     assert own_servers.mongo is not None
     async with World(private_settings(own_servers.redis_url, own_servers.mongo_url)) as world:
         await world.start("daemon", "sync")
@@ -256,13 +268,16 @@ async def test_a_forget_that_cannot_look_everywhere_does_not_pretend(own_servers
             with pytest.raises(ArchiveUnavailable):
                 await memory.verify_receipt(receipt.receipt)
             assert (await memory.receipt(receipt.receipt)).seq == 0
+            monkeypatch.setattr(Storing, "forgotten", nothing_forgotten)  # the store looked a moment before the forget
+            late = await memory.store("Made of it in that moment.", derived_from=[source])
             await own_servers.mongo.start()
             await caught_up(world, memory)
             await eventually(lambda: _chained(memory, receipt.receipt), what="the receipt is chained")
+            await eventually(lambda: gone(memory, made, late.id), what="the archiver has forgotten the late one")
+            await caught_up(world, memory)
+            assert set(await archived(world)) == set(await hot(world)) == {other}
             verified = await memory.verify_receipt(receipt.receipt)
             assert (verified.ok, verified.findings) == (True, [])
-            assert set(await archived(world)) == {other}
-            assert await gone(memory, made)
 
 
 # --- what goes with it ------------------------------------------------------------------------------------------------
@@ -311,6 +326,34 @@ async def test_a_single_forget_takes_along_what_redis_knows_and_the_archiver_the
     assert {one.id: one.reason for one in by_sync.memories} == {cold: f"derived from {source}"}
 
 
+@pytest.mark.parametrize("summary_first", [True, False], ids=["the summary is archived first", "the forget is archived first"])
+async def test_a_summary_and_a_forget_that_cross_each_other_leave_no_summary(
+    unsynced: World, monkeypatch: pytest.MonkeyPatch, summary_first: bool
+) -> None:
+    """In two archivers' hands, in either order; also a former version of it, although it was made anew without its source."""
+    monkeypatch.setattr(Storing, "forgotten", nothing_forgotten)
+    async with unsynced.connect() as memory, a_hand(unsynced, "one") as one, a_hand(unsynced, "other") as other:
+        [source] = await ids_of(memory, "A source.")
+        [rebuilt] = await ids_of(memory, "First made of it.", derived_from=[source])
+        await memory.update(rebuilt, content="Made anew without it.", derived_from=[])
+        await one.archive_all()
+        forgotten = await memory.forget(source)
+        assert forgotten.derived == 0
+        entry = await one.take()
+        [summary] = await ids_of(memory, "A summary, in that moment.", derived_from=[source])
+        stored = await other.take()
+        for hand, entries in [(other, stored), (one, entry)] if summary_first else [(one, entry), (other, stored)]:
+            await hand.archiver.archive(entries)
+        await one.archive_all()
+
+        assert await gone(memory, source, summary)
+        assert set(await archived(unsynced)) == set(await hot(unsynced)) == {rebuilt}
+        assert await past(unsynced, rebuilt) == [(2, "Made anew without it.")]
+        assert await past(unsynced, summary) == []
+        await one.archiver.archive(entry)  # delivered once more
+        assert set(await hot(unsynced)) == {rebuilt}
+
+
 async def test_cascade_follows_what_is_related_in_both_directions(world: World, memory: MemoryClient) -> None:
     """Inside the scope only, and as far as it leads; without it nothing related is touched."""
     async with world.connect(agent="planner") as planner:
@@ -350,6 +393,54 @@ async def test_what_names_a_forgotten_source_is_refused(world: World, memory: Me
     made = await memory.store("Made of it again.", derived_from=[source])
     await caught_up(world, memory)
     assert (await memory.get(made.id)).derived_from == [source]
+
+
+# --- late writers and long work -----------------------------------------------------------------------------------------
+async def test_a_late_archiver_brings_nothing_of_many_back(unsynced: World) -> None:
+    """It has read the entries before the forget, and writes them after another one has archived all of it."""
+    async with unsynced.connect() as memory, a_hand(unsynced, "late") as late, a_hand(unsynced, "other") as other:
+        ids = await ids_of(memory, *(f"Kumquat {number}." for number in range(20)), session="s1")
+        read = await late.take()
+        receipt = await memory.forget_many(session="s1")
+        await other.archive_all()
+
+        await late.archiver.archive(read)
+        await other.archive_all()
+
+        assert receipt.count == len(ids)
+        assert not await archived(unsynced)
+        assert "Kumquat" not in await unsynced.everything_in_mongo()
+
+
+async def test_a_forget_that_takes_long_is_neither_taken_over_nor_done_twice(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two daemons, a client that asks again and again, a takeover that would be due many times over: one plan, one run."""
+    monkeypatch.setattr(server, "TAKEOVER_IDLE_SECONDS", 0.4)
+    plans, carried_out, plan = [], 0, Planner.plan
+    carry_out = server.Server.carry_out
+
+    async def slow(self: Any, *args: Any, **more: Any) -> Any:
+        plans.append(args)
+        await asyncio.sleep(3)
+        return await plan(self, *args, **more)
+
+    async def counted(self: Any, envelope: Any) -> Any:
+        nonlocal carried_out
+        carried_out += envelope.op == "forget_many"
+        return await carry_out(self, envelope)
+
+    monkeypatch.setattr(Planner, "plan", slow)
+    monkeypatch.setattr(server.Server, "carry_out", counted)
+    monkeypatch.setattr(client, "LONG", Patience(timeout_seconds=60, resend_seconds=0.7))
+    await world.start("daemon2")
+    async with world.connect() as memory:
+        ids = await ids_of(memory, *(f"Kumquat {number}." for number in range(5)), session="s1")
+        receipt = await memory.forget_many(session="s1")
+
+    assert listed(receipt) == set(ids)
+    assert len(plans) == 1
+    assert 1 < carried_out <= 8  # the repeats, which waited; no takeover
 
 
 # --- repeats and crashes ----------------------------------------------------------------------------------------------
