@@ -167,6 +167,24 @@ async def test_a_trace_does_not_wait_in_the_journal_for_mongodb(world: World, ta
     assert (await one_story(world))[ids[1]].memory.context == 1
 
 
+async def test_the_archive_does_not_wait_for_the_model_to_lose_a_trace(world: World, talk: MemoryClient) -> None:
+    """The old vectors go although no new one comes, also from the history of what was said otherwise since."""
+    ids = [await tell(talk, number) for number in range(2)]
+    await world.drained(talk)
+    await talk.update(ids[1], content="At the sea.")
+    await world.drained(talk)
+    assert await world.versions.count_documents({"memory_id": ids[1], "embedding": {"$exists": True}}) == 2
+    world.embedder.away = True
+
+    await talk.forget(ids[0])
+
+    async def gone() -> bool:
+        left = {"embedding": {"$exists": True}}
+        return not await world.versions.count_documents(left) and not await world.memories.count_documents(left)
+
+    await eventually(gone, what="no vector is left in MongoDB")
+
+
 async def test_a_turn_that_says_something_else_is_another_context(world: World, talk: MemoryClient) -> None:
     """What followed it is embedded again, or it would go on to mean what nobody says any more."""
     ids = {number: await tell(talk, number) for number in range(3)}
