@@ -13,10 +13,9 @@ from typing import Any, Self, TypeVar
 import msgspec
 from opentelemetry.trace import SpanKind
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
 
 from memoryd import keys
-from memoryd.errors import BadRequest, NoAnswer, Overloaded, TooLarge
+from memoryd.errors import BadRequest, MemorydError, NoAnswer, Overloaded, TooLarge
 from memoryd.hot.client import hot_errors, open_blocking_redis, open_redis
 from memoryd.limits import ENVELOPE_BYTES_MAX, REQUEST_ID_BYTES_MAX, REQUESTS_STREAM_MAX
 from memoryd.model.scope import Scope
@@ -55,6 +54,7 @@ class Connection:
         self._url = url
         self._timeout_seconds = timeout_seconds
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        self._renewal: asyncio.Future[None] | None = None
         self._closing = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -113,15 +113,18 @@ class Connection:
         timeout_seconds = max(self._timeout_seconds, patience.timeout_seconds or 0)
         while (earlier := self._waiting.get(request_id)) is not None:
             await asyncio.wait([earlier])  # under one id at once, two answers could not be told apart
-        future = self._waiting[request_id] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[request_id] = future
         try:
             async with asyncio.timeout(timeout_seconds):
                 while True:
+                    news: list[asyncio.Future[Any]] = [future, self._renewed()]
                     await self._send(entry)
-                    with contextlib.suppress(TimeoutError):
-                        # Not `wait_for`: in Python 3.11 it swallows a cancellation that comes with the answer.
-                        async with asyncio.timeout(patience.resend_seconds or RESEND_SECONDS):
-                            return await asyncio.shield(future)
+                    # Not `wait_for`: in Python 3.11 it swallows a cancellation that comes with the answer.
+                    resend = patience.resend_seconds or RESEND_SECONDS
+                    await asyncio.wait(news, timeout=resend, return_when=asyncio.FIRST_COMPLETED)
+                    if future.done():
+                        return future.result()
         except TimeoutError:
             raise NoAnswer(f"no daemon answered within {timeout_seconds:g} s", request_id=request_id) from None
         finally:
@@ -140,16 +143,26 @@ class Connection:
                 waiting = f"{REQUESTS_STREAM_MAX} requests wait already, and no daemon keeps up"
                 raise Overloaded(waiting, retry_after_seconds=RETRY_AFTER_SECONDS)
 
+    def _renewed(self) -> asyncio.Future[None]:
+        """Done when answers are heard on a new connection next: what was said to the old one is lost."""
+        if self._renewal is None:
+            self._renewal = asyncio.get_running_loop().create_future()
+        return self._renewal
+
     async def _listen(self, pubsub: PubSub) -> None:
         """Hands each answer to its waiter; survives the loss of the connection, which redis-py subscribes anew."""
         while True:
             try:
-                message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
-            except (RedisError, OSError):
+                with hot_errors("listen"):
+                    message = await pubsub.get_message(timeout=None)
+            except (MemorydError, OSError):
                 await asyncio.sleep(RECONNECT_SECONDS)
                 continue
-            if message is not None:
+            if message is not None and message["type"] == "message":
                 self._deliver(message["data"])
+            elif message is not None and self._renewal is not None:
+                self._renewal.set_result(None)
+                self._renewal = None
 
     def _deliver(self, raw: bytes) -> None:
         with contextlib.suppress(msgspec.MsgspecError):

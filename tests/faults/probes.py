@@ -65,13 +65,7 @@ class Prober:
         request, kind = f"{self._name}-{number}", self._chance.choice(TYPES)
         wait = "searchable" if by_meaning else None
         with (outcome.waits if by_meaning else outcome.stores).one():
-            try:
-                kept = await self._answer(
-                    lambda: self._writer.store(content, type=kind, wait=wait, request_id=request)
-                )
-            except NotSearchable:
-                outcome.misses.append(f"{request}: not searchable in time")
-                return
+            kept = await self._answer(lambda: self._writer.store(content, type=kind, wait=wait, request_id=request))
         with outcome.gets.one():
             try:
                 if (await self._answer(lambda: self._reader.get(kept.id))).content != content:
@@ -88,11 +82,11 @@ class Prober:
         outcome.probes += 1
 
     async def _answer(self, call: Callable[[], Awaitable[T]]) -> T:
-        """The answer, asked for again while none comes: a killed daemon's requests are perhaps on their way to another."""
+        """The answer, asked for again while none comes: what a killed daemon had in hand is on its way to another."""
         while True:
             try:
                 return await call()
-            except (NoAnswer, HotUnavailable) as error:
+            except (NoAnswer, HotUnavailable, NotSearchable) as error:
                 self._outcome.asked_again[error.code] += 1
 
 

@@ -15,7 +15,7 @@ from tests.faults.lab import Lab
 from tests.faults.probes import probe
 from tests.faults.reconnects import reconnect
 
-PAUSE = (0.5, 1.0)  # between two daemons' deaths
+PAUSE = (0.2, 0.8)  # between two daemons' deaths
 
 
 @pytest.fixture(autouse=True)

@@ -245,6 +245,27 @@ async def test_a_client_that_hears_nothing_asks_again(world: World, monkeypatch:
         assert (await memory.stats()).memories == 1
 
 
+async def test_a_client_that_was_cut_off_asks_again_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that went to the lost connection will not come: there is nothing to wait for."""
+    monkeypatch.setattr(connection, "RESEND_SECONDS", 60.0)
+    send = Server._send
+    lost: list[bytes] = []
+
+    async def cut_off(self: Server, entry_id: bytes, reply_to: str, reply: bytes) -> None:
+        if lost:
+            await send(self, entry_id, reply_to, reply)
+            return
+        lost.append(reply)
+        await send(self, entry_id, "", reply)
+        await world.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # type: ignore[no-untyped-call]
+
+    async with world.connect() as memory:
+        monkeypatch.setattr(Server, "_send", cut_off)
+        kept = await asyncio.wait_for(memory.store("An event.", type="episodic", request_id="lost"), 10)
+        assert lost
+        assert kept.replayed
+
+
 # --- published --------------------------------------------------------------------------------------------------------
 async def test_a_published_request_is_claimed_once(world: World, wire: Wire, served: Counter[str]) -> None:
     """Two daemons hear it, one carries it out, one answer comes."""
