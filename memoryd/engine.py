@@ -187,6 +187,8 @@ class Engine:
             if one.memory_id in memories
         ]
         searched = [name for name, used in (("words", terms), ("meaning", vector)) if used]
+        cut = [f"the search by {one} took too long and has not looked at everything" for one in sorted(found.cut)]
+        degraded = "; ".join(filter(None, [degraded, *cut]))
         return Recalled(hits=hits[:limit], searched=searched, profile=weights.name, degraded=degraded)
 
     async def _query_vector(self, scope: Scope, query: str) -> tuple[bytes | None, str]:

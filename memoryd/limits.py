@@ -22,6 +22,7 @@ QUERY_WORDS_MAX = 32  # full-text terms of one recall: each costs a posting list
 RECALL_LIMIT_MAX = 200  # hits of one answer
 CANDIDATES_MAX = 400  # memories that one search brings to the ranking; measured, 200 by meaning cost 0.4 points of recall
 EXACT_MEMORIES_MAX = 20_000  # a scope up to this size is searched vector by vector: exact, and in about 10 ms
+SEARCH_TIMEOUT_SECONDS = 2.0  # of one search in Redis, which does nothing else meanwhile; it is cut short then, and says so
 REPLY_BYTES_MAX = 16 * 1024 * 1024  # pub/sub output buffers are 32 MB hard by default in Redis
 REQUEST_ID_BYTES_MAX = 128
 

@@ -12,14 +12,16 @@ from typing import Any
 from redis.asyncio import Redis
 
 from memoryd import keys as names
+from memoryd.errors import Overloaded
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import to_hot_vector
-from memoryd.limits import CANDIDATES_MAX, EXACT_MEMORIES_MAX, FORGET_PLAN_MAX, RECALL_LIMIT_MAX
+from memoryd.limits import CANDIDATES_MAX, EXACT_MEMORIES_MAX, FORGET_PLAN_MAX, RECALL_LIMIT_MAX, SEARCH_TIMEOUT_SECONDS
 from memoryd.model.episode import EpisodeFilter, Outcome
 from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope, to_tag
 
 ID_CHARS = 36  # of a memory's id, which ends its key
+RETRY_AFTER_SECONDS = 5
 NAMED_MAX = 200  # ids that one query looks for: each is a term of its own
 
 
@@ -68,6 +70,8 @@ class Found:
     quoted: set[str] = field(default_factory=set)
     crowded: set[str] = field(default_factory=set)
     """The kinds in which more memories have one of the words than one search brings."""
+    cut: set[str] = field(default_factory=set)
+    """By what (words, meaning) was searched for too long: those searches have not looked at everything."""
 
 
 class Clause:
@@ -92,7 +96,7 @@ class Clause:
         self.parts.append(f"@terms:({'|'.join(self._param(term) for term in terms)})")
 
     def arguments(self) -> list[Any]:
-        """The values, as a query's last arguments but the dialect."""
+        """The values and the time limit, as a query's last arguments but the dialect. See `whole`."""
         return _params(self)
 
     def _param(self, value: str | int) -> str:
@@ -159,7 +163,10 @@ class Search:
                 if terms:
                     pipe.execute_command(*_with_terms(index, scope_clause(scope, filters), terms))
             with hot_errors("recall"):
-                answers = iter(await pipe.execute())
+                every = await pipe.execute()
+        if any(map(_was_cut, every)):
+            found.cut.add("words")
+        answers = iter(every)
         for kind in kinds:
             spread = found.by_kind[kind] = Spread(int(next(answers)[b"total_results"]))
             found.quoted |= _take(found.rows, kind, next(answers))
@@ -191,9 +198,11 @@ class Search:
                     *self._nearest(names.index(kind), scope_clause(scope, filters), vector or b"", exact=exact)
                 )
             with hot_errors("recall"):
-                answers = iter(await pipe.execute())
-        for kind in (*crowded, *(kinds if vector is not None else ())):
-            _take(rows, kind, next(answers))
+                answers = await pipe.execute()
+        for number, kind in enumerate((*crowded, *(kinds if vector is not None else ()))):
+            _take(rows, kind, answers[number])
+            if _was_cut(answers[number]):
+                found.cut.add("words" if number < len(crowded) else "meaning")
         return rows
 
     def _pipeline(self) -> Any:
@@ -223,7 +232,7 @@ class Search:
                         clause.tag(field, memory_ids[start : start + NAMED_MAX])
                         pipe.execute_command(*_all_of(names.index(kind), clause))
                 for answer in await pipe.execute():
-                    found |= {row[b"id"].decode().rpartition(":")[2] for row in answer[b"results"]}
+                    found |= {row[b"id"].decode().rpartition(":")[2] for row in whole(answer, "search")[b"results"]}
         return found
 
     async def newest_events(self, scope: Scope, wanted: EpisodeFilter, count: int) -> list[str]:
@@ -233,7 +242,7 @@ class Search:
                  "SORTBY", "valid_from", "DESC", "LIMIT", 0, count, "DIALECT", 2]  # fmt: skip
         with hot_errors("search episodes"):
             answer: Any = await self._redis.execute_command(*query)  # type: ignore[no-untyped-call]
-        return [row[b"id"].decode().rpartition(":")[2] for row in answer[b"results"]]
+        return [row[b"id"].decode().rpartition(":")[2] for row in whole(answer, "search episodes")[b"results"]]
 
     async def count(self, scope: Scope) -> Counts:
         """How many memories of each type the scope holds here, and how many wait for their vector."""
@@ -245,10 +254,10 @@ class Search:
                     pipe.execute_command(*_waiting(names.index(kind), scope_clause(scope)))
                 answers = await pipe.execute()
         for grouped, waiting_answer in zip(answers[::2], answers[1::2], strict=True):
-            for row in grouped[b"results"]:
+            for row in whole(grouped, "stats")[b"results"]:
                 values = row[b"extra_attributes"]
                 counts.add(values[b"memory_type"].decode(), values[b"tier"].decode(), int(values[b"n"]))
-            counts.pending += int(waiting_answer[b"total_results"])
+            counts.pending += int(whole(waiting_answer, "stats")[b"total_results"])
         return counts
 
 
@@ -344,4 +353,16 @@ def _all_of(index: str, clause: Clause) -> list[Any]:
 
 def _params(clause: Clause) -> list[Any]:
     flat = [part for pair in clause.params.items() for part in pair]
-    return ["PARAMS", len(flat), *flat]
+    return ["TIMEOUT", int(SEARCH_TIMEOUT_SECONDS * 1000), "PARAMS", len(flat), *flat]
+
+
+def whole(answer: Any, doing: str) -> Any:
+    """A search's answer, if it has looked at everything. Raises Overloaded when Redis has cut it short."""
+    if _was_cut(answer):
+        raise Overloaded(f"{doing}: Redis was too busy to look at everything", retry_after_seconds=RETRY_AFTER_SECONDS)
+    return answer
+
+
+def _was_cut(answer: Any) -> bool:
+    # By default Redis gives what it has found until then, with a warning that is easily overlooked.
+    return bool(answer[b"warning"])

@@ -14,7 +14,7 @@ from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded
 from memoryd.hot.documents import Documents, Step, place_args
 from memoryd.hot.records import Request
-from memoryd.hot.search import scope_clause
+from memoryd.hot.search import scope_clause, whole
 from memoryd.limits import (
     CHECKPOINTS_MAX,
     IDEMPOTENCY_TTL_SECONDS,
@@ -288,7 +288,8 @@ class Sessions:
         with hot_errors("list sessions"):
             redis: Any = self._redis
             answer = await redis.execute_command(*command)
-        rows = [{k.decode(): v.decode() for k, v in row[b"extra_attributes"].items()} for row in answer[b"results"]]
+        found = whole(answer, "list sessions")[b"results"]
+        rows = [{k.decode(): v.decode() for k, v in row[b"extra_attributes"].items()} for row in found]
         return [_listed(row) for row in rows if "session_id" in row]  # one that has just expired is an empty row
 
     async def _look(self, place: Place, paths: Sequence[str]) -> dict[str, Any] | None:

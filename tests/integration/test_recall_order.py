@@ -1,10 +1,14 @@
-"""The order of what a recall finds."""
+"""What a recall finds: in an order that does not depend on how much is asked for, and all of it, or it says so."""
 
 from __future__ import annotations
 
 import random
+from typing import Any
+
+import pytest
 
 from memoryd import MemoryClient
+from memoryd.errors import Overloaded
 from tests.world import World
 
 WORDS = "harbour lighthouse walnut cake sail kite rope anchor gull wind sand shell tide boat net star moon rain"
@@ -22,3 +26,22 @@ async def test_the_first_hits_do_not_depend_on_how_many_are_asked_for(world: Wor
         for shorter in found:
             assert shorter == found[0][: len(shorter)]
         assert [len(one) for one in found] == list(limits)
+
+
+async def test_a_search_that_redis_cuts_short_says_so(
+    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis gives what it has found until its time is up, as if that were all. The newest memories are looked at last."""
+    fields: Any = {"tenant": "acme", "project": "support", "agent_id": "scout", "terms": "harbour", "pending": "1"}
+    async with world.redis.pipeline(transaction=False) as pipe:
+        for number in range(8000):
+            pipe.hset(f"aether:memory:semantic:{{00}}:acme:support:mem_{number:032x}", mapping=fields)
+        await pipe.execute()
+    kept = await memory.store("Ada tells of a walnut.", type="fact")
+    assert kept.id in [hit.memory.id for hit in await memory.recall(WORDS + " Ada", limit=1)]
+
+    monkeypatch.setattr("memoryd.hot.search.SEARCH_TIMEOUT_SECONDS", 0.001)
+
+    assert "the search by words took too long" in (await memory.recall(WORDS + " Ada")).degraded
+    with pytest.raises(Overloaded):
+        await memory.stats()
