@@ -1,7 +1,7 @@
 """The session that a runtime works in: `async with memory.session("s1") as session`.
 
 It is working memory with a beginning and an end: what is in `variables` is saved when it ends, also with an error; its tool
-calls and checkpoints are remembered as events; and at its end the archive has all of it, or says that it has not.
+calls and checkpoints are in the agent's log; and at its end the archive has all of it, or says that it has not.
 """
 
 from __future__ import annotations
@@ -13,10 +13,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import msgspec
-
 from memoryd.errors import DurabilityNotReached, MemorydError
-from memoryd.limits import METADATA_BYTES_MAX
+from memoryd.limits import EPISODE_DATA_DEPTH_MAX, EPISODE_PAYLOAD_BYTES_MAX
 from memoryd.model.memory import Durability
 from memoryd.model.scope import check_name
 from memoryd.model.session import Captured, SessionInfo
@@ -28,8 +26,7 @@ if TYPE_CHECKING:
     from memoryd.protocol.client import MemoryClient
 
 T = TypeVar("T")
-OWED_MAX = 1_000  # events that wait to be remembered while memoryd is away; then the oldest are given up, and counted
-CONTENT_CHARS_MAX = 2_000  # of an event's text: what it begins with says what it was; its metadata has more
+OWED_MAX = 1_000  # events that wait to be recorded while memoryd is away; then the oldest are given up, and counted
 
 
 class Session(WorkingMemory):
@@ -85,24 +82,33 @@ class Session(WorkingMemory):
         *,
         call: Callable[[Any], Awaitable[T]],
         facts: Callable[[Any], Iterable[str]] | None = None,
-    ) -> T:
-        """The result of a tool: `call(given)`.
+        **cache: Any,
+    ) -> T | Any:
+        """The result of a tool: `call(given)`, or what the same input gave a short while ago (see `memory.tools.cached`).
 
-        The call is remembered as an event of the session, with its latency and how it ended, and `facts(result)` are
-        stored as facts with the tool as their source. A memoryd that is away costs neither the result nor, until the
-        session ends, the event.
+        It is recorded in the agent's log with its latency and how it ended, and `facts(result)` are stored as facts with
+        the tool as their source. A memoryd that is away costs neither the result nor, until the session ends, the record.
         """
         check_name("tool", name)
+        calls = 0
+
+        async def counted(asked: Any) -> T:
+            nonlocal calls
+            calls += 1
+            return await call(asked)
+
         started = time.monotonic()
         self._counts["tool_calls"] += 1
         try:
-            result = await call(given)
+            result = await self._memory.tools.cached(name, given, counted, **cache)
         except Exception as error:
             self._counts["tool_errors"] += 1
-            about = {"input": given, "error": type(error).__name__}
-            await self._record("tool_call", about, outcome="error", tool=name, started=started)
+            about = {"input": given, "cached": not calls}
+            kind = type(error).__name__
+            await self._record("tool_call", about, outcome="error", error_kind=kind, tool=name, started=started)
             raise
-        await self._record("tool_call", {"input": given, "output": result}, tool=name, started=started)
+        about = {"input": given, "output": result, "cached": not calls}
+        await self._record("tool_call", about, tool=name, started=started)
         for fact in facts(result) if facts else ():
             await self._memory.store(fact, type="fact", source_tool=name, session=self._session)
         return result
@@ -114,7 +120,7 @@ class Session(WorkingMemory):
         await self.save()
         taken = await super().checkpoint(label, durability=durability, request_id=request_id)
         self._counts["checkpoints"] += 1
-        await self._record("checkpoint", {"number": taken.number, "label": label})
+        await self._record("checkpoint", {"number": taken.number, "label": label}, outcome="none")
         return taken
 
     async def _end(self, kind: type[BaseException] | None) -> None:
@@ -122,7 +128,8 @@ class Session(WorkingMemory):
         await self._pay()
         self.closed = await self.close()
         told = {"messages": self.closed.messages, **self._counts, "error": kind.__name__ if kind else None}
-        self._owe("session_closed", told, outcome="error" if kind else "ok", started=self._began)
+        how = {"outcome": "error", "error_kind": kind.__name__} if kind else {}
+        self._owe("session_closed", told, started=self._began, **how)
         await self._pay()
         try:
             self.closed = await self.close(durability=Durability.ARCHIVED)
@@ -135,17 +142,13 @@ class Session(WorkingMemory):
         with contextlib.suppress(MemorydError):  # it is owed still
             await self._pay()
 
-    def _owe(
-        self, event: str, data: dict[str, Any], *, outcome: str = "ok", tool: str = "", started: float | None = None
-    ) -> None:
-        """Notes an event that is to be remembered, under the id that a repeat of the request will have too."""
-        latency = None if started is None else round((time.monotonic() - started) * 1_000_000)
-        told = {"event": event, "outcome": outcome, "latency_us": latency, **_small_enough(data)}
-        words = f"{event} {tool}: {outcome}" if tool else f"{event}: {outcome}"
+    def _owe(self, event: str, data: dict[str, Any], *, started: float | None = None, **how: Any) -> None:
+        """Notes an event that is to be recorded, under the id that a repeat of the request will have too."""
         self._owed.append(
             {
-                "content": f"{words} {_written(told)}"[:CONTENT_CHARS_MAX], "type": "episodic", "session": self._session,
-                "metadata": told, "source_tool": tool, "tags": [event], "request_id": secrets.token_hex(12),
+                "event_type": event, "data": _small_enough(data), "session": self._session,
+                "latency_seconds": None if started is None else time.monotonic() - started,
+                "request_id": secrets.token_hex(12), **how,
             }
         )  # fmt: skip
         if len(self._owed) > OWED_MAX:
@@ -153,24 +156,20 @@ class Session(WorkingMemory):
             self._counts["events_given_up"] += 1
 
     async def _pay(self) -> None:
-        """Has memoryd remember what is owed, in order."""
+        """Records what is owed, in order."""
         while self._owed:
-            await self._memory.store(**self._owed[0])
+            await self._memory.episodes.record(**self._owed[0])
             self._owed.pop(0)
 
 
 def _small_enough(data: dict[str, Any]) -> dict[str, Any]:
-    """The data of an event, without values that its metadata cannot hold: of those their type is kept."""
+    """The data of an event, without values that no event can hold: of those their type is kept."""
     kept = {}
     for name, value in data.items():
         try:
-            check_json(name, {name: value}, bytes_max=METADATA_BYTES_MAX // 3)
+            check_json(name, {name: value}, bytes_max=EPISODE_PAYLOAD_BYTES_MAX // 3, depth_max=EPISODE_DATA_DEPTH_MAX)
         except (MemorydError, TypeError, RecursionError):
             kept[name] = {"left_out": type(value).__name__}
         else:
             kept[name] = value
     return kept
-
-
-def _written(told: dict[str, Any]) -> str:
-    return msgspec.json.encode(told).decode()

@@ -8,7 +8,9 @@ import pytest
 
 from memoryd import MemoryClient
 from memoryd.errors import BadRequest, NoAnswer
-from memoryd.model.memory import Durability, Memory
+from memoryd.model.episode import Episode
+from memoryd.model.memory import Durability
+from memoryd.protocol.episodes import EpisodeClient
 from tests.world import World
 
 
@@ -16,9 +18,10 @@ async def search(given: Any) -> Any:
     return {"answer": f"about {given['q']}"}
 
 
-async def events(memory: MemoryClient, kind: str) -> list[Memory]:
-    """What is remembered of the session's events of a kind."""
-    return [hit.memory for hit in await memory.recall(kind, types=["episodic"], tags=[kind], session="s1", limit=50)]
+async def events(memory: MemoryClient, kind: str) -> list[Episode]:
+    """The agent's events of a kind, oldest first."""
+    logged = [one.episode for one in (await memory.episodes.replay()).entries]
+    return [one for one in logged if one.event_type == kind]
 
 
 async def test_a_session_that_ends_with_an_error_is_saved_and_says_so(world: World, memory: MemoryClient) -> None:
@@ -39,8 +42,9 @@ async def test_a_session_that_ends_with_an_error_is_saved_and_says_so(world: Wor
     assert session.closed is not None
     assert (session.closed.status, session.durability) == ("closed", Durability.ARCHIVED)
     [closed] = await events(memory, "session_closed")
-    assert (closed.metadata["outcome"], closed.metadata["error"], closed.session_id) == ("error", "ZeroDivisionError", "s1")
-    assert [closed.metadata[name] for name in ("messages", "tool_calls", "checkpoints")] == [1, 1, 1]
+    assert (closed.outcome, closed.error_kind, closed.session) == ("error", "ZeroDivisionError", "s1")
+    assert closed.data is not None
+    assert [closed.data[name] for name in ("messages", "tool_calls", "checkpoints")] == [1, 1, 1]
     [fact] = [hit.memory for hit in await memory.recall("tea", types=["fact"])]
     assert (fact.content, fact.source_tool, fact.session_id) == ("about tea", "web_search", "s1")
 
@@ -53,50 +57,53 @@ async def test_a_session_that_ends_with_an_error_is_saved_and_says_so(world: Wor
     assert (await memory.working("s1").get()).value == {"next": None, "beside": 1}
 
 
-async def test_every_call_of_a_tool_is_an_event(memory: MemoryClient) -> None:
+async def test_a_tool_runs_once_and_every_call_is_an_event(memory: MemoryClient) -> None:
     """Also one that fails: with its kind, and the error goes on to the agent. What no event can hold is named by its type."""
+    ran = []
+
+    async def counted(given: Any) -> Any:
+        ran.append(given)
+        return await search(given)
 
     async def broken(given: Any) -> Any:
         raise LookupError(given)
 
-    async def page(given: Any) -> Any:
-        return {"text": "x" * 50_000, "raw": b"bytes"}
+    async def long(given: Any) -> Any:
+        return "x" * 500_000
 
     async with memory.session("s1") as session:
-        assert await session.tool("web_search", {"q": "tea"}, call=search) == {"answer": "about tea"}
-        assert (await session.tool("page", "tea", call=page))["raw"] == b"bytes"
-        with pytest.raises(BadRequest, match="tool"):
-            await session.tool("no\nname", "tea", call=page)
-        deep: Any = "tea"
-        for _ in range(40):
-            deep = [deep]
-        await session.tool("deep", deep, call=page)
+        found = [await session.tool("web_search", {"q": "tea"}, call=counted) for _ in range(3)]
+        assert len(await session.tool("page", "tea", call=long)) == 500_000
         with pytest.raises(LookupError):
             await session.tool("broken", {"q": "tea"}, call=broken)
-    calls = {one.source_tool: one.metadata for one in await events(memory, "tool_call")}
-    assert {tool: told["outcome"] for tool, told in calls.items()} == {
-        "web_search": "ok", "page": "ok", "broken": "error", "deep": "ok"
-    }  # fmt: skip
-    assert calls["web_search"]["output"] == {"answer": "about tea"}
-    assert calls["page"]["output"] == {"left_out": "dict"}
-    assert calls["broken"]["error"] == "LookupError"
-    assert all(told["latency_us"] >= 0 for told in calls.values())
+        with pytest.raises(BadRequest, match="tool"):
+            await session.tool("no\nname", "tea", call=long)
+    assert len(ran) == 1
+    assert found == [{"answer": "about tea"}] * 3
+    calls = await events(memory, "tool_call")
+    assert [(one.tool, one.outcome, one.error_kind) for one in calls] == [
+        *[("web_search", "ok", "")] * 3, ("page", "ok", ""), ("broken", "error", "LookupError")
+    ]  # fmt: skip
+    assert [one.data["cached"] for one in calls if one.data] == [False, True, True, False, False]
+    assert calls[3].data is not None
+    assert calls[3].data["output"] == {"left_out": "str"}
+    assert all(one.latency_us is not None for one in calls)
 
 
 async def test_a_tool_s_result_does_not_wait_for_its_event(memory: MemoryClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What could not be stored is remembered when the session ends, in order and once."""
-    store = MemoryClient.store
+    """What could not be recorded is recorded when the session ends, in order and once."""
+    record = EpisodeClient.record
 
     async def away(*_: Any, **__: Any) -> Any:
         raise NoAnswer
 
     async with memory.session("s1") as session:
-        monkeypatch.setattr(MemoryClient, "store", away)
+        monkeypatch.setattr(EpisodeClient, "record", away)
         for number in range(3):
             assert await session.tool("web_search", {"q": str(number)}, call=search) == {"answer": f"about {number}"}
-        monkeypatch.setattr(MemoryClient, "store", store)
-    logged = sorted(await events(memory, "tool_call"), key=lambda one: one.recorded_at)
-    assert [one.metadata["input"]["q"] for one in logged] == ["0", "1", "2"]
+        monkeypatch.setattr(EpisodeClient, "record", record)
+    logged = await events(memory, "tool_call")
+    assert [one.data["input"]["q"] for one in logged if one.data] == ["0", "1", "2"]
     assert len(await events(memory, "session_closed")) == 1
 
 
