@@ -81,10 +81,7 @@ async def test_a_memory_is_found_by_its_words_its_scope_and_its_meaning(redis: R
 
 async def test_json_documents_are_found_by_what_they_hold(redis: Redis) -> None:
     await apply(redis)
-    session: Any = {
-        "tenant": "t",
-        "messages": [{"content": "hello"}, {"content": "the kettle sings"}, {"content": None}],
-    }
+    session: Any = {"tenant": "t", "head": {"status": "open", "message_count": 2}}
     await redis.json().set("aether:memory:working:{0a}:t:p:s1", "$", session)
     agent: Any = {"tenant": "t", "agent_id": "scout", "task": "reading maps", "tools": ["web", "shell"]}
     await redis.json().set("aether:agent:state:{0a}:t:p:scout", "$", agent)
@@ -96,7 +93,7 @@ async def test_json_documents_are_found_by_what_they_hold(redis: Redis) -> None:
         "embedding": [1, 0, 0, 0],
     }
     await redis.json().set("aether:memory:facts:{0a}:t:p:" + ID, "$", fact)
-    assert await found(redis, "working", "@content:kettle") == {"aether:memory:working:{0a}:t:p:s1"}
+    assert await found(redis, "working", "@status:{open} @message_count:[2 2]") == {"aether:memory:working:{0a}:t:p:s1"}
     assert await found(redis, "agent_state", "@tools:{shell} @task:map") == {"aether:agent:state:{0a}:t:p:scout"}
     whole, words = r"@subject:{Ada\,\ the\ Countess}", "@subject_words:countess"
     assert await found(redis, "facts", f"{whole} {words}") == {"aether:memory:facts:{0a}:t:p:" + ID}
