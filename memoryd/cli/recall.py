@@ -40,4 +40,6 @@ def recall(
 
 
 def _why(hit: Hit) -> dict[str, float]:
-    return {name: part.contribution for name, part in hit.why.items()}
+    """What made the score, short enough for a table; `memoryd explain` and --json tell all."""
+    shown = {name: round(part.contribution, 2) for name, part in hit.why.items()}
+    return {name: contribution for name, contribution in shown.items() if contribution}

@@ -74,7 +74,7 @@ async def test_every_verb_prints_json_for_a_pipe(memoryd: Commands) -> None:
     assert (changed["version"], changed["outcome"]) == (2, "updated")
     [hit] = found.json["hits"]
     assert (hit["memory"]["metadata"], hit["memory"]["importance"]) == ({}, 0.9)
-    assert hit["score"] == pytest.approx(sum(hit["why"].values()))
+    assert hit["score"] == pytest.approx(sum(part["contribution"] for part in hit["why"].values()))
     assert (stats["memories"], stats["dead_letters"]) == (1, 0)
     assert receipt["version"] == 3
     assert (await memoryd("recall", "tea", "--json")).json["hits"] == []
