@@ -12,7 +12,7 @@ from memoryd.agent.checkpoints import Checkpoints
 from memoryd.agent.context import Contexts
 from memoryd.agent.documents import DocumentStore
 from memoryd.agent.episodes import EpisodeStore
-from memoryd.agent.holders import SessionHolder
+from memoryd.agent.holders import PassingHolder, SessionHolder
 from memoryd.agent.scratch import Scratch
 from memoryd.agent.sessions import Sessions
 from memoryd.agent.tools import Tools
@@ -30,6 +30,7 @@ from memoryd.hot.documents import Documents
 from memoryd.hot.episodes import EpisodeLog
 from memoryd.hot.events import Events
 from memoryd.hot.journal import Follower
+from memoryd.hot.passing import Passing
 from memoryd.hot.receipts import Forgets
 from memoryd.hot.records import Records
 from memoryd.hot.scratch import Scratchpads
@@ -106,6 +107,7 @@ def handlers(stores: Stores, settings: Settings, engine: Engine) -> Mapping[str,
     """Who carries out which verb."""
     documents = DocumentStore(Documents(stores.redis, stores.keys), DocumentArchive(stores.archive), stores.clock)
     sessions = Sessions(documents, engine, open_tokens(settings))
+    holders: list[Holder] = [SessionHolder(sessions), PassingHolder(Passing(stores.redis, stores.keys))]
     return {
         **MemoryVerbs(engine).handlers(),
         **EventVerbs(Events(stores.redis, stores.keys)).handlers(),
@@ -114,7 +116,7 @@ def handlers(stores: Stores, settings: Settings, engine: Engine) -> Mapping[str,
         **EpisodeVerbs(_episodes(stores, settings, engine)).handlers(),
         **ScratchVerbs(Scratch(Scratchpads(stores.redis, stores.keys))).handlers(),
         **ToolVerbs(Tools(ToolCache(stores.redis, stores.keys))).handlers(),
-        **_forgetting(stores, settings, engine, [SessionHolder(sessions)]).handlers(),
+        **_forgetting(stores, settings, engine, holders).handlers(),
     }
 
 

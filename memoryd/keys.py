@@ -209,6 +209,12 @@ class Keys:
         """What an agent's last requests were answered by steps that journal nothing, for their repeats."""
         return self._of_agent("aether:answers", scope)
 
+    def patterns(self, scope: Scope) -> tuple[str, str, str]:
+        """For SCAN: the kept tool results, the answers and the scratchpads that lie in a scope. No tag holds a wildcard."""
+        agents = f"{{*}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{to_tag(scope.agent) or '*'}"
+        pads = f"aether:scratch:{agents}:{to_tag(scope.session) or '*'}"
+        return f"aether:cache:tool:{agents}", f"aether:answers:{agents}", pads
+
     def _of_agent(self, kind: str, scope: Scope) -> str:
         bucket = f"{int(home(scope), 16) % self.buckets:02x}"
         return f"{kind}:{{{bucket}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{to_tag(scope.agent)}"

@@ -1,4 +1,4 @@
-"""Sessions as a forget reaches them: see `memoryd.lifecycle.holders`.
+"""Sessions, and what passes by itself, as a forget reaches them: see `memoryd.lifecycle.holders`.
 
 A session is reached by place (everything, an agent, a session), by age and by words; not by what only memories have: ids,
 types, tags, a query. And a memory that a message has become takes that message with it.
@@ -7,7 +7,7 @@ types, tags, a query. And a memory that a message has become takes that message 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from memoryd.agent.overflow import is_message
 from memoryd.agent.session_forgetting import SessionForgetting, What
 from memoryd.agent.sessions import Sessions
 from memoryd.clock import to_microseconds
+from memoryd.hot.passing import Passing
 from memoryd.hot.records import Request
 from memoryd.hot.sessions import Body, Gone
 from memoryd.lifecycle.selection import Criteria, Selection
@@ -97,6 +98,39 @@ class SessionHolder:
             return {"created_at": hot.created_at, "updated_at": hot.updated_at}
         archived = await self._sessions.store.archived(place)
         return archived.body if archived else None
+
+
+class PassingHolder:
+    """Kept tool results, scratchpads, and the answers to what was written there.
+
+    Reached by place, by words and by age. A result may say anything and is made again when it is asked for, so all of the
+    scope's go. A pad goes whole when it has the words; none is old enough for an age.
+    """
+
+    name = "tool results and scratchpads"
+
+    def __init__(self, passing: Passing) -> None:
+        self._passing = passing
+
+    async def find(self, criteria: Criteria, targets: Sequence[Target]) -> Removed:
+        """How many there are."""
+        return _passed(await self._passing.count(criteria.scope, _pad(criteria)) if criteria.by_place_or_time else {})
+
+    async def remove(self, criteria: Criteria, selection: Selection, targets: Sequence[Target]) -> Removed:
+        """Drops them."""
+        return _passed(await self._passing.drop(criteria.scope, _pad(criteria)) if criteria.by_place_or_time else {})
+
+    async def look(self, receipt: FullReceipt) -> list[Finding]:
+        """Nothing: none of them tells when it began, and what is there may be new."""
+        return []
+
+
+def _pad(criteria: Criteria) -> Callable[[str], bool]:
+    return lambda text: criteria.before is None and criteria.words <= words_of(text)
+
+
+def _passed(counts: Mapping[str, int]) -> Removed:
+    return {"redis": {name: count for name, count in counts.items() if count}}
 
 
 def _older(head: dict[str, Any], before: datetime) -> bool:
