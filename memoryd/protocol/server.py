@@ -221,7 +221,9 @@ class Server:
         with operation(envelope.op, parent=envelope.traceparent, kind=SpanKind.SERVER) as span:
             carry_out = self._handlers.get(envelope.op)
             if carry_out is None:
-                raise UnknownOperation(f"op: is not one of {', '.join(self._handlers)}", field="op")
+                raise UnknownOperation(
+                    "op: is no verb of this daemon", field="op", hint="its verbs are those of docs/protocol.md"
+                )
             form = FORMS[envelope.op]
             if self._full and form.writes:
                 raise Overloaded(self._full, retry_after_seconds=RETRY_AFTER_SECONDS)
