@@ -35,7 +35,7 @@ from memoryd.clock import SystemClock
 from memoryd.config import load_settings
 from memoryd.errors import MemorydError
 from memoryd.hot.client import open_redis
-from memoryd.keys import SCHEMA
+from memoryd.keys import FOLLOWER_PLACE, SCHEMA
 from memoryd.local.servers import Servers, log_path, open_servers
 from memoryd.local.service import Service
 from memoryd.local.up import SERVICES
@@ -96,6 +96,11 @@ class Bench:
         """Redis loses everything; the daemon prepares it again."""
         await self.redis.flushall()
         await self.prepared()
+
+    async def followed(self) -> None:
+        """Waits until sync has compared everything and follows."""
+        while not await self.redis.exists(FOLLOWER_PLACE):  # noqa: ASYNC110  # Redis tells nobody
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def whole(self) -> None:
         """Waits until everything is found again."""
@@ -198,7 +203,9 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 results = {"rebuild": await by_command(bench, "rebuild", "--yes")}
                 results["verify"] = await by_command(bench, "verify")
                 async with running_sync(bench) as sync:
+                    await bench.followed()
                     results["emptied"] = await by_sync(bench, sync, 0)
+                    await bench.followed()
                     results["emptied_while_agents_store"] = await by_sync(bench, sync, arguments.writers)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     load = round(os.getloadavg()[0], 1)

@@ -193,6 +193,11 @@ class Archive:
         with self.asking("stats"):
             return await self.memories.count_documents(_living(scope))
 
+    async def size(self) -> int:
+        """About how many documents `memories` holds, tombstones included: for progress bars."""
+        with archive_errors("read"):
+            return await self.memories.estimated_document_count()
+
     async def export(self, scope: Scope) -> AsyncIterator[Memory]:
         """Every memory of the scope, oldest first, without holding them all."""
         with archive_errors("export"):

@@ -120,7 +120,7 @@ def rebuild(
 
     async def work() -> None:
         async with _opened() as tools:
-            count = await _with_progress("rebuilding", tools.rebuild)
+            count = await _with_progress("rebuilding", await tools.archive.size(), tools.rebuild)
             typer.echo(f"{count} documents of MongoDB were applied", err=True)
         _, differing, _ = await _mend()
         typer.echo(f"{len(differing)} memories were mended", err=True)
@@ -176,7 +176,7 @@ class _Tools:
         self.archive = archive
         self._projector = Projector(records, archive, SystemClock())
         self._projector.model = model
-        self.reconciler = Reconciler(records, archive, self._projector.apply_document)
+        self.reconciler = Reconciler(records, archive, self._projector.apply_all)
         self.documents = DocumentReconciler(Documents(records.redis, records.keys), DocumentArchive(archive))
         self.letters = DeadLetters(records, archive, self._projector.apply_document)
 
@@ -203,7 +203,10 @@ async def _opened() -> AsyncIterator[_Tools]:
 async def _compare() -> tuple[Comparison, list[Difference], DocumentComparison]:
     """A whole comparison, and what still differs a moment later; of documents, which the archive lacks then."""
     async with _opened() as tools:
-        comparison = await _with_progress("comparing", lambda progress: tools.reconciler.compare(progress=progress))
+        about = 2 * await tools.archive.size()  # both sides are read; Redis has about as many
+        comparison = await _with_progress(
+            "comparing", about, lambda progress: tools.reconciler.compare(progress=progress)
+        )
         documents = await tools.documents.compare()
         if not comparison.differences and not documents.behind:
             return comparison, [], documents
@@ -216,16 +219,17 @@ async def _mend() -> tuple[Comparison, list[Difference], DocumentComparison]:
     """A whole comparison, and what differed and was mended."""
     comparison, differing, documents = await _compare()
     async with _opened() as tools:
-        for difference in differing:
-            await tools.reconciler.mend(difference)
+        await _with_progress(
+            "mending", len(differing), lambda progress: tools.reconciler.mend(differing, progress=progress)
+        )
         for place in documents.behind:
             await tools.documents.mend(place)
     return comparison, differing, documents
 
 
-async def _with_progress(title: str, work: Callable[[Callable[[int], None]], Awaitable[Any]]) -> Any:
+async def _with_progress(title: str, total: int, work: Callable[[Callable[[int], None]], Awaitable[Any]]) -> Any:
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(title, total=None)
+        bar = progress.add_task(title, total=total)
         return await work(lambda count: progress.advance(bar, count))
 
 

@@ -94,7 +94,7 @@ class DeadLetters:
         if not (one.tenant and one.project and one.memory_type):
             return False
         place = Place(one.id, Scope(from_tag(one.tenant), from_tag(one.project)), MemoryType(one.memory_type))
-        return await rejournal(self._records, place) > 0
+        return await rejournal(self._records, [place]) > 0
 
 
 def _document_place(one: DeadLetter) -> DocumentPlace:

@@ -59,7 +59,7 @@ class Follower:
         self._clock = clock
         self._prepare_archive = prepare_archive
         self._projector = Projector(records, archive, clock)
-        self._reconciler = Reconciler(records, archive, self._projector.apply_document)
+        self._reconciler = Reconciler(records, archive, self._projector.apply_all)
 
     async def step(self, stop: asyncio.Event) -> None:
         """Follows while the lease is held, or stands by for a moment."""
@@ -152,8 +152,8 @@ class Follower:
             return
         await asyncio.sleep(SETTLE_SECONDS)
         differing = await self._reconciler.still_differing(comparison.differences)
+        await self._reconciler.mend(differing)
         for difference in differing:
-            await self._reconciler.mend(difference)
             measure(telemetry.DIFFERENCES, 1, {telemetry.DIFFERENCE: difference.kind.name.lower()})
         log.info("follow.reconciled", differences=len(differing), hot=comparison.hot, archived=comparison.archived)
 

@@ -69,12 +69,12 @@ class Projector:
 
     async def apply_all(self, documents: Sequence[Document]) -> None:
         """The same for many documents, with one round trip for all that are our own."""
-        ours = [one for one in map(self._projection, documents) if one is not None]
-        if ours:
+        projections = [self._projection(document) for document in documents]
+        if ours := [one for one in projections if one is not None]:
             for outcome in await self._records.project_many(ours):
                 self._unfenced(outcome)
-        for document in documents:
-            if self._projection(document) is None:
+        for document, projection in zip(documents, projections, strict=True):
+            if projection is None:
                 await self.apply_document(document)
 
     async def _outcome(self, document: Document) -> str:

@@ -19,7 +19,8 @@ from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import MEMORY_FIELDS, to_memory
 from memoryd.hot.records import Records
-from memoryd.keys import KINDS, kind_of
+from memoryd.keys import KINDS, Keys, kind_of
+from memoryd.limits import FOLLOW_BATCH_MAX
 from memoryd.model.memory import Memory, MemoryType
 from memoryd.model.record import seal
 from memoryd.model.scope import Scope
@@ -100,14 +101,14 @@ Progress = Callable[[int], None]
 
 
 class Reconciler:
-    """Compares and mends one Redis and the archive. `apply_document` is the follower's way into Redis."""
+    """Compares and mends one Redis and the archive. `apply_all` is the follower's way into Redis."""
 
     def __init__(
-        self, records: Records, archive: Archive, apply_document: Callable[[Document], Awaitable[None]]
+        self, records: Records, archive: Archive, apply_all: Callable[[Sequence[Document]], Awaitable[None]]
     ) -> None:
         self._records = records
         self._archive = archive
-        self._apply_document = apply_document
+        self._apply_all = apply_all
 
     async def compare(self, *, progress: Progress = lambda _: None) -> Comparison:
         """Every memory of both sides, once."""
@@ -131,21 +132,27 @@ class Reconciler:
             await self._compare_archived(list(documents.values()), fresh)
         return list({one.place.memory_id: one for one in fresh.differences}.values())
 
-    async def mend(self, difference: Difference) -> None:
+    async def mend(self, differences: Sequence[Difference], *, progress: Progress = lambda _: None) -> None:
         """Brings the side that is behind up to the other; what goes to the archive goes through the journal."""
-        place = difference.place
-        if difference.kind.hot_is_right:
-            await rejournal(self._records, place)
-            return
-        document = await self._archive.get(place.memory_id)
-        if document is None:
-            return
-        await self._apply_document(document)
-        if difference.kind is Kind.CONTENT:
-            # Both sealed, both of one version, and different: Redis's is kept above, the archive's in the history.
-            hot = (await self._hot_of([place])).get(place.memory_id)
-            if hot is not None and seal(hot.memory) != document.get("seal"):
+        for start in range(0, len(differences), FOLLOW_BATCH_MAX):
+            some = differences[start : start + FOLLOW_BATCH_MAX]
+            await rejournal(self._records, [one.place for one in some if one.kind.hot_is_right])
+            await self._mend_hot([one for one in some if not one.kind.hot_is_right])
+            progress(len(some))
+
+    async def _mend_hot(self, differences: Sequence[Difference]) -> None:
+        documents = {one["_id"]: one for one in await self._whole([one.place.memory_id for one in differences])}
+        await self._apply_all(list(documents.values()))
+        # Both sealed, both of one version, and different: Redis's is kept above, the archive's in the history.
+        places = [one.place for one in differences if one.kind is Kind.CONTENT and one.place.memory_id in documents]
+        for memory_id, hot in (await self._hot_of(places)).items():
+            document = documents[memory_id]
+            if seal(hot.memory) != document.get("seal"):
                 await self._records.raise_version(hot.memory, archived_version=int(document["version"]), traceparent="")
+
+    async def _whole(self, memory_ids: Sequence[str]) -> list[Document]:
+        with archive_errors("reconcile"):
+            return [one async for one in self._archive.memories.find({"_id": {"$in": list(memory_ids)}})]
 
     # --- Redis's side ---------------------------------------------------------------------------------------------
 
@@ -218,13 +225,18 @@ class Reconciler:
         return Kind.ARCHIVE_NOT_FORGOTTEN if forgotten else Kind.HOT_LACKS
 
 
-async def rejournal(records: Records, place: Place) -> int:
-    """Writes a memory, or its tombstone, into the journal again; returns how many entries it took, 0 when it is gone."""
-    keys = records.keys
-    record = keys.memory(kind_of(place.memory_type), place.scope, place.memory_id)
-    journal = keys.journal(keys.bucket(place.memory_id))
+async def rejournal(records: Records, places: Sequence[Place]) -> int:
+    """Writes memories, or their tombstones, into the journal again; returns how many entries that took."""
+    calls = [(_journal_keys(records.keys, place), [""]) for place in places]
+    if not calls:
+        return 0
     with hot_errors("rejournal"):
-        return int(await scripts.rejournal(records.redis, [record, journal, keys.tombstone(place.memory_id)], [""]))
+        return sum(map(int, await scripts.rejournal.many(records.redis, calls)))
+
+
+def _journal_keys(keys: Keys, place: Place) -> list[str]:
+    record = keys.memory(kind_of(place.memory_type), place.scope, place.memory_id)
+    return [record, keys.journal(keys.bucket(place.memory_id)), keys.tombstone(place.memory_id)]
 
 
 _SUMMARY: dict[str, Any] = {

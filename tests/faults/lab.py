@@ -119,7 +119,7 @@ class Lab:
         records = Records(self.redis, self.keys)
         projector = Projector(records, self.archive, SystemClock())
         projector.model = MODEL
-        return Reconciler(records, self.archive, projector.apply_document)
+        return Reconciler(records, self.archive, projector.apply_all)
 
     # --- the daemons and syncs ------------------------------------------------------------------------------------
 
@@ -216,23 +216,20 @@ class Lab:
         redis = self.redis_server
         _limit_files(redis, self._file().stat().st_size + room)
         await asyncio.sleep(seconds)
-        died = not redis.alive
-        if died:
-            redis.kill()
-            await redis.start()
-        else:
+        if redis.alive:
             _limit_files(redis, resource.RLIM_INFINITY)
             await asyncio.sleep(FLUSH_SECONDS)
-        return died
+        if redis.alive:
+            return False
+        await redis.start()
+        return True
 
     async def fill_mongo_disk(self, member: Member, seconds: float) -> None:
-        """A mongod that cannot write ends itself; it is started again."""
+        """A mongod that cannot write ends itself, sooner or later; it is started again."""
         _limit_files(member, PAGE)
         await asyncio.sleep(seconds)
-        if member.alive:
-            _limit_files(member, resource.RLIM_INFINITY)
-        else:
-            await member.start()
+        member.kill()
+        await member.start()
 
     @asynccontextmanager
     async def refusing(self, name: str) -> AsyncIterator[None]:

@@ -20,7 +20,7 @@ from tests.world import World
 
 def reconciler_of(world: World) -> Reconciler:
     records = Records(world.redis, world.keys)
-    return Reconciler(records, world.archive, projector_of(world).apply_document)
+    return Reconciler(records, world.archive, projector_of(world).apply_all)
 
 
 def projector_of(world: World) -> Projector:
@@ -168,8 +168,7 @@ async def test_each_kind_of_difference_is_found_and_mended(
     )
 
     reconciler = reconciler_of(world)
-    for difference in await reconciler.still_differing(comparison.differences):
-        await reconciler.mend(difference)
+    await reconciler.mend(await reconciler.still_differing(comparison.differences))
     await world.redis.delete("aether:follower:place")
     await world.start("sync")
 
