@@ -212,7 +212,7 @@ class Archive:
         """The documents of `memories` that match, `size` at a time."""
         batch: list[Document] = []
         with archive_errors("read"):
-            async for document in self.memories.find(query, projection):
+            async for document in self.memories.find(query, projection, batch_size=size):
                 batch.append(document)
                 if len(batch) >= size:
                     yield batch
