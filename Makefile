@@ -18,7 +18,7 @@ help:
 	@echo 'make check   ruff, mypy, import-linter'
 	@echo 'make up      Redis, MongoDB, the daemon and sync, until Ctrl-C'
 	@echo 'make bench   the measurements in bench/'
-	@echo 'make faults  randomised faults on real servers, judged: make faults RUNS=100 SEED=1'
+	@echo 'make faults  randomised faults on real servers, judged: make faults RUNS=100 SEED=1 JOBS=2'
 	@echo 'make clean   remove .venv and everything the tools made'
 
 demo: .venv/daemon.stamp
@@ -41,7 +41,7 @@ bench: .venv/daemon.stamp
 	@for script in $(BENCHES); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
 faults: .venv/dev.stamp
-	$(BIN)/python -m tests.faults --runs $(RUNS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.faults --runs $(RUNS) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

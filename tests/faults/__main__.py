@@ -8,15 +8,16 @@ race of milliseconds may need several replays (`--repeat`).
 from __future__ import annotations
 
 import argparse
-import asyncio
 import random
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import groupby, repeat
+from multiprocessing import get_context
 
-from tests.faults.plan import FAULTS, Plan, make_plan
-from tests.faults.run import Verdict
-from tests.faults.series import Series
+from tests.faults.block import one_by_one, say
+from tests.faults.plan import BLOCK, FAULTS, Plan, make_plan
 
 
 def main() -> None:
@@ -28,40 +29,19 @@ def main() -> None:
         for one in range(seed, seed + options.runs)
         for _ in range(options.repeat)
     ]
-    sys.exit(asyncio.run(_run_all(plans, options)))
+    started = time.monotonic()
+    writes, failed = _side_by_side(plans, options) if options.jobs > 1 else one_by_one(plans, options)
+    say(f"{writes} acknowledged writes in {time.monotonic() - started:.0f} s")
+    say(f"{len(plans) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
 
 
-async def _run_all(plans: Sequence[Plan], options: argparse.Namespace) -> int:
-    started, writes, failed = time.monotonic(), 0, 0
-    async with Series(keep=options.keep) as series:
-        for plan in plans:
-            verdict = await series.run(plan)
-            _say(verdict, options)
-            writes += verdict.writes
-            failed += bool(verdict.wrong)
-    _print(f"{writes} acknowledged writes in {time.monotonic() - started:.0f} s")
-    _print(f"{len(plans) - failed} passed, {failed} failed")
-    return 1 if failed else 0
-
-
-def _say(verdict: Verdict, options: argparse.Namespace) -> None:
-    plan, shape = verdict.plan, verdict.plan.shape
-    faults = " ".join(map(str, plan.faults)) + (" flush" if plan.flush else "")
-    _print(
-        f"seed {plan.seed}  {shape.aof} mongo×{shape.members} daemon×{shape.daemons} sync×{shape.syncs}  "
-        f"{verdict.writes} writes  [{faults}]  {verdict.seconds:.1f} s  {'FAILED' if verdict.wrong else 'ok'}"
-    )
-    if verdict.wrong:
-        for one in verdict.wrong[:20]:
-            _print(f"    {one}")
-        more = f" --aof {shape.aof}" + (" --quick" if options.quick else "")
-        more += f" --only {' '.join(options.only)}" if options.only else ""
-        _print(f"    replay: python -m tests.faults --runs 1 --seed {plan.seed}{more}")
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+def _side_by_side(plans: Sequence[Plan], options: argparse.Namespace) -> tuple[int, int]:
+    """Seeds of one shape stay together, on a laboratory of their own in a process of its own."""
+    blocks = [list(block) for _, block in groupby(plans, key=lambda plan: plan.seed // BLOCK)]
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        counts = list(pool.map(one_by_one, blocks, repeat(options)))
+    return sum(writes for writes, _ in counts), sum(failed for _, failed in counts)
 
 
 def _options() -> argparse.Namespace:
@@ -75,6 +55,7 @@ def _options() -> argparse.Namespace:
         "--only", metavar="FAULT", nargs="+", choices=FAULTS, default=[], help="these faults and no others"
     )
     parser.add_argument("--quick", action="store_true", help="shorter runs on one MongoDB")
+    parser.add_argument("--jobs", type=int, default=1, help="laboratories side by side: about one for each free core")
     parser.add_argument("--repeat", type=int, default=1, help="how often each seed is run")
     parser.add_argument("--keep", metavar="FOLDER", help="where the logs of a failed run go")
     return parser.parse_args()

@@ -45,9 +45,11 @@ async def run(lab: Lab, plan: Plan) -> Verdict:
         workers = [Worker(plan, number, client, model, known) for number, client in enumerate(connected[1:])]
         stop = asyncio.Event()
         reader = asyncio.create_task(read(connected[0], model, known, plan.random("reader"), stop))
-        faults = [asyncio.create_task(inflict(lab, model, one)) for one in plan.faults]
+        faults = asyncio.gather(*(inflict(lab, model, one) for one in plan.faults))
         work = asyncio.gather(*(one.run() for one in workers))
-        await asyncio.gather(*faults)
+        for one in (reader, faults, work):
+            stack.callback(one.cancel)  # nothing goes on after what went wrong
+        await faults
         await lab.heal()
         await work
         stop.set()

@@ -37,10 +37,8 @@ class Series:
             self._lab = await Lab(plan.shape).__aenter__()
         try:
             verdict = await run(self._lab, plan)
-        except BaseException:
-            self._save_logs(plan)
-            await self._close()
-            raise
+        except Exception as error:  # a long series goes on after what nobody thought of
+            verdict = Verdict(plan, 0, 0, 0.0, [f"laboratory: {type(error).__name__}: {error}"])
         if verdict.wrong:
             self._save_logs(plan)
             await self._close()
