@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check up bench faults clean
+.PHONY: help demo test check up bench faults canaries clean
 
 help:
 	@echo 'make demo    a long conversation becomes memories, on real servers (needs nothing but Python and a network)'
@@ -19,6 +19,7 @@ help:
 	@echo 'make up      Redis, MongoDB, the daemon and sync, until Ctrl-C'
 	@echo 'make bench   the measurements in bench/'
 	@echo 'make faults  randomised faults on real servers, judged: make faults RUNS=100 SEED=1 JOBS=2'
+	@echo 'make canaries  10,000 planted words, forgotten in ten ways, looked for in every byte: make canaries SEED=1'
 	@echo 'make clean   remove .venv and everything the tools made'
 
 demo: .venv/daemon.stamp
@@ -42,6 +43,9 @@ bench: .venv/daemon.stamp
 
 faults: .venv/dev.stamp
 	$(BIN)/python -m tests.faults --runs $(RUNS) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
+
+canaries: .venv/dev.stamp
+	$(BIN)/python -m tests.faults.canaries $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

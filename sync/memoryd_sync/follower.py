@@ -30,8 +30,9 @@ from memoryd_telemetry.metrics import measure
 
 log = get_logger("memoryd.follower")
 
-# MongoDB cannot go on from the token: its history is lost, its stream is broken, or the token is not one of its own.
-PLACE_LOST = frozenset({286, 280, 260, 50811, 9, 15, 40647})
+# MongoDB cannot go on from the token: its history is lost (136: beneath an open stream), its stream is broken, or the
+# token is not one of its own.
+PLACE_LOST = frozenset({136, 286, 280, 260, 50811, 9, 15, 40647})
 COLLECTION_GONE = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
 SAVE_SECONDS = 0.5  # also when idle: a quiet collection's token would age out of the oplog
 AWAIT_MILLISECONDS = 250  # how long the server holds an idle poll

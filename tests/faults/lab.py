@@ -10,7 +10,7 @@ import secrets
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -53,8 +53,9 @@ PAGE = 4096  # MongoDB writes behind it whatever it writes
 class Lab:
     """One deployment of one shape. `trouble` gathers what no run should see, e.g. a daemon that ended by itself."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, environment: Mapping[str, str] | None = None) -> None:
         self.shape = shape
+        self._environment = environment or {}
         self.trouble: list[str] = []
         self.runs = 0
         self._on_disk = 0
@@ -123,9 +124,11 @@ class Lab:
 
     # --- the daemons and syncs ------------------------------------------------------------------------------------
 
-    async def _start_services(self, stack: AsyncExitStack) -> None:
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its daemons and syncs find in theirs, and commands that are to speak to them."""
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MEMORYD_")}
-        environment = {
+        return {
             **ours,
             "MEMORYD_REDIS_URL": self.redis_url,
             "MEMORYD_MONGO_URL": self._mongo_url,
@@ -134,7 +137,10 @@ class Lab:
             "MEMORYD_MODEL": MODEL,
             "MEMORYD_EMBED_URL": self.embeddings.url,
             "PYTHONUNBUFFERED": "1",
+            **self._environment,
         }
+
+    async def _start_services(self, stack: AsyncExitStack) -> None:
         kinds = [("memoryd", "daemon", self.shape.daemons), ("memoryd_sync", "sync", self.shape.syncs)]
         for module, kind, count in kinds:
             for number in range(count):
@@ -142,7 +148,7 @@ class Lab:
                 log = self.data / "logs" / f"{name}.log"
                 self.set_clock(name, 0)
                 command = (sys.executable, str(SKEWED), str(self._clock_of(name)), module, *_VERB[kind])
-                self.services[name] = Service(name, command, log, environment)
+                self.services[name] = Service(name, command, log, self.environment)
                 stack.callback(self.services[name].kill)
                 self._wanted.add(name)
                 self.services[name].launch()
