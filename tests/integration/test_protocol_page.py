@@ -24,6 +24,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 BLOCK = re.compile(r"^```(console|json reply|json event)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TIME = re.compile(r'"\d{4}-\d\d-\d\dT[\d:.]+Z"')
 REMOVED = re.compile(r'"journal_entries_removed":\d+')
+IN_CONTEXT = re.compile(r'\+context"')  # and its name
+COSINE = re.compile(r'"meaning":{"value":-?[0-9.]+')  # the page shows the real model's
 ENTRY = re.compile(r'"(entry|at)":"[\da-f-]+"')
 NEXT = re.compile(r'"next": ?"([\da-f.-]+)"')
 
@@ -143,7 +145,10 @@ def blocks() -> Iterator[tuple[str, str]]:
 def comparable(text: str) -> Any:
     """A message with its times and stream ids made equal. How many journal entries are trimmed already is chance."""
     compact = json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False)
-    alike = (TIME, '"<time>"'), (ENTRY, r'"\1":""'), (NEXT, '"next":""'), (REMOVED, '"journal_entries_removed":0')
+    alike = (
+        (TIME, '"<time>"'), (ENTRY, r'"\1":""'), (NEXT, '"next":""'), (REMOVED, '"journal_entries_removed":0'),
+        (COSINE, '"meaning":{"value":0'), (IN_CONTEXT, '"'),
+    )  # fmt: skip
     for pattern, same in alike:
         compact = pattern.sub(same, compact)
     return json.loads(compact)
