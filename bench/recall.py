@@ -43,7 +43,6 @@ from memoryd import connect
 from memoryd.clock import SystemClock
 from memoryd.config import Settings, load_settings
 from memoryd.embed.cache import EmbeddingCache
-from memoryd.engine import Engine
 from memoryd.exchange import BadItem, read
 from memoryd.hot.client import open_redis
 from memoryd.hot.records import Projection, Records
@@ -52,9 +51,11 @@ from memoryd.keys import Keys
 from memoryd.limits import RECALL_LIMIT_MAX
 from memoryd.model.ids import event_id, hash_content
 from memoryd.model.memory import Memory, MemoryType
+from memoryd.model.question import Question
 from memoryd.model.record import Record
 from memoryd.model.results import Recalled
 from memoryd.model.scope import Scope
+from memoryd.recalling import Recalling
 
 BATCH = 250
 WARM_UP = 20  # questions asked before the clock runs
@@ -105,11 +106,11 @@ async def bare(settings: Settings, asked: Sequence[Asked], embedder: Any) -> lis
         if cache:
             cache.vectors = {}
         search = Search(redis, ef_runtime=settings.vector_ef_runtime)
-        engine = Engine(Records(redis, Keys(settings.buckets)), search, None, cache, clock=SystemClock())
+        recalling = Recalling(Records(redis, Keys(settings.buckets)), search, cache, clock=SystemClock())
         times = []
         for one in [*asked[:WARM_UP], *asked]:
             started = time.perf_counter()
-            await engine.recall(Scope(TENANT, one.project), one.text)
+            await recalling.recall(Scope(TENANT, one.project), Question(query=one.text))
             times.append((time.perf_counter() - started) * 1000)
     return times[WARM_UP:]
 

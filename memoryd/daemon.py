@@ -52,6 +52,7 @@ from memoryd.protocol.verbs.sessions import SessionVerbs
 from memoryd.protocol.verbs.tools import ToolVerbs
 from memoryd.protocol.verbs.verb import Handler
 from memoryd.recall.profiles import Profiles
+from memoryd.recalling import Recalling
 from memoryd.retry import work
 from memoryd.stores import MongoClient, Stores, open_stores, prepare_redis
 from memoryd_telemetry.logs import get_logger
@@ -74,12 +75,18 @@ async def serve(
     """
     name = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(3)}"
     async with open_stores(settings, embedder=embedder, mongo=mongo, clock=clock) as stores:
-        engine, embedding = build(stores, settings, name=name)
+        engine, recalling, embedding = build(stores, settings, name=name)
 
         async def prepare() -> None:
             await prepare_redis(stores.redis, stores.keys, settings, stores.embedder)
 
-        server = Server(stores.redis, stores.blocking, handlers(stores, settings, engine), name=name, prepare_redis=prepare)
+        server = Server(
+            stores.redis,
+            stores.blocking,
+            handlers(stores, settings, engine, recalling),
+            name=name,
+            prepare_redis=prepare,
+        )
         await server.prepare()
         embed = work(lambda: embedding.step(stop), embedding.leave, stop, doing="embed", prepare=prepare)
         async with asyncio.TaskGroup() as tasks:
@@ -90,41 +97,41 @@ async def serve(
     log.info("daemon.stopped", daemon=name)
 
 
-def build(stores: Stores, settings: Settings, *, name: str) -> tuple[Engine, EmbedFollower]:
+def build(stores: Stores, settings: Settings, *, name: str) -> tuple[Engine, Recalling, EmbedFollower]:
     """The verbs and the embedding follower over open stores."""
     state = EmbedState()
     records = Records(stores.redis, stores.keys, settings.vector_type)
     cache = EmbeddingCache(stores.redis, stores.embedder) if stores.embedder else None
-    engine = Engine(
-        records, _search(stores, settings), stores.archive, cache, clock=stores.clock, embed_state=state,
-        profiles=Profiles(settings.recall_weights),
-    )  # fmt: skip
+    engine = Engine(records, _search(stores, settings), stores.archive, cache, clock=stores.clock, embed_state=state)
+    recalling = Recalling(
+        records, _search(stores, settings), cache, clock=stores.clock, profiles=Profiles(settings.recall_weights)
+    )
     follower = Follower(stores.redis, stores.blocking, stores.keys, group="embed", consumer=name)
-    return engine, EmbedFollower(follower, records, cache, state)
+    return engine, recalling, EmbedFollower(follower, records, cache, state)
 
 
-def handlers(stores: Stores, settings: Settings, engine: Engine) -> Mapping[str, Handler]:
+def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> Mapping[str, Handler]:
     """Who carries out which verb."""
     documents = DocumentStore(Documents(stores.redis, stores.keys), DocumentArchive(stores.archive), stores.clock)
     sessions = Sessions(documents, engine, open_tokens(settings))
     holders: list[Holder] = [SessionHolder(sessions), PassingHolder(Passing(stores.redis, stores.keys))]
     return {
-        **MemoryVerbs(engine).handlers(),
+        **MemoryVerbs(engine, recalling).handlers(),
         **EventVerbs(Events(stores.redis, stores.keys)).handlers(),
-        **SessionVerbs(sessions, Contexts(sessions, engine)).handlers(),
+        **SessionVerbs(sessions, Contexts(sessions, recalling)).handlers(),
         **CheckpointVerbs(Checkpoints(sessions)).handlers(),
-        **EpisodeVerbs(_episodes(stores, settings, engine)).handlers(),
+        **EpisodeVerbs(_episodes(stores, settings, engine, recalling)).handlers(),
         **ScratchVerbs(Scratch(Scratchpads(stores.redis, stores.keys))).handlers(),
         **ToolVerbs(Tools(ToolCache(stores.redis, stores.keys))).handlers(),
-        **_forgetting(stores, settings, engine, holders).handlers(),
+        **_forgetting(stores, settings, recalling, holders).handlers(),
     }
 
 
-def _episodes(stores: Stores, settings: Settings, engine: Engine) -> EpisodeStore:
+def _episodes(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> EpisodeStore:
     records = Records(stores.redis, stores.keys, settings.vector_type)
     log = EpisodeLog(stores.redis, stores.keys, settings.vector_type)
     archive = EpisodeArchive(stores.archive)
-    return EpisodeStore(engine, records, _search(stores, settings), log, archive, stores.clock)
+    return EpisodeStore(engine, recalling, records, _search(stores, settings), log, archive, stores.clock)
 
 
 def _search(stores: Stores, settings: Settings) -> Search:
@@ -132,16 +139,14 @@ def _search(stores: Stores, settings: Settings) -> Search:
     return Search(stores.redis, ef_runtime=width, datatype=settings.vector_type)
 
 
-def _forgetting(
-    stores: Stores, settings: Settings, engine: Engine, holders: Sequence[Holder]
-) -> ForgettingVerbs:
+def _forgetting(stores: Stores, settings: Settings, recalling: Recalling, holders: Sequence[Holder]) -> ForgettingVerbs:
     """What forgets; whoever keeps something of what people said has a holder here."""
     archive, clock = stores.archive, stores.clock
     records = Records(stores.redis, stores.keys, settings.vector_type)
     search = _search(stores, settings)
     if stores.embedder:
         holders = [*holders, CachedVectors(EmbeddingCache(stores.redis, stores.embedder))]
-    planner = Planner(records, search, archive, engine.recall, holders, clock)
+    planner = Planner(records, search, archive, recalling.recall, holders, clock)
     book = ReceiptBook(Forgets(stores.redis), ReceiptArchive(archive.database))
     return ForgettingVerbs(
         Forgetting(records, archive, planner, holders, clock),

@@ -1,4 +1,4 @@
-"""The verbs: store, store_many, get, recall, update, stats. Each is scoped, and each answers for itself.
+"""The verbs: store, store_many, get, update, stats. Each is scoped, and each answers for itself. See `recalling` for recall.
 
 A write is one atomic step in Redis and one round trip; embedding, archiving and notifying follow the journal.
 """
@@ -17,11 +17,10 @@ import msgspec
 
 from memoryd import keys as names
 from memoryd.archive.store import Archive
-from memoryd.clock import Clock, to_microseconds
+from memoryd.clock import Clock
 from memoryd.durability import not_archived, not_durable, outwaited
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.follower import EmbedState
-from memoryd.embed.protocol import ModelFailed
 from memoryd.errors import (
     BadRequest,
     Conflict,
@@ -33,22 +32,14 @@ from memoryd.errors import (
 from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import GROUPS, backlogs
 from memoryd.hot.records import Projection, Records, Request, Written, fitted
-from memoryd.hot.search import Filters, Search
-from memoryd.limits import QUERY_BYTES_MAX, RECALL_LIMIT_MAX, SEARCHABLE_TIMEOUT_SECONDS, STORE_MANY_MAX
-from memoryd.model.episode import EpisodeFilter
+from memoryd.hot.search import Search
+from memoryd.limits import SEARCHABLE_TIMEOUT_SECONDS, STORE_MANY_MAX
 from memoryd.model.ids import check_id, hash_content
-from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory, Wait, check_tags, in_utc
+from memoryd.model.memory import Changes, Durability, Memory, NewMemory, Wait, in_utc
 from memoryd.model.record import Record
-from memoryd.model.results import ArchiveStats, EmbedderStats, Hit, Recalled, Stats, Stored
-from memoryd.model.scope import Scope, check_unicode
-from memoryd.model.terms import query_terms
-from memoryd.recall.pool import Pool
-from memoryd.recall.profiles import Profiles
-from memoryd.recall.rank import rank
-from memoryd.recall.speech import first_person, named
+from memoryd.model.results import ArchiveStats, EmbedderStats, Stats, Stored
+from memoryd.model.scope import Scope
 from memoryd.storing import Arrival, Storing, refusal
-
-SPARE = 3  # memories read beyond a recall's limit: one may be forgotten between the search and the reading
 
 
 class Engine:
@@ -63,7 +54,6 @@ class Engine:
         *,
         clock: Clock,
         embed_state: EmbedState | None = None,
-        profiles: Profiles | None = None,
     ) -> None:
         self._model = cache.embedder.model if cache else ""
         self._storing = Storing(records, archive, clock, model=self._model)
@@ -73,7 +63,6 @@ class Engine:
         self._cache = cache
         self._clock = clock
         self._embed_state = embed_state or EmbedState()
-        self._profiles = profiles or Profiles()
 
     # --- store ----------------------------------------------------------------------------------------------------
 
@@ -150,55 +139,6 @@ class Engine:
             if record is not None:
                 return record
         raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
-
-    async def recall(
-        self,
-        scope: Scope,
-        query: str,
-        *,
-        limit: int = 10,
-        types: Sequence[MemoryType] = (),
-        session: str | None = None,
-        tags: Sequence[str] = (),
-        episodes: EpisodeFilter | None = None,
-        profile: str = "",
-    ) -> Recalled:
-        """The memories of the scope that fit the query best, each with its reasons. Raises BadRequest.
-
-        Three round trips, whatever is found: the words, which tell who is named; then the meaning of the question as those
-        would ask it; then the best memories themselves.
-        """
-        scope = scope.check().narrowed(session)
-        _check_recall(query, limit, tags)
-        weights = self._profiles.choose(profile, tuple(types))
-        filters = Filters(types=types, tags=tags, episodes=episodes)
-        terms = query_terms(query)
-        found = await self._search.by_words(scope, filters, terms=terms, content_hash=hash_content(query))
-        who = named(query, {row.speaker for row in found.rows.values()})
-        vector, degraded = await self._query_vector(scope, first_person(query, who))
-        rows = await self._search.by_meaning(scope, filters, found, vector=vector)
-        pool = Pool(rows, terms, found.spread.with_term, found.spread.memories)
-        now = to_microseconds(self._clock.now())
-        ranked = rank(pool, weights, who=who, quoted=found.quoted, now=now, limit=limit + SPARE)
-        memories = await self._records.get_many(scope, {one.memory_id: rows[one.memory_id].kind for one in ranked})
-        hits = [
-            Hit(memory=memories[one.memory_id], score=one.score, why=one.why)
-            for one in ranked
-            if one.memory_id in memories
-        ]
-        searched = [name for name, used in (("words", terms), ("meaning", vector)) if used]
-        cut = [f"the search by {one} took too long and has not looked at everything" for one in sorted(found.cut)]
-        degraded = "; ".join(filter(None, [degraded, *cut]))
-        return Recalled(hits=hits[:limit], searched=searched, profile=weights.name, degraded=degraded)
-
-    async def _query_vector(self, scope: Scope, query: str) -> tuple[bytes | None, str]:
-        if self._cache is None:
-            return None, "no embedding model is configured: words only"
-        try:
-            [vector] = await self._cache.embed([scope], [query])
-        except ModelFailed as error:
-            return None, f"the embedding model failed ({error.code}): words only"
-        return vector, ""
 
     # --- change ---------------------------------------------------------------------------------------------------
 
@@ -372,14 +312,3 @@ def _not_searchable(written: Written, reached: Durability) -> NotSearchable:
         f"{written.id}: is stored, but its vector has not come in time",
         id=written.id, version=written.version, outcome=written.outcome, reached=reached,
     )  # fmt: skip
-
-
-def _check_recall(query: str, limit: int, tags: Sequence[str]) -> None:
-    check_unicode("query", query)
-    if not query.strip():
-        raise BadRequest("query: is empty, expected text", field="query")
-    if len(query.encode()) > QUERY_BYTES_MAX:
-        raise BadRequest(f"query: is longer than {QUERY_BYTES_MAX} bytes", field="query")
-    if not 1 <= limit <= RECALL_LIMIT_MAX:
-        raise BadRequest(f"limit: is {limit}, expected 1 to {RECALL_LIMIT_MAX}", field="limit")
-    check_tags(tags)

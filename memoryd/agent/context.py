@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from memoryd.agent.sessions import Sessions
-from memoryd.engine import Engine
 from memoryd.limits import SESSION_MESSAGES_MAX
+from memoryd.model.question import Question
 from memoryd.model.scope import Scope
 from memoryd.model.session import Context, session_place
+from memoryd.recalling import Recalling
 
 VARIABLES_SHARE = 0.25  # of the budget at most: they are small, or not for a model's eyes
 RECALLED_SHARE = 0.5  # of the rest at most; what the messages leave over goes to recalled memories too
@@ -22,9 +23,9 @@ T = TypeVar("T")
 class Contexts:
     """Puts contexts together."""
 
-    def __init__(self, sessions: Sessions, engine: Engine) -> None:
+    def __init__(self, sessions: Sessions, recalling: Recalling) -> None:
         self._sessions = sessions
-        self._engine = engine
+        self._recalling = recalling
 
     async def of(
         self, scope: Scope, session: str | None, query: str, *, budget_tokens: int, limit: int
@@ -34,7 +35,7 @@ class Contexts:
         inside = scope.narrowed(session)
         place = session_place(inside)
         head = await self._sessions.head(place)
-        recalled = await self._engine.recall(scope, query, limit=limit)
+        recalled = await self._recalling.recall(scope, Question(query=query, limit=limit))
         _, all_variables, _, _ = await self._sessions.state_of(place, "variables")
         names = list(all_variables)
         variables, variable_tokens = await self._fitting(

@@ -40,8 +40,10 @@ from memoryd.model.episode import (
 )
 from memoryd.model.ids import check_id, episode_id, hash_content
 from memoryd.model.memory import Durability, Memory, MemoryType, NewMemory, in_utc
+from memoryd.model.question import Question
 from memoryd.model.scope import Scope, check_name, check_unicode
 from memoryd.model.values import INT64_MAX, check_json
+from memoryd.recalling import Recalling
 from memoryd.storing import born, refusal
 
 
@@ -49,9 +51,17 @@ class EpisodeStore:
     """The verbs of episodes."""
 
     def __init__(
-        self, engine: Engine, records: Records, search: Search, log: EpisodeLog, archive: EpisodeArchive, clock: Clock
+        self,
+        engine: Engine,
+        recalling: Recalling,
+        records: Records,
+        search: Search,
+        log: EpisodeLog,
+        archive: EpisodeArchive,
+        clock: Clock,
     ) -> None:
         self._engine = engine
+        self._recalling = recalling
         self._records = records
         self._search = search
         self._log = log
@@ -116,8 +126,8 @@ class EpisodeStore:
         for name in (*wanted.event_types, *wanted.error_kinds, *wanted.tools):
             check_name("filter", name)
         if query:
-            types = [MemoryType.EPISODIC]
-            found = await self._engine.recall(scope, query, limit=limit, types=types, episodes=wanted)
+            question = Question(query=query, limit=limit, types=[MemoryType.EPISODIC])
+            found = await self._recalling.recall(scope, question, events=wanted)
             return Episodes(episodes=_episodes([hit.memory for hit in found]), degraded=found.degraded)
         ids = await self._search.newest_events(scope, wanted, limit)
         memories = await self._records.get_many(scope, ids)

@@ -20,6 +20,7 @@ from memoryd.lifecycle.selection import Criteria, Selection, resolve
 from memoryd.lifecycle.targets import Plan, Target, added, counted, project_of, target
 from memoryd.limits import FORGET_PLAN_MAX
 from memoryd.model.memory import Memory
+from memoryd.model.question import Question
 from memoryd.model.results import Hit, Recalled
 from memoryd.model.scope import Scope
 
@@ -107,9 +108,8 @@ class Planner:
     # --- what was selected ----------------------------------------------------------------------------------------
 
     async def _recalled(self, scope: Scope, selection: Selection) -> Recalled:
-        return await self._recall(
-            scope, selection.query, limit=selection.limit, types=selection.types, tags=selection.tags
-        )
+        question = Question(query=selection.query, limit=selection.limit, types=selection.types, tags=selection.tags)
+        return await self._recall(scope, question)
 
     async def _everywhere(self, criteria: Criteria) -> AsyncIterator[list[str]]:
         """The ids of all memories that match in one of the stores; some may come twice."""

@@ -151,7 +151,7 @@ SAYS: dict[str, dict[str, Schema]] = {
         **_WAIT,
     },
     "GetArgs": _MEMORY_ID,
-    "RecallArgs": {
+    "Question": {
         "query": {
             "minLength": 1,
             "maxLength": QUERY_BYTES_MAX,

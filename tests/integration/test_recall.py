@@ -11,12 +11,13 @@ from redis.asyncio.connection import AbstractConnection
 from memoryd import MemoryClient
 from memoryd.clock import SystemClock
 from memoryd.embed.cache import EmbeddingCache
-from memoryd.engine import Engine
 from memoryd.errors import BadRequest
 from memoryd.hot.client import open_redis
 from memoryd.hot.records import Records
 from memoryd.hot.search import Search
+from memoryd.model.question import Question
 from memoryd.model.results import Recalled, Stored
+from memoryd.recalling import Recalling
 from tests.world import World
 
 TALK = [
@@ -154,14 +155,14 @@ async def test_a_recall_takes_three_round_trips_whatever_it_finds(
     separator = "&" if "?" in world.settings.redis_url else "?"
     async with open_redis(f"{world.settings.redis_url}{separator}client_name=counted") as redis:
         search = Search(redis, ef_runtime=100)
-        engine = Engine(
-            Records(redis, world.keys), search, None, EmbeddingCache(world.redis, world.embedder), clock=SystemClock()
+        recalling = Recalling(
+            Records(redis, world.keys), search, EmbeddingCache(world.redis, world.embedder), clock=SystemClock()
         )
-        await engine.recall(memory.scope, "warm up")
+        await recalling.recall(memory.scope, Question(query="warm up"))
         for question in ("Ada", "What did Ada paint after the race by the lake in the rain?", "nothing of it", "!?"):
             for limit in (1, 200):
                 sent = 0
-                await engine.recall(memory.scope, question, limit=limit)
+                await recalling.recall(memory.scope, Question(query=question, limit=limit))
                 assert sent == 3, question
 
 

@@ -10,13 +10,14 @@ import msgspec
 from memoryd.engine import Engine
 from memoryd.errors import BadRequest, MemorydError
 from memoryd.hot.records import Request
-from memoryd.limits import RECALL_LIMIT_MAX
-from memoryd.model.memory import Changes, Durability, Memory, MemoryType, NewMemory, Wait
+from memoryd.model.memory import Changes, Durability, Memory, NewMemory, Wait
+from memoryd.model.question import Question
 from memoryd.model.results import Recalled, Stats, Stored
 from memoryd.model.scope import Scope
 from memoryd.protocol import messages
 from memoryd.protocol.messages import Problem
 from memoryd.protocol.verbs.verb import Form, Handler
+from memoryd.recalling import Recalling
 
 
 class StoreArgs(NewMemory, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,17 +39,6 @@ class GetArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Arguments of `get`."""
 
     id: str
-
-
-class RecallArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Arguments of `recall`."""
-
-    query: str
-    limit: Annotated[int, msgspec.Meta(ge=1, le=RECALL_LIMIT_MAX)] = 10
-    types: list[MemoryType] = []
-    session: str | None = None
-    tags: list[str] = []
-    profile: str = ""
 
 
 class UpdateArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,17 +71,18 @@ FORMS: Mapping[str, Form] = {
         shown=messages.shown(StoreManyArgs, "memories", list[NewMemory]),
     ),
     "get": Form(GetArgs, Memory),
-    "recall": Form(RecallArgs, Recalled),
+    "recall": Form(Question, Recalled),
     "update": Form(UpdateArgs, Stored, writes=True),
     "stats": Form(StatsArgs, Stats),
 }
 
 
 class MemoryVerbs:
-    """Carries them out with an engine."""
+    """Carries them out with an engine and what recalls."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, recalling: Recalling) -> None:
         self._engine = engine
+        self._recalling = recalling
 
     def handlers(self) -> dict[str, Handler]:
         """Who carries out which verb."""
@@ -115,11 +106,8 @@ class MemoryVerbs:
     async def _get(self, scope: Scope, args: GetArgs, request: Request) -> Any:
         return await self._engine.get(scope, args.id)
 
-    async def _recall(self, scope: Scope, args: RecallArgs, request: Request) -> Any:
-        return await self._engine.recall(
-            scope, args.query, limit=args.limit, types=args.types, session=args.session, tags=args.tags,
-            profile=args.profile,
-        )  # fmt: skip
+    async def _recall(self, scope: Scope, question: Question, request: Request) -> Any:
+        return await self._recalling.recall(scope, question)
 
     async def _update(self, scope: Scope, args: UpdateArgs, request: Request) -> Any:
         return await self._engine.update(
