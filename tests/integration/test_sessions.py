@@ -27,6 +27,7 @@ from memoryd.errors import (
 from memoryd.hot import sessions as hot_sessions
 from memoryd.hot.documents import Documents
 from memoryd.hot.records import Request
+from memoryd.limits import CHECKPOINTS_MAX
 from memoryd.model.session import Window
 from memoryd.protocol import connection
 from memoryd.protocol.sessions import WorkingMemory
@@ -275,6 +276,19 @@ async def test_an_expired_session_comes_back_byte_for_byte(world: World, memory:
     assert contents(await session.window()) == ["é\u2028", "two", "three"]
     with pytest.raises(NotFound):
         await memory.working("never").rehydrate()
+
+
+async def test_a_session_that_came_back_lets_go_of_its_oldest_checkpoints(world: World, memory: MemoryClient) -> None:
+    """They have no journal entry any more that would have to go with them."""
+    session = memory.working("s1")
+    await session.append(*said("one"))
+    for number in range(CHECKPOINTS_MAX):
+        await session.checkpoint(f"number {number}")
+    await world.drained(memory)
+    await expire(world)
+    assert (await session.rehydrate()).source == "archive"
+    newest = await session.checkpoint("one more")
+    assert [one.number for one in await session.checkpoints()] == list(range(2, newest.number + 1))
 
 
 async def test_an_emptied_redis_brings_sessions_back_on_first_use(world: World, memory: MemoryClient) -> None:

@@ -76,7 +76,7 @@ local function add_checkpoint(key, journal, traceparent, place, session, version
     local path = checkpoint_path(first)
     local old = text_of(key, path .. '.entry')
     if old then
-      redis.call('XDEL', journal, string.sub(old, 2, -2))
+      if old ~= '""' then redis.call('XDEL', journal, string.sub(old, 2, -2)) end -- "" came back from the archive
       redis.call('JSON.DEL', key, path)
       gone[#gone + 1] = whole(first)
     end
