@@ -151,6 +151,7 @@ ERRORS = {
     "hot_unprepared": ("yes, the same id", "Redis came back empty; the daemons make it ready within seconds"),
     "archive_unavailable": ("yes, the same id", "only MongoDB could answer this, and it is away"),
     "embedder_failed": ("yes, the same id", "the embedding model gave nothing"),
+    "summarizer_failed": ("where `details.retryable`", "the summariser gave nothing; nothing was changed"),
     "internal": ("once, the same id", "a bug or a misconfigured server: the daemon's log has it"),
 }
 CLIENT_SIDE = (  # never in a reply

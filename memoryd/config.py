@@ -23,6 +23,14 @@ class EmbedderKind(StrEnum):
     NONE = "none"
 
 
+class SummarizerKind(StrEnum):
+    """Which backend makes summaries."""
+
+    EXTRACTIVE = "extractive"
+    HTTP = "http"
+    TRANSFORMERS = "transformers"
+
+
 def _power_of_two(count: int) -> int:
     if count & (count - 1):
         raise ValueError("must be a power of two")
@@ -66,6 +74,14 @@ class Settings(BaseSettings):
     recall_weights: dict[str, dict[str, float]] = Field(
         {}, description="JSON: weights of recall's signals by profile, its own profiles too (docs/recall.md)"
     )
+
+    summarizer: SummarizerKind = Field(
+        SummarizerKind.EXTRACTIVE, description="extractive (no model) | http | transformers (docs/compression.md)"
+    )
+    summarize_model: str = Field("", description="the model that makes summaries: its name there, its hub id or its path")
+    summarize_url: str = Field("", description="base URL of an OpenAI-compatible chat endpoint (summarizer=http)")
+    summarize_key: SecretStr = Field(SecretStr(""), description="its bearer key")
+    summarize_timeout_seconds: float = Field(60.0, gt=0, le=600, description="time limit of one summary, its retries included")
 
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG | INFO | WARNING | ERROR")
 

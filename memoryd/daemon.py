@@ -40,9 +40,11 @@ from memoryd.lifecycle.forgetting import Forgetting
 from memoryd.lifecycle.holders import CachedVectors, Holder
 from memoryd.lifecycle.planning import Planner
 from memoryd.lifecycle.receipts import ReceiptBook
+from memoryd.lifecycle.summarizing import Summarizing
 from memoryd.lifecycle.verifying import Verifier
 from memoryd.protocol.server import Server
 from memoryd.protocol.verbs.checkpoints import CheckpointVerbs
+from memoryd.protocol.verbs.compression import CompressionVerbs
 from memoryd.protocol.verbs.episodes import EpisodeVerbs
 from memoryd.protocol.verbs.events import EventVerbs
 from memoryd.protocol.verbs.forgetting import ForgettingVerbs
@@ -55,6 +57,7 @@ from memoryd.recall.profiles import Profiles
 from memoryd.recalling import Recalling
 from memoryd.retry import work
 from memoryd.stores import MongoClient, Stores, open_stores, prepare_redis
+from memoryd.summarize.protocol import Summarizer
 from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.daemon")
@@ -65,16 +68,17 @@ async def serve(
     *,
     ready: Callable[[], None] = lambda: None,
     embedder: Embedder | None = None,
+    summarizer: Summarizer | None = None,
     mongo: MongoClient | None = None,
     clock: Clock | None = None,
 ) -> None:
     """Serves agents until `stop` is set, then finishes what is in flight.
 
-    A runtime that has the daemon inside may bring its own embedder and its own MongoDB client (PyMongo's asyncio
-    client or Motor's); both stay open.
+    A runtime that has the daemon inside may bring its own embedder, its own summariser and its own MongoDB client
+    (PyMongo's asyncio client or Motor's); all of them stay open.
     """
     name = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(3)}"
-    async with open_stores(settings, embedder=embedder, mongo=mongo, clock=clock) as stores:
+    async with open_stores(settings, embedder=embedder, summarizer=summarizer, mongo=mongo, clock=clock) as stores:
         engine, recalling, embedding = build(stores, settings, name=name)
 
         async def prepare() -> None:
@@ -124,7 +128,15 @@ def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Reca
         **ScratchVerbs(Scratch(Scratchpads(stores.redis, stores.keys))).handlers(),
         **ToolVerbs(Tools(ToolCache(stores.redis, stores.keys))).handlers(),
         **_forgetting(stores, settings, recalling, holders).handlers(),
+        **_compression(stores, settings, recalling).handlers(),
     }
+
+
+def _compression(stores: Stores, settings: Settings, recalling: Recalling) -> CompressionVerbs:
+    records = Records(stores.redis, stores.keys, settings.vector_type)
+    planner = Planner(records, _search(stores, settings), stores.archive, recalling.recall, (), stores.clock)
+    seconds = settings.summarize_timeout_seconds
+    return CompressionVerbs(Summarizing(planner, stores.archive, stores.summarizer, seconds=seconds))
 
 
 def _episodes(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> EpisodeStore:

@@ -144,6 +144,12 @@ class EmbedderFailed(MemorydError):
     code = "embedder_failed"
 
 
+class SummarizerFailed(MemorydError):
+    """The summariser gave no summary; nothing was changed."""
+
+    code = "summarizer_failed"
+
+
 class NoAnswer(MemorydError):
     """No daemon answered before the deadline; the request may still be carried out."""
 
@@ -181,6 +187,7 @@ BY_CODE: dict[str, type[MemorydError]] = {
     for cls in (
         MemorydError, BadRequest, UnknownOperation, TooLarge, NotFound, Conflict, Forgotten, RequestIdReused,
         DurabilityNotReached, NotSearchable, EventsLost, Overloaded, QuotaExceeded, HotUnavailable, HotUnprepared,
-        ArchiveUnavailable, EmbedderFailed, NoAnswer, SchemaMismatch, ConfigError, ServersUnavailable, ToolFailed,
+        ArchiveUnavailable, EmbedderFailed, SummarizerFailed, NoAnswer, SchemaMismatch, ConfigError, ServersUnavailable,
+        ToolFailed,
     )
 }  # fmt: skip

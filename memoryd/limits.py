@@ -85,6 +85,16 @@ CHECKPOINTS_MAX = 32  # of one session; the oldest go first
 WINDOW_TOKENS_MAX = 2_000_000  # the longest context windows there are
 SESSIONS_LIST_MAX = 200  # sessions of one answer
 
+# --- compression ----------------------------------------------------------------------------------------------------
+SUMMARY_GROUP_MAX = 24  # memories behind one summary: about one conversation; well under REFERENCES_MAX
+SUMMARY_GROUP_MIN = 2  # one memory alone is its own summary
+SUMMARY_SHARE = 0.1  # of the characters of what it stands for: ten times fewer tokens
+SUMMARY_CHARS_MIN = 160  # one sentence with some detail: a shorter summary could not name what it is about
+SUMMARY_CHARS_MAX = 8_000  # a page; models read about as much
+SUMMARY_WORDS_EACH_MAX = 6  # words of one memory by which its summary is found besides its own: a query has about five
+SUMMARIZE_MEMORIES_MAX = 5_000  # of one `summarize`: the passages of a long book, about 1 s of choosing
+SUMMARIZE_TRIES_MAX = 3  # calls to an endpoint that says 429, 5xx or nothing, within the time of one summary
+
 # --- forgetting -----------------------------------------------------------------------------------------------------
 FORGET_PLAN_MAX = 50_000  # memories of one forget: its receipt is one document of at most 7 MB, and MongoDB takes 16
 RECEIPT_PAGE_MAX = 1_000  # memories that one answer lists of a plan or a receipt; about 130 KB

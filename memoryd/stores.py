@@ -21,6 +21,8 @@ from memoryd.hot.client import hot_errors, open_blocking_redis, open_redis
 from memoryd.hot.events import ORIGIN
 from memoryd.hot.journal import create_groups
 from memoryd.keys import Keys
+from memoryd.summarize.open import open_summarizer
+from memoryd.summarize.protocol import Summarizer
 from memoryd_schemas.errors import SchemaError
 from memoryd_schemas.indexes import VectorSettings
 from memoryd_schemas.redis_apply import apply_redis
@@ -37,6 +39,7 @@ class Stores:
     blocking: Redis
     archive: Archive
     embedder: Embedder | None
+    summarizer: Summarizer
     keys: Keys
     clock: Clock
 
@@ -46,6 +49,7 @@ async def open_stores(
     settings: Settings,
     *,
     embedder: Embedder | None = None,
+    summarizer: Summarizer | None = None,
     mongo: MongoClient | None = None,
     clock: Clock | None = None,
 ) -> AsyncIterator[Stores]:
@@ -61,9 +65,12 @@ async def open_stores(
             stack.push_async_callback(own.close)
         if embedder is None:
             embedder = await _open_model(settings, stack)
+        if summarizer is None:
+            summarizer = open_summarizer(settings)
+            stack.push_async_callback(summarizer.close)
         keys = Keys(settings.buckets)
         archive = Archive(mongo[settings.mongo_database])
-        yield Stores(redis, blocking, archive, embedder, keys, clock or SystemClock())
+        yield Stores(redis, blocking, archive, embedder, summarizer, keys, clock or SystemClock())
 
 
 async def _open_model(settings: Settings, stack: contextlib.AsyncExitStack) -> Embedder | None:

@@ -17,6 +17,7 @@ from memoryd.daemon import serve
 from memoryd.hot.client import open_redis
 from memoryd.keys import FOLLOWER_PLACE, SCHEMA, Keys
 from memoryd.model.results import Stats
+from memoryd.summarize.protocol import Summarizer
 from memoryd_sync.service import sync
 from tests.fakes import FakeClock, HashEmbedder
 from tests.waiting import eventually
@@ -30,6 +31,7 @@ class World:
         self.keys = Keys(settings.buckets)
         self.embedder = HashEmbedder()
         self.clock: FakeClock | None = None
+        self.summarizer: Summarizer | None = None
         self._running: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = {}
         self._stack = AsyncExitStack()
 
@@ -54,7 +56,10 @@ class World:
         for name in names:
             ready, stop = asyncio.Event(), asyncio.Event()
             if name.startswith("daemon"):
-                work = serve(self.settings, stop, ready=ready.set, embedder=self.embedder, clock=self.clock)
+                work = serve(
+                    self.settings, stop, ready=ready.set, embedder=self.embedder, summarizer=self.summarizer,
+                    clock=self.clock,
+                )  # fmt: skip
             else:
                 work = sync(self.settings, stop, ready=ready.set)
             task = asyncio.create_task(work, name=name)

@@ -16,7 +16,7 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, 
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from memoryd.archive.codec import Document, completed, to_record
+from memoryd.archive.codec import Document, completed, from_bson_vector, to_record
 from memoryd.breaker import Breaker
 from memoryd.clock import EPOCH, to_microseconds
 from memoryd.errors import ArchiveUnavailable, MemorydError
@@ -249,6 +249,14 @@ class Archive:
         query = {"_id": {"$in": list(memory_ids)}, **_LIVING}
         async for documents in self.batches(query, NAMED_MAX, _left_out(with_text)):
             found |= {one["_id"]: _whole(one) for one in documents}
+        return found
+
+    async def vectors(self, memory_ids: Sequence[str]) -> dict[str, bytes]:
+        """The vectors of those of the memories that have one here, as float32."""
+        found: dict[str, bytes] = {}
+        query = {"_id": {"$in": list(memory_ids)}, "embedding": {"$exists": True}}
+        async for documents in self.batches(query, NAMED_MAX, {"embedding": 1}):
+            found |= {one["_id"]: from_bson_vector(one["embedding"]) for one in documents}
         return found
 
     async def naming(self, scope: Scope, field: str, memory_ids: Sequence[str]) -> set[str]:

@@ -39,17 +39,13 @@ class Endpoint:
     url: str
     key: str
     timeout_seconds: float
+    what: str = "the embeddings endpoint"
+    setting: str = "MEMORYD_EMBED_URL"
 
     @classmethod
     def of(cls, settings: Settings) -> Endpoint:
         """The configured endpoint. Raises ConfigError for a URL that cannot be one."""
-        parts = urlsplit(settings.embed_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
-            raise ConfigError(
-                "MEMORYD_EMBED_URL must be an http(s) URL without user name and query",
-                hint="for example https://api.openai.com/v1, with the key in MEMORYD_EMBED_KEY",
-            )
-        url = settings.embed_url.rstrip("/").removesuffix("/embeddings") + "/embeddings"
+        url = base_url("MEMORYD_EMBED_URL", settings.embed_url).removesuffix("/embeddings") + "/embeddings"
         return cls(url, settings.embed_key.get_secret_value(), settings.embed_timeout_seconds)
 
     def post(self, body: bytes) -> Reply:
@@ -64,8 +60,8 @@ class Endpoint:
                 return Reply(error.code, error.headers.get("Retry-After"), b"")
         except (OSError, http.client.HTTPException) as error:
             # The cause is left out: its text can hold the URL or what the endpoint said.
-            message = f"the embeddings endpoint cannot be reached: {_why(error)}"
-            hint = "see that MEMORYD_EMBED_URL is right and that the endpoint runs"
+            message = f"{self.what} cannot be reached: {_why(error)}"
+            hint = f"see that {self.setting} is right and that the endpoint runs"
             raise ModelFailed(message, retryable=True, hint=hint) from None
 
     def _request(self, body: bytes) -> urllib.request.Request:
@@ -76,13 +72,24 @@ class Endpoint:
         return request
 
 
+def base_url(setting: str, url: str) -> str:
+    """`url` without a slash at its end. Raises ConfigError for one that cannot be an endpoint's."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+        raise ConfigError(
+            f"{setting} must be an http(s) URL without user name and query",
+            hint=f"for example https://api.openai.com/v1, with the key in {setting.replace('URL', 'KEY')}",
+        )
+    return url.rstrip("/")
+
+
 def _read(answer: http.client.HTTPResponse, deadline: float) -> bytes:
     """The body, within its time and size: urllib's own timeout starts anew with each byte."""
     body = bytearray()
     while chunk := answer.read1(65536):
         body += chunk
         if len(body) > limits.EMBED_REPLY_BYTES_MAX:
-            raise ModelFailed("the embeddings endpoint's answer is too large", retryable=True)
+            raise ModelFailed("the endpoint's answer is too large", retryable=True)
         if time.monotonic() > deadline:
             raise TimeoutError("the answer came too slowly")
     said = answer.headers.get("Content-Length", "")

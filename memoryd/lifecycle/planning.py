@@ -78,11 +78,8 @@ class Planner:
             degraded = recalled.degraded
             hits = [hit.memory.id for hit in recalled if _likeness(hit) >= selection.min_score]
             await self._choose(chosen, hits, criteria, selection.reason())
-        elif selection.ids:
-            for some in _some(selection.ids):
-                await self._choose(chosen, some, criteria, selection.reason())
         else:
-            async for ids in self._everywhere(criteria):
+            async for ids in self._named_or_matching(criteria, selection):
                 await self._choose(chosen, ids, criteria, selection.reason())
         await self._follow(scope, chosen, cascade=cascade)
         targets = list(chosen.values())
@@ -105,11 +102,46 @@ class Planner:
             new = list(more)
         return Plan(asked_at=now, targets=list(chosen.values()), removes={})
 
+    async def memories(self, scope: Scope, selection: Selection, *, most: int) -> list[Memory]:
+        """The selected memories themselves, as they are now, in the order in which they happened.
+
+        Raises what `plan` raises; TooLarge beyond `most` of them.
+        """
+        criteria = resolve(selection, scope, self._clock.now())
+        await self._present().ping()
+        found: dict[str, Memory] = {}
+
+        async def add(ids: Sequence[str]) -> None:
+            for memory_id, one in (await self._look(criteria.scope, set(ids) - found.keys())).items():
+                if any(map(criteria.matches, one.current)):
+                    found[memory_id] = one.current[0]
+            if len(found) > most:
+                raise TooLarge(
+                    f"the selection holds more than {most} memories", hint="narrow it, for instance by session or by `before`"
+                )
+
+        if selection.query:
+            recalled = await self._recalled(criteria.scope, selection)
+            await add([hit.memory.id for hit in recalled if _likeness(hit) >= selection.min_score])
+        else:
+            async for ids in self._named_or_matching(criteria, selection):
+                await add(ids)
+        return sorted(found.values(), key=lambda one: (one.valid_from, one.created_at, one.id))
+
     # --- what was selected ----------------------------------------------------------------------------------------
 
     async def _recalled(self, scope: Scope, selection: Selection) -> Recalled:
         question = Question(query=selection.query, limit=selection.limit, types=selection.types, tags=selection.tags)
         return await self._recall(scope, question)
+
+    async def _named_or_matching(self, criteria: Criteria, selection: Selection) -> AsyncIterator[Sequence[str]]:
+        """The ids that a selection without a query may mean."""
+        if selection.ids:
+            for some in _some(selection.ids):
+                yield some
+        else:
+            async for ids in self._everywhere(criteria):
+                yield ids
 
     async def _everywhere(self, criteria: Criteria) -> AsyncIterator[list[str]]:
         """The ids of all memories that match in one of the stores; some may come twice."""

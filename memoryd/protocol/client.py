@@ -28,6 +28,7 @@ from memoryd.model.receipt import (
 from memoryd.model.results import Recalled, Receipt, Stats, Stored
 from memoryd.model.scope import Scope
 from memoryd.model.session import SessionPage
+from memoryd.model.summary import Summary
 from memoryd.protocol import listener, messages
 from memoryd.protocol.connection import ANSWER_SECONDS, LONG, Connection
 from memoryd.protocol.episodes import EpisodeClient
@@ -213,6 +214,13 @@ class MemoryClient:
         With `dry_run` it only says whether that can be done. Raises BadRequest when it cannot.
         """
         return (await self._connection.call("rewrite_aof", {"dry_run": dry_run}, Rewritten, patience=LONG)).files
+
+    # --- compression ------------------------------------------------------------------------------------------------
+
+    async def summarize(self, *, chars: int | None = None, **selection: Any) -> Summary:
+        """In few words what the selected memories say; nothing is changed. The selection is as for `forget_many`:
+        ids, session, agent, tags, types, before, older_than_seconds, words, query (with limit), or everything=True."""
+        return await self._connection.call("summarize", {"chars": chars, **selection}, Summary, patience=LONG)
 
     # --- sessions -------------------------------------------------------------------------------------------------
 

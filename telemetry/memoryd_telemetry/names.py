@@ -25,6 +25,7 @@ OPERATIONS: Final[dict[str, str]] = {
     "receipt": "memoryd.receipt",
     "receipts": "memoryd.receipts",
     "verify_receipt": "memoryd.verify_receipt",
+    "summarize": "memoryd.summarize",
     "stats": "memoryd.stats",
     "events": "memoryd.events",
     "working.open": "memoryd.working.open",

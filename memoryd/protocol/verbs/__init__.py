@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from memoryd.protocol.verbs import checkpoints, episodes, events, forgetting, memories, scratch, sessions, tools
+from memoryd.protocol.verbs import (
+    checkpoints,
+    compression,
+    episodes,
+    events,
+    forgetting,
+    memories,
+    scratch,
+    sessions,
+    tools,
+)
 from memoryd.protocol.verbs.verb import Form
 
 FORMS: Mapping[str, Form] = {
@@ -17,6 +27,7 @@ FORMS: Mapping[str, Form] = {
     **scratch.FORMS,
     **tools.FORMS,
     **forgetting.FORMS,
+    **compression.FORMS,
 }
 SAYS: Mapping[str, Any] = {
     **sessions.SAYS,
@@ -25,4 +36,5 @@ SAYS: Mapping[str, Any] = {
     **scratch.SAYS,
     **tools.SAYS,
     **forgetting.SAYS,
+    **compression.SAYS,
 }

@@ -90,37 +90,41 @@ _RECEIPT_ID = {"pattern": f"^{RECEIPT_PATTERN.pattern}$"}
 _PAGE = f"the first {RECEIPT_PAGE_MAX:,} of them"
 _TEXT = f"at most {QUERY_BYTES_MAX} bytes of UTF-8, no NUL"
 
+SELECTION: dict[str, Any] = {
+    "ids": {
+        "items": {"type": "string", **_ID},
+        "maxItems": FORGET_PLAN_MAX,
+        "description": "these memories",
+    },
+    "session": {"minLength": 1, **_NAME, "description": f"of this session; {_NAME_SAYS}"},
+    "agent": {"minLength": 1, **_NAME, "description": f"of this agent, where the scope names none; {_NAME_SAYS}"},
+    "tags": {
+        "items": {"type": "string", "minLength": 1, **_NAME},
+        "maxItems": TAGS_MAX,
+        "description": "with at least one of these tags",
+    },
+    "types": {"description": "of one of these types"},
+    "before": {"description": "created before: RFC 3339 with a zone"},
+    "older_than_seconds": {"description": "created longer ago than this"},
+    "words": {
+        "maxLength": QUERY_BYTES_MAX,
+        "description": f"whose content has all of these words, whole, in any case and order; {_TEXT}",
+    },
+    "query": {
+        "maxLength": QUERY_BYTES_MAX,
+        "description": f"what `recall` finds for it, and so never all that there is: look at the plan first; {_TEXT}",
+    },
+    "limit": {"description": "how many hits of the query at most"},
+    "min_score": {
+        "description": "only hits of the query that are at least this much like it: the cosine; 1: its very words"
+    },
+    "everything": {"description": "the whole scope; stands alone"},
+}
+
 SAYS: dict[str, dict[str, Any]] = {
     "ForgetArgs": {"id": {**_ID, "description": "the memory's id"}, **_DURABILITY},
     "ForgetManyArgs": {
-        "ids": {
-            "items": {"type": "string", **_ID},
-            "maxItems": FORGET_PLAN_MAX,
-            "description": "these memories",
-        },
-        "session": {"minLength": 1, **_NAME, "description": f"of this session; {_NAME_SAYS}"},
-        "agent": {"minLength": 1, **_NAME, "description": f"of this agent, where the scope names none; {_NAME_SAYS}"},
-        "tags": {
-            "items": {"type": "string", "minLength": 1, **_NAME},
-            "maxItems": TAGS_MAX,
-            "description": "with at least one of these tags",
-        },
-        "types": {"description": "of one of these types"},
-        "before": {"description": "created before: RFC 3339 with a zone"},
-        "older_than_seconds": {"description": "created longer ago than this"},
-        "words": {
-            "maxLength": QUERY_BYTES_MAX,
-            "description": f"whose content has all of these words, whole, in any case and order; {_TEXT}",
-        },
-        "query": {
-            "maxLength": QUERY_BYTES_MAX,
-            "description": f"what `recall` finds for it, and so never all that there is: look at the plan first; {_TEXT}",
-        },
-        "limit": {"description": "how many hits of the query at most"},
-        "min_score": {
-            "description": "only hits of the query that are at least this much like it: the cosine; 1: its very words"
-        },
-        "everything": {"description": "the whole scope; stands alone"},
+        **SELECTION,
         "cascade": {"description": "also what is `related`, in both directions; what was made of them goes in any case"},
         "dry_run": {"description": "give the plan, and forget nothing"},
         "if_plan": {

@@ -1,0 +1,1 @@
+"""Making few words of many: one protocol, three ways to do it."""
