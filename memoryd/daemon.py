@@ -14,6 +14,7 @@ from memoryd.agent.documents import DocumentStore
 from memoryd.agent.episodes import EpisodeStore
 from memoryd.agent.holders import PassingHolder, SessionHolder
 from memoryd.agent.scratch import Scratch
+from memoryd.agent.seen import Sightings
 from memoryd.agent.sessions import Sessions
 from memoryd.agent.tools import Tools
 from memoryd.archive.documents import DocumentArchive
@@ -50,6 +51,7 @@ from memoryd.protocol.verbs.events import EventVerbs
 from memoryd.protocol.verbs.forgetting import ForgettingVerbs
 from memoryd.protocol.verbs.memories import MemoryVerbs
 from memoryd.protocol.verbs.scratch import ScratchVerbs
+from memoryd.protocol.verbs.seen import SeenVerbs
 from memoryd.protocol.verbs.sessions import SessionVerbs
 from memoryd.protocol.verbs.tools import ToolVerbs
 from memoryd.protocol.verbs.verb import Handler
@@ -104,7 +106,7 @@ async def serve(
 def build(stores: Stores, settings: Settings, *, name: str) -> tuple[Engine, Recalling, EmbedFollower]:
     """The verbs and the embedding follower over open stores."""
     state = EmbedState()
-    records = Records(stores.redis, stores.keys, settings.vector_type)
+    records = _records(stores, settings)
     cache = EmbeddingCache(stores.redis, stores.embedder) if stores.embedder else None
     engine = Engine(records, _search(stores, settings), stores.archive, cache, clock=stores.clock, embed_state=state)
     recalling = Recalling(
@@ -119,10 +121,12 @@ def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Reca
     documents = DocumentStore(Documents(stores.redis, stores.keys), DocumentArchive(stores.archive), stores.clock)
     sessions = Sessions(documents, engine, open_tokens(settings))
     holders: list[Holder] = [SessionHolder(sessions), PassingHolder(Passing(stores.redis, stores.keys))]
+    sightings = Sightings(_records(stores, settings), _search(stores, settings), stores.archive, stores.clock)
     return {
-        **MemoryVerbs(engine, recalling).handlers(),
+        **MemoryVerbs(engine, recalling, sightings).handlers(),
+        **SeenVerbs(sightings).handlers(),
         **EventVerbs(Events(stores.redis, stores.keys)).handlers(),
-        **SessionVerbs(sessions, Contexts(sessions, recalling)).handlers(),
+        **SessionVerbs(sessions, Contexts(sessions, recalling), sightings).handlers(),
         **CheckpointVerbs(Checkpoints(sessions)).handlers(),
         **EpisodeVerbs(_episodes(stores, settings, engine, recalling)).handlers(),
         **ScratchVerbs(Scratch(Scratchpads(stores.redis, stores.keys))).handlers(),
@@ -140,10 +144,14 @@ def _compression(stores: Stores, settings: Settings, recalling: Recalling) -> Co
 
 
 def _episodes(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> EpisodeStore:
-    records = Records(stores.redis, stores.keys, settings.vector_type)
+    records = _records(stores, settings)
     log = EpisodeLog(stores.redis, stores.keys, settings.vector_type)
     archive = EpisodeArchive(stores.archive)
     return EpisodeStore(engine, recalling, records, _search(stores, settings), log, archive, stores.clock)
+
+
+def _records(stores: Stores, settings: Settings) -> Records:
+    return Records(stores.redis, stores.keys, settings.vector_type)
 
 
 def _search(stores: Stores, settings: Settings) -> Search:
@@ -154,7 +162,7 @@ def _search(stores: Stores, settings: Settings) -> Search:
 def _forgetting(stores: Stores, settings: Settings, recalling: Recalling, holders: Sequence[Holder]) -> ForgettingVerbs:
     """What forgets; whoever keeps something of what people said has a holder here."""
     archive, clock = stores.archive, stores.clock
-    records = Records(stores.redis, stores.keys, settings.vector_type)
+    records = _records(stores, settings)
     search = _search(stores, settings)
     if stores.embedder:
         holders = [*holders, CachedVectors(EmbeddingCache(stores.redis, stores.embedder))]

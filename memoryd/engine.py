@@ -33,6 +33,7 @@ from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import GROUPS, backlogs
 from memoryd.hot.records import Projection, Records, Request, Written, fitted
 from memoryd.hot.search import Search
+from memoryd.hot.seen import SeenFilters
 from memoryd.limits import SEARCHABLE_TIMEOUT_SECONDS, STORE_MANY_MAX
 from memoryd.model.ids import check_id, hash_content
 from memoryd.model.memory import Changes, Durability, Memory, NewMemory, Wait, in_utc
@@ -253,6 +254,7 @@ class Engine:
             archive_backlog=backlog["archive"],
             dead_letters=backlog["dead"],
             requests_backlog=backlog["requests"],
+            filters=await SeenFilters(self._records.redis, self._records.keys).stats(),
         )
 
     async def _archive_stats(self, scope: Scope) -> ArchiveStats:

@@ -8,7 +8,9 @@ aether:memory:working:{b}:<tenant>:<project>:<agent>:<session>
 aether:journal:{b}                                  Stream   trimmed below followers   scripts           embed, archive
 aether:place:{b}                                    Hash     permanent                 archiver          engine
 aether:tombstone:{b}:<id>                           String   30 days                   forget, follower  scripts
-aether:dedup:content:{b}                            Bloom    permanent                 scripts           scripts
+aether:dedup:content:{b}                            Bloom    permanent                 scripts, records  scripts, seen
+aether:dedup:queries:{b}                            Bloom    permanent                 seen              seen
+aether:questions:{b}:<tenant>:<project>             ZSet     30 days                   seen              seen
 aether:idempotency:{b}:<tenant>:<project>:<r>       String   1 day                     scripts           scripts
 aether:timeline:{b}:<tenant>:<project>:<a>:<s>      ZSet     permanent (tier policy)   scripts           scripts
 aether:cache:embedding:<tenant>:<project>:<m>:<h>   String   7 days                    embed             embed, recall
@@ -174,8 +176,16 @@ class Keys:
         return f"aether:tombstone:{{{self.bucket(memory_id)}}}:{memory_id}"
 
     def dedup(self, bucket: str) -> str:
-        """The Bloom filter of the ids that this bucket has ever held."""
+        """The Bloom filter of the ids that this bucket has ever held, and of the contents that belong to it."""
         return f"aether:dedup:content:{{{bucket}}}"
+
+    def asked(self, bucket: str) -> str:
+        """The Bloom filter of the questions that belong to this bucket."""
+        return f"aether:dedup:queries:{{{bucket}}}"
+
+    def bucket_of_hash(self, text_hash: str) -> str:
+        """The bucket that a content or a question belongs to: chosen by its hash, whoever says it."""
+        return f"{int(text_hash[:2], 16) % self.buckets:02x}"
 
     def timeline(self, scope: Scope, memory_id: str) -> str:
         """The events of a session in the order in which they happened, as far as they share this memory's bucket."""
@@ -218,3 +228,13 @@ class Keys:
     def _of_agent(self, kind: str, scope: Scope) -> str:
         bucket = f"{int(home(scope), 16) % self.buckets:02x}"
         return f"{kind}:{{{bucket}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{to_tag(scope.agent)}"
+
+    # --- what a project's agents have together, all in one bucket ----------------------------------------------------
+
+    def questions(self, scope: Scope) -> str:
+        """When each of a project's questions was asked last, by its digest."""
+        return self._of_project("aether:questions", scope)
+
+    def _of_project(self, kind: str, scope: Scope) -> str:
+        bucket = f"{int(home(Scope(scope.tenant, scope.project)), 16) % self.buckets:02x}"
+        return f"{kind}:{{{bucket}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}"

@@ -57,6 +57,13 @@ DEAD_LETTERS_MAX = (
 FOLLOW_BATCH_MAX = 250  # documents of one round trip when everything is copied: about 1 MB with vectors
 LEASE_SECONDS = 4.0  # a dead follower is replaced within 5 s
 
+# --- what has been seen ---------------------------------------------------------------------------------------------
+FILTER_CAPACITY = 100_000  # of one bucket's filter before it grows; each growth adds a layer twice as large
+FILTER_ERROR_RATE = 0.001  # a false yes costs one look at the archive: one in a thousand is not felt
+QUESTIONS_MAX = 40_000  # digests of one project's list: 10,000 questions, each for the four scopes that see it
+QUESTIONS_TTL_SECONDS = 30 * 24 * 3600  # after the last question; the filter knows longer, but not when
+SEEN_IDS_MAX = 10  # memories that one exact answer names: enough to look at one
+
 # --- documents ------------------------------------------------------------------------------------------------------
 DOCUMENT_BYTES_MAX = 256 * 1024  # a body as JSON: each change journals it whole; what grows has parts
 

@@ -188,6 +188,12 @@ class Archive:
         with self.asking("get"):
             return {one["_id"] async for one in self.memories.find(wanted, {"_id": 1})}
 
+    async def saying(self, scope: Scope, content_hash: str, count: int) -> dict[str, int]:
+        """The scope's memories with this content, a few, each with its version."""
+        with self.asking("seen"):
+            found = self.memories.find({**_living(scope), "content_hash": content_hash}, {"version": 1}).limit(count)
+            return {one["_id"]: int(one["version"]) async for one in found}
+
     async def count(self, scope: Scope) -> int:
         """How many memories the scope holds in the archive."""
         with self.asking("stats"):

@@ -19,6 +19,7 @@ from memoryd.cli import (
     output,
     recall,
     reindex,
+    seen,
     serve,
     session,
     stats,
@@ -46,6 +47,7 @@ app.command("recall")(recall.recall)
 app.command("explain")(explain.explain)
 app.command("get")(get.get)
 app.command("update")(update.update)
+app.command("seen")(seen.seen)
 app.command("stats")(stats.stats)
 app.command("import")(import_.import_)
 app.command("export")(export.export)

@@ -12,6 +12,7 @@ from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded, record_fields
 from memoryd.hot.records import NewRecord, Written
+from memoryd.hot.seen import noting
 from memoryd.keys import Keys, kind_of
 from memoryd.limits import EPISODE_LOG_ENTRIES, IDEMPOTENCY_TTL_SECONDS, JOURNAL_ENTRIES_MAX
 from memoryd.model.record import Record
@@ -52,7 +53,8 @@ class EpisodeLog:
         ]  # fmt: skip
         args += [part for pair in fields.items() for part in pair]
         with hot_errors("record an episode"):
-            raw, fsynced = await scripts.episode.durably(self._redis, places, args, fsync=fsync)
+            seen = noting(keys, [(memory.scope, memory.content_hash)])
+            raw, fsynced = await scripts.episode.durably(self._redis, places, args, first=seen, fsync=fsync)
         return Written.parse(raw), fsynced
 
     async def read(self, scope: Scope, *, after: str, count: int) -> LogPart:

@@ -30,19 +30,20 @@ class Passing:
             results = 0
             for agent in await self._agents(scope):
                 results += await self._redis.zcard(self._keys.tool_cache_due(agent))
-            return {"tool_results": results, "scratchpads": len(await self._pads(scope, pad))}
+            questions = await self._redis.zcard(self._keys.questions(scope))
+            return {"tool_results": results, "scratchpads": len(await self._pads(scope, pad)), "questions": questions}
 
     async def drop(self, scope: Scope, pad: Callable[[str], bool]) -> dict[str, int]:
-        """Drops them, and every answer of the scope's agents."""
+        """Drops them, and every answer of the scope's agents. Nobody can tell whose a digest of a question is: all go."""
         with hot_errors("drop what passes"):
             results = 0
             for agent in await self._agents(scope):
                 results += await self._tools.invalidate(agent)
             pads = await self._pads(scope, pad)
             answers = [key async for key in self._redis.scan_iter(match=self._keys.patterns(scope)[1], count=SCAN)]
-            if gone := [*pads, *answers]:
-                await self._redis.delete(*gone)
-            return {"tool_results": results, "scratchpads": len(pads)}
+            questions = await self._redis.zcard(self._keys.questions(scope))
+            await self._redis.delete(*pads, *answers, self._keys.questions(scope))
+            return {"tool_results": results, "scratchpads": len(pads), "questions": questions}
 
     async def _agents(self, scope: Scope) -> list[Scope]:
         """The agents of the scope that have kept results."""

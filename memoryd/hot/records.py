@@ -13,6 +13,7 @@ from memoryd import keys as names
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import MEMORY_FIELDS, Encoded, record_fields, to_fields, to_hot_vector, to_memory
+from memoryd.hot.seen import noting
 from memoryd.keys import KINDS, Keys, kind_of
 from memoryd.limits import (
     DEAD_LETTERS_MAX,
@@ -152,9 +153,8 @@ class Records:
         """Stores each in its own atomic step, all in one round trip; the flag says whether a wanted fsync happened."""
         calls = [(self._store_keys(one), self._store_args(one)) for one in new]
         with hot_errors("store"):
-            if len(calls) == 1 and not fsync:
-                return [Written.parse(await scripts.store(self.redis, *calls[0]))], True
-            answers = await scripts.store.many(self.redis, calls, then=scripts.waitaof() if fsync else ())
+            seen = noting(self.keys, [(one.memory.scope, one.memory.content_hash) for one in new])
+            answers = await scripts.store.many(self.redis, calls, first=seen, then=scripts.waitaof() if fsync else ())
             return [Written.parse(one) for one in answers[: len(calls)]], not fsync or scripts.fsynced(answers[len(calls) :])
 
     def _timeline(self, memory_type: MemoryType, scope: Scope, memory_id: str) -> list[str]:
@@ -340,7 +340,10 @@ class Records:
             IDEMPOTENCY_TTL_SECONDS, JOURNAL_ENTRIES_MAX, names.events_prefix(scope), request.traceparent, ",".join(gone),
         ]  # fmt: skip
         args += [part for pair in fields.items() for part in pair]
-        return await self._one("update", scripts.update, keys, args, fsync=fsync)
+        seen = noting(self.keys, [(memory.scope, changes["content_hash"])] if "content_hash" in changes else [])
+        with hot_errors("update"):
+            raw, fsynced = await scripts.update.durably(self.redis, keys, args, first=seen, fsync=fsync)
+        return Written.parse(raw), fsynced
 
     async def forget(self, many: Sequence[Doomed], *, now: int) -> list[Written]:
         """Removes each in its own atomic step, all in one round trip, and leaves tombstones above both stores' versions."""
@@ -367,13 +370,6 @@ class Records:
             to_tag(one.scope.session), one.memory_type, one.content_hash,
         ]  # fmt: skip
         return keys, args
-
-    async def _one(
-        self, doing: str, script: scripts.Script, keys: list[str], args: list[Encoded], *, fsync: bool
-    ) -> tuple[Written, bool]:
-        with hot_errors(doing):
-            raw, fsynced = await script.durably(self.redis, keys, args, fsync=fsync)
-        return Written.parse(raw), fsynced
 
     async def attach(self, memory_key: str, memory_id: str, attached: Attached) -> bool:
         """Gives a pending memory its vector; False when its content is another by now."""
@@ -421,10 +417,10 @@ class Records:
     async def project_many(self, many: Sequence[Projection]) -> list[str]:
         """The same for many in one round trip; their outcomes in order."""
         calls = [(self._project_keys(one), self._project_args(one)) for one in many]
+        living = [one.record.memory for one in many if one.tombstone is None]
+        seen = noting(self.keys, [(one.scope, one.content_hash) for one in living])
         with hot_errors("project"):
-            if len(calls) == 1:
-                return [(await scripts.project(self.redis, *calls[0])).decode()]
-            return [answer.decode() for answer in await scripts.project.many(self.redis, calls)]
+            return [answer.decode() for answer in await scripts.project.many(self.redis, calls, first=seen)]
 
     def _project_keys(self, one: Projection) -> list[str]:
         memory, keys = one.record.memory, self.keys

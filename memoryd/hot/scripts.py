@@ -35,16 +35,24 @@ class Script:
         except NoScriptError:
             return await redis.eval(self.source, len(keys), *keys, *args)
 
-    async def many(self, redis: Redis, calls: Sequence[Call], *, then: Sequence[Encoded] = ()) -> list[Any]:
+    async def many(
+        self,
+        redis: Redis,
+        calls: Sequence[Call],
+        *,
+        first: Sequence[Sequence[Encoded]] = (),
+        then: Sequence[Encoded] = (),
+    ) -> list[Any]:
         """The answers to many calls in one round trip; raises the first error of a call, after all have run.
 
+        `first` are commands that run before them, and must not fail.
         `then` is a command to run after them on the same connection (WAITAOF counts only that connection's writes). Its
         answer comes last, an error of it as an exception: one answer, or two where Redis had to be sent the script.
         """
-        answers = await self._pipelined(redis, calls, "EVALSHA", self.sha, then)
+        answers = await self._pipelined(redis, calls, "EVALSHA", self.sha, first, then)
         unknown = [index for index, one in enumerate(answers[: len(calls)]) if isinstance(one, NoScriptError)]
         if unknown:
-            again = await self._pipelined(redis, [calls[index] for index in unknown], "EVAL", self.source, then)
+            again = await self._pipelined(redis, [calls[index] for index in unknown], "EVAL", self.source, (), then)
             for index, answer in zip(unknown, again, strict=False):
                 answers[index] = answer
             answers += again[len(unknown) :]
@@ -54,23 +62,41 @@ class Script:
         return answers
 
     async def durably(
-        self, redis: Redis, keys: Sequence[str], args: Sequence[Encoded], *, fsync: bool
+        self,
+        redis: Redis,
+        keys: Sequence[str],
+        args: Sequence[Encoded],
+        *,
+        first: Sequence[Sequence[Encoded]] = (),
+        fsync: bool,
     ) -> tuple[Any, bool]:
-        """The script's answer; with `fsync` also whether Redis has it on its disk by then."""
-        if not fsync:
+        """The script's answer; with `fsync` also whether Redis has it on its disk by then. `first` as in `many`."""
+        if not fsync and not first:
             return await self(redis, keys, args), True
-        answers = await self.many(redis, [(keys, args)], then=waitaof())
-        return answers[0], fsynced(answers[1:])
+        answers = await self.many(redis, [(keys, args)], first=first, then=waitaof() if fsync else ())
+        return answers[0], not fsync or fsynced(answers[1:])
 
     async def _pipelined(
-        self, redis: Redis, calls: Sequence[Call], command: str, script: str, then: Sequence[Encoded]
+        self,
+        redis: Redis,
+        calls: Sequence[Call],
+        command: str,
+        script: str,
+        first: Sequence[Sequence[Encoded]],
+        then: Sequence[Encoded],
     ) -> list[Any]:
         async with redis.pipeline(transaction=False) as pipe:
+            for one in first:
+                pipe.execute_command(*one)
             for keys, args in calls:
                 pipe.execute_command(command, script, len(keys), *keys, *args)
             if then:
                 pipe.execute_command(*then)
-            return list(await pipe.execute(raise_on_error=False))
+            answers = list(await pipe.execute(raise_on_error=False))
+        for answer in answers[: len(first)]:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers[len(first) :]
 
 
 def waitaof() -> tuple[Encoded, ...]:

@@ -244,6 +244,19 @@ class Search:
             answer: Any = await self._redis.execute_command(*query)  # type: ignore[no-untyped-call]
         return [row[b"id"].decode().rpartition(":")[2] for row in whole(answer, "search episodes")[b"results"]]
 
+    async def saying(self, scope: Scope, content_hash: str, count: int) -> list[str]:
+        """The ids of the scope's memories with this content, as far as indexed; a few."""
+        found: list[str] = []
+        with hot_errors("search"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for kind in names.KINDS:
+                    clause = scope_clause(scope)
+                    clause.tag("content_hash", [content_hash])
+                    pipe.execute_command(*_all_of(names.index(kind), clause, count))
+                for answer in await pipe.execute():
+                    found += [row[b"id"][-ID_CHARS:].decode() for row in whole(answer, "search")[b"results"]]
+        return found[:count]
+
     async def count(self, scope: Scope) -> Counts:
         """How many memories of each type the scope holds here, and how many wait for their vector."""
         counts = Counts()
@@ -347,8 +360,8 @@ def _row(memory_id: str, kind: str, brief: str) -> Row:
     )  # fmt: skip
 
 
-def _all_of(index: str, clause: Clause) -> list[Any]:
-    return ["FT.SEARCH", index, str(clause), *_params(clause), "NOCONTENT", "LIMIT", 0, FORGET_PLAN_MAX + 1, "DIALECT", 2]
+def _all_of(index: str, clause: Clause, count: int = FORGET_PLAN_MAX + 1) -> list[Any]:
+    return ["FT.SEARCH", index, str(clause), *_params(clause), "NOCONTENT", "LIMIT", 0, count, "DIALECT", 2]
 
 
 def _params(clause: Clause) -> list[Any]:

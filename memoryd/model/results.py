@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 
 from memoryd.model.memory import Durability, Memory
+from memoryd.model.seen import FilterStats
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,3 +108,5 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """Journal entries that MongoDB does not hold yet, of all scopes."""
     dead_letters: int
     requests_backlog: int
+    filters: dict[str, FilterStats]
+    """What answers "have I seen this?": contents and questions, of all scopes."""

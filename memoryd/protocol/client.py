@@ -27,6 +27,7 @@ from memoryd.model.receipt import (
 )
 from memoryd.model.results import Recalled, Receipt, Stats, Stored
 from memoryd.model.scope import Scope
+from memoryd.model.seen import Seen
 from memoryd.model.session import SessionPage
 from memoryd.model.summary import Summary
 from memoryd.protocol import listener, messages
@@ -144,6 +145,21 @@ class MemoryClient:
             "profile": profile,
         }  # fmt: skip
         return await self._connection.call("recall", args, Recalled)
+
+    async def seen(self, content: str, *, exact: bool = False) -> Seen:
+        """Whether this scope has ever held a memory with this content; the answer is true or false.
+
+        By a filter: a no is sure, a yes is wrong once in a thousand, and what was forgotten is seen still. `exact` looks
+        for memories that say it now, and names some.
+        """
+        return await self._connection.call("seen", {"content": content, "exact": exact}, Seen)
+
+    async def seen_query(self, query: str, *, exact: bool = False) -> Seen:
+        """Whether this scope was ever asked this question (by `recall` or for a context), as `seen` for content.
+
+        `exact` looks into the list of the project's latest 10,000 questions, and says when it was asked last.
+        """
+        return await self._connection.call("seen_query", {"query": query, "exact": exact}, Seen)
 
     async def update(
         self,

@@ -243,6 +243,7 @@ SAYS: dict[str, dict[str, Schema]] = {
         "archive_backlog": {"description": "journal entries that MongoDB does not hold yet, of all scopes"},
         "dead_letters": {"description": "entries that were given up, of all scopes"},
         "requests_backlog": {"description": "requests that are not answered yet"},
+        "filters": {"description": "the filters of `seen` (contents) and `seen_query` (questions), of all scopes"},
     },
     "EmbedderStats": {"failing": {"description": "the kind of the last failure, empty when the last call worked"}},
     "ArchiveStats": {"memories": {"description": "null when MongoDB does not answer"}},

@@ -27,6 +27,8 @@ OPERATIONS: Final[dict[str, str]] = {
     "verify_receipt": "memoryd.verify_receipt",
     "summarize": "memoryd.summarize",
     "stats": "memoryd.stats",
+    "seen": "memoryd.seen",
+    "seen_query": "memoryd.seen_query",
     "events": "memoryd.events",
     "working.open": "memoryd.working.open",
     "working.close": "memoryd.working.close",
@@ -163,9 +165,12 @@ TOOL_CLAIMS: Final = Metric(
 TOOL_RESULT_AGE: Final = Metric(
     "memoryd.tool.result.age", "histogram", "s", "age of a tool's result when it was used again", AGES
 )
+SEEN_LOOKS: Final = Metric(
+    "memoryd.seen.looks", "counter", "{look}", "looks for what was seen, by verb and answer: seen or unseen, by filter or exactly"
+)
 
 METRICS: Final = (
     OPERATION_COUNT, OPERATION_DURATION, REQUESTS_BACKLOG, HOT_MEMORY_SHARE, CIRCUIT_OPEN, JOURNAL_BACKLOG, GAPS,
     DIFFERENCES, LEASE_CHANGES, EMBED_BATCH_SIZE, EMBED_DURATION, EMBED_FAILURES, ARCHIVE_BATCH_SIZE, ARCHIVE_DURATION,
-    FOLLOW_EVENTS, DEAD_LETTERS, TOOL_CLAIMS, TOOL_RESULT_AGE,
+    FOLLOW_EVENTS, DEAD_LETTERS, TOOL_CLAIMS, TOOL_RESULT_AGE, SEEN_LOOKS,
 )  # fmt: skip

@@ -102,6 +102,15 @@ async def test_sessions_are_shown_and_rolled_back(memoryd: Commands, memory: Mem
     await memoryd("session", "show", "other", exits=3)
 
 
+async def test_what_was_seen_is_told(memoryd: Commands, memory: MemoryClient) -> None:
+    """By the filter, and exactly."""
+    kept = await memory.store("Graz has a tea fair.", type="fact")
+    await memory.recall("When is the tea fair?")
+    assert (await memoryd("seen", "Graz has a tea fair.")).fields["seen"] == "True"
+    assert (await memoryd("seen", "Graz has a tea fair.", "--exact", "--json")).json["ids"] == [kept.id]
+    assert (await memoryd("seen", "When is the tea fair?", "--question", "--json")).json["seen"] is True
+
+
 async def test_the_options_are_the_scope(memoryd: Commands, world: World) -> None:
     """From the environment or from the command line; the command line wins."""
     kept = (await memoryd("store", "Ada prefers tea.", "--project", "desk", "--agent", "ada", "--json")).json

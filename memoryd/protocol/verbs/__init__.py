@@ -13,6 +13,7 @@ from memoryd.protocol.verbs import (
     forgetting,
     memories,
     scratch,
+    seen,
     sessions,
     tools,
 )
@@ -20,6 +21,7 @@ from memoryd.protocol.verbs.verb import Form
 
 FORMS: Mapping[str, Form] = {
     **memories.FORMS,
+    **seen.FORMS,
     **events.FORMS,
     **sessions.FORMS,
     **checkpoints.FORMS,
@@ -30,6 +32,7 @@ FORMS: Mapping[str, Form] = {
     **compression.FORMS,
 }
 SAYS: Mapping[str, Any] = {
+    **seen.SAYS,
     **sessions.SAYS,
     **checkpoints.SAYS,
     **episodes.SAYS,

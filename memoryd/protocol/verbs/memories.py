@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from memoryd.agent.seen import Sightings
 from memoryd.engine import Engine
 from memoryd.errors import BadRequest, MemorydError
 from memoryd.hot.records import Request
@@ -80,9 +81,10 @@ FORMS: Mapping[str, Form] = {
 class MemoryVerbs:
     """Carries them out with an engine and what recalls."""
 
-    def __init__(self, engine: Engine, recalling: Recalling) -> None:
+    def __init__(self, engine: Engine, recalling: Recalling, sightings: Sightings) -> None:
         self._engine = engine
         self._recalling = recalling
+        self._sightings = sightings
 
     def handlers(self) -> dict[str, Handler]:
         """Who carries out which verb."""
@@ -107,7 +109,9 @@ class MemoryVerbs:
         return await self._engine.get(scope, args.id)
 
     async def _recall(self, scope: Scope, question: Question, request: Request) -> Any:
-        return await self._recalling.recall(scope, question)
+        found = await self._recalling.recall(scope, question)
+        await self._sightings.asked(scope.narrowed(question.session), question.query)
+        return found
 
     async def _update(self, scope: Scope, args: UpdateArgs, request: Request) -> Any:
         return await self._engine.update(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from memoryd.agent.context import Contexts
+from memoryd.agent.seen import Sightings
 from memoryd.agent.sessions import Sessions
 from memoryd.hot.records import Request
 from memoryd.limits import (
@@ -253,9 +254,10 @@ SAYS: dict[str, dict[str, Any]] = {
 class SessionVerbs:
     """Carries them out."""
 
-    def __init__(self, sessions: Sessions, contexts: Contexts) -> None:
+    def __init__(self, sessions: Sessions, contexts: Contexts, sightings: Sightings) -> None:
         self._sessions = sessions
         self._contexts = contexts
+        self._sightings = sightings
 
     def handlers(self) -> dict[str, Handler]:
         """Who carries out which verb."""
@@ -302,6 +304,9 @@ class SessionVerbs:
         )
 
     async def _context(self, scope: Scope, args: WorkingContextArgs, request: Request) -> Any:
-        return await self._contexts.of(
-            scope.of_agent(args.agent), args.session, args.query, budget_tokens=args.budget_tokens, limit=args.limit
+        scope = scope.of_agent(args.agent)
+        context = await self._contexts.of(
+            scope, args.session, args.query, budget_tokens=args.budget_tokens, limit=args.limit
         )
+        await self._sightings.asked(scope, args.query)
+        return context
