@@ -6,6 +6,7 @@ A write is one atomic step in Redis and one round trip; embedding, archiving and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from memoryd.durability import not_archived, not_durable, outwaited
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.follower import EmbedState
 from memoryd.errors import (
+    ArchiveUnavailable,
     BadRequest,
     Conflict,
     Forgotten,
@@ -135,10 +137,14 @@ class Engine:
 
     async def _archived(self, scope: Scope, memory_id: str) -> Record:
         """A memory that only the archive has. Raises NotFound, ArchiveUnavailable."""
-        if self._archive and not await self._records.tombstone(scope, memory_id):
-            record = await self._archive.get_memory(scope, memory_id)
-            if record is not None:
-                return record
+        if self._archive:
+            # The archive may not have heard of a forget yet; what was stored again after it has a higher version.
+            stone = await self._records.tombstone(scope, memory_id)
+            # While the archive is away, the tombstone has the last word.
+            with contextlib.suppress(*[ArchiveUnavailable] if stone else []):
+                record = await self._archive.get_memory(scope, memory_id)
+                if record is not None and record.memory.version > (stone.version if stone else 0):
+                    return record
         raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
 
     # --- change ---------------------------------------------------------------------------------------------------

@@ -94,8 +94,7 @@ class Storing:
             case "ask_archive" | "freed":
                 if later := await self._living_on(arrival):
                     return later
-                asked = written.outcome == "ask_archive"
-                return replace(arrival, archived_version=await self._settle(arrival) if asked else 0)
+                return replace(arrival, archived_version=await self._settle(arrival))
             case refused:
                 return refusal(refused)
 
@@ -108,17 +107,17 @@ class Storing:
         records = [self.new_record(one) for one in later]
         sightings = await self._records.sightings(records)
         asked = [new.memory.id for new, one in zip(records, sightings, strict=True) if one.perhaps_archived]
-        archived = await self._archived_with(asked, records[0].memory.content_hash) if asked else set()
+        archived = await self._archived_with(asked, records[0].memory.content_hash) if asked else {}
         for candidate, new, one in zip(later, records, sightings, strict=True):
-            if one.here or new.memory.id in archived:
+            if one.here or archived.get(new.memory.id, 0) > one.buried:
                 return candidate
         return None
 
-    async def _archived_with(self, memory_ids: Sequence[str], content_hash: str) -> set[str]:
+    async def _archived_with(self, memory_ids: Sequence[str], content_hash: str) -> Mapping[str, int]:
         try:
-            return await self._archive.living_with(memory_ids, content_hash) if self._archive else set()
+            return await self._archive.living_with(memory_ids, content_hash) if self._archive else {}
         except ArchiveUnavailable:
-            return set()
+            return {}
 
     async def _settle(self, arrival: Arrival) -> int:
         """The version that the archive holds of a memory that was perhaps seen before; brings a cold one back.

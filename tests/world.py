@@ -70,7 +70,7 @@ class World:
                 task.result()
             if name.startswith("sync") and await self.redis.exists(SCHEMA):
                 # Until a follower has a place, it compares both stores whole: another story than that of one change.
-                await eventually(lambda: self.redis.exists(FOLLOWER_PLACE), within_seconds=15, what="a follower follows")
+                await eventually(lambda: self.redis.hexists(FOLLOWER_PLACE, "token"), within_seconds=15, what="a follower follows")
 
     async def stop(self, name: str) -> None:
         """Stops it as a signal would, and raises what it died of."""

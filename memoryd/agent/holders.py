@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -63,15 +63,23 @@ class SessionHolder:
         return _counted(whole, gone)
 
     async def look(self, receipt: FullReceipt) -> list[Finding]:
-        """Sessions that should be gone whole, and have not been begun since. Words are not known any more."""
+        """Sessions that should be gone whole, and have not been begun or gone on since.
+
+        Words are not known any more, and of a message the caller says how old it is, also of one that comes later.
+        """
         asked = receipt.selection
-        if asked.keys() - {"session", "agent", "everything"}:
+        if asked.keys() - {"session", "agent", "everything", "before", "older_than_seconds"}:
             return []
         scope = receipt.scope.of_agent(asked.get("agent")).narrowed(asked.get("session"))
+        limit = _age_limit(receipt)
         found = []
         async for one in self._forgetting.everywhere(scope):
-            began = await self._began(one)
-            if began is not None and began < to_microseconds(receipt.asked_at):
+            await self._sessions.store.caught_up(session_place(one))
+            # Also one that Redis knows to be ended: it has come out of a backup, or a forget did not reach it.
+            head = await self._head(one) or await self._archived(one)
+            if head is None or int(head["created_at"]) >= to_microseconds(receipt.asked_at):
+                continue
+            if limit is None or _older(head, limit):
                 found.append(Finding(where=self.name, id=session_place(one).id, what="it is there, from before the forget"))
         return found
 
@@ -88,16 +96,16 @@ class SessionHolder:
             else:
                 yield scope, _what(criteria)
 
-    async def _began(self, scope: Scope) -> int | None:
-        head = await self._head(scope)
-        return None if head is None else int(head["created_at"])
-
     async def _head(self, scope: Scope) -> dict[str, Any] | None:
         place = session_place(scope)
         if hot := await self._sessions.hot.head(place):
             return {"created_at": hot.created_at, "updated_at": hot.updated_at}
         archived = await self._sessions.store.archived(place)
         return archived.body if archived else None
+
+    async def _archived(self, scope: Scope) -> dict[str, Any] | None:
+        found = await self._sessions.store.archive.get(session_place(scope))
+        return dict(found.body) if found else None
 
 
 class PassingHolder:
@@ -131,6 +139,16 @@ def _pad(criteria: Criteria) -> Callable[[str], bool]:
 
 def _passed(counts: Mapping[str, int]) -> Removed:
     return {"redis": {name: count for name, count in counts.items() if count}}
+
+
+def _age_limit(receipt: FullReceipt) -> datetime | None:
+    """A session in which nothing was said or set since then, a forget by age has taken whole; None for others."""
+    limits = []
+    if before := receipt.selection.get("before"):
+        limits.append(datetime.fromisoformat(before))
+    if seconds := receipt.selection.get("older_than_seconds"):
+        limits.append(receipt.asked_at - timedelta(seconds=seconds))
+    return min([*limits, receipt.asked_at]) if limits else None
 
 
 def _older(head: dict[str, Any], before: datetime) -> bool:

@@ -182,11 +182,11 @@ class Archive:
                 async for document in self.memories.find(wanted, {"embedding": 0}):
                     yield document
 
-    async def living_with(self, memory_ids: Sequence[str], content_hash: str) -> set[str]:
-        """Those of the memories that are not forgotten and have this content."""
+    async def living_with(self, memory_ids: Sequence[str], content_hash: str) -> dict[str, int]:
+        """Those of the memories that are not forgotten and have this content, with their versions."""
         wanted = {"_id": {"$in": list(memory_ids)}, "content_hash": content_hash, "tombstone": {"$ne": True}}
         with self.asking("get"):
-            return {one["_id"] async for one in self.memories.find(wanted, {"_id": 1})}
+            return {one["_id"]: int(one["version"]) async for one in self.memories.find(wanted, {"version": 1})}
 
     async def saying(self, scope: Scope, content_hash: str, count: int) -> dict[str, int]:
         """The scope's memories with this content, a few, each with its version."""
@@ -198,6 +198,12 @@ class Archive:
         """How many memories the scope holds in the archive."""
         with self.asking("stats"):
             return await self.memories.count_documents(_living(scope))
+
+    async def identity(self) -> str:
+        """Which collection `memories` is now: one that was dropped and made again is another. Empty when there is none."""
+        with archive_errors("read"):
+            found = await self.database.list_collections(filter={"name": self.memories.name})
+            return "".join([str(one["info"].get("uuid", "")) async for one in found])
 
     async def size(self) -> int:
         """About how many documents `memories` holds, tombstones included: for progress bars."""

@@ -67,6 +67,14 @@ class Change:
     ttl_seconds: int = 0
 
 
+@dataclass(frozen=True)
+class Outline:
+    """A document's version, and the numbers of those of its parts that are here, by their collection."""
+
+    version: int
+    parts: Mapping[str, Sequence[int]]
+
+
 class Documents:
     """The documents of one Redis."""
 
@@ -172,28 +180,34 @@ class Documents:
                 return int(await scripts.session_rejournal(self.redis, names[:2], args))
             return int(await scripts.rejournal_document(self.redis, names, [*place_args(place), ""]))
 
-    async def versions(self, collection: str) -> AsyncIterator[dict[Place, int]]:
-        """The places and versions of all documents of a collection that are here, some hundred at a time."""
+    async def outlines(self, collection: str, parts: Sequence[str]) -> AsyncIterator[dict[Place, Outline]]:
+        """All documents of a collection that are here, some hundred at a time, with the numbers of their `parts`."""
         some: list[bytes] = []
         with hot_errors("look through documents"):
             async for key in self.redis.scan_iter(match=f"{DOCUMENTS[collection][0]}*", count=SCAN_KEYS):
                 some.append(key)
                 if len(some) >= SCAN_KEYS:
-                    yield await self._versions(collection, some)
+                    yield await self._outlines(collection, some, parts)
                     some = []
             if some:
-                yield await self._versions(collection, some)
+                yield await self._outlines(collection, some, parts)
 
-    async def _versions(self, collection: str, keys: Sequence[bytes]) -> dict[Place, int]:
+    async def _outlines(self, collection: str, keys: Sequence[bytes], parts: Sequence[str]) -> dict[Place, Outline]:
         async with self.redis.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.execute_command("JSON.GET", key, *(f"$.{name}" for name in BOOKKEEPING[:-1]))
-            found = [msgspec.json.decode(raw) for raw in await pipe.execute() if raw]
-        rows = [{name: one[f"$.{name}"][0] for name in BOOKKEEPING[:-1]} for one in found]
-        return {
-            Place(collection, row["id"], Scope(*(from_tag(row[name]) for name in BOOKKEEPING[1:5]))): int(row["version"])
-            for row in rows
-        }
+                for part in parts:
+                    pipe.execute_command("JSON.OBJKEYS", key, f"$.{part}")
+            answers = await pipe.execute()
+        found, width = {}, 1 + len(parts)
+        for start in range(0, len(answers), width):
+            raw, *numbers = answers[start : start + width]
+            if raw:  # not ended since
+                row = {name: values[0] for name, values in _by_name(raw).items()}
+                place = Place(collection, row["id"], Scope(*(from_tag(row[name]) for name in BOOKKEEPING[1:5])))
+                own = {part: _numbers(one) for part, one in zip(parts, numbers, strict=True)}
+                found[place] = Outline(int(row["version"]), own)
+        return found
 
     async def step(
         self, doing: str, script: scripts.Script, keys: Sequence[str], args: Sequence[Encoded], *, fsync: bool = False
@@ -225,6 +239,16 @@ def decoded(place: Place, raw: bytes) -> Document:
     values: dict[str, Any] = msgspec.json.decode(raw)
     version = int(values["version"])
     return Document(place, version, {name: value for name, value in values.items() if name not in BOOKKEEPING})
+
+
+def _by_name(raw: bytes) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = msgspec.json.decode(raw)
+    return {path.removeprefix("$."): values for path, values in found.items()}
+
+
+def _numbers(answer: Sequence[Sequence[bytes] | None] | None) -> list[int]:
+    """The keys of the one object that a path leads to; none when it leads nowhere."""
+    return sorted(int(one) for keys in answer or () for one in keys or ())
 
 
 def _ended_version(stone: bytes | None) -> int:

@@ -205,6 +205,21 @@ async def entries_with_text(redis: Redis, journal: str) -> AsyncIterator[tuple[s
             return
 
 
+async def last_written(redis: Redis, journal: str, memory_id: str) -> dict[bytes, bytes] | None:
+    """The newest entry of a journal that carries a memory whole; None when there is none (any more)."""
+    client: Any = redis
+    last = "+"
+    while True:
+        with hot_errors("read the journal"):
+            rows = await client.xrevrange(journal, max=last, count=READ_MAX)
+        for entry_id, fields in rows:
+            if fields.get(b"id") == memory_id.encode() and fields[b"op"] in (b"stored", b"updated"):
+                return dict(fields)
+            last = f"({entry_id.decode()}"
+        if not rows:
+            return None
+
+
 async def archived_up_to(redis: Redis, keys: Keys, bucket: str) -> tuple[int, int]:
     """The place of the archive in a bucket's journal, as (milliseconds, sequence)."""
     with hot_errors("look at the archive's place"):

@@ -84,6 +84,8 @@ class Sighting:
 
     here: bool
     perhaps_archived: bool
+    buried: int
+    """The version at which it was forgotten; 0 when it was not. What the archive has above it was stored again."""
 
 
 @dataclass(frozen=True)
@@ -193,14 +195,15 @@ class Records:
                     record, _, tombstone, dedup, idempotency, *_ = self._store_keys(new)
                     pipe.hget(record, "content_hash")
                     pipe.exists(idempotency)
-                    pipe.exists(tombstone)
+                    pipe.get(tombstone)
                     pipe.execute_command("BF.EXISTS", dedup, new.memory.id)
                 answers = await pipe.execute()
         found = []
         for new, start in zip(many, range(0, len(answers), 4), strict=True):
-            content_hash, stored_by_it, forgotten, ever = answers[start : start + 4]
+            content_hash, stored_by_it, stone, ever = answers[start : start + 4]
             here = bool(stored_by_it) or (content_hash or b"").decode() == new.memory.content_hash
-            found.append(Sighting(here, perhaps_archived=bool(ever) and content_hash is None and not forgotten))
+            buried = _tombstone(stone).version if stone else 0
+            found.append(Sighting(here, perhaps_archived=bool(ever) and content_hash is None, buried=buried))
         return found
 
     async def get(self, scope: Scope, memory_id: str) -> Memory | None:

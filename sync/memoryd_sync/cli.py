@@ -87,7 +87,7 @@ def status(json: options.Json = False) -> None:
 @app.command("verify")
 def verify(json: options.Json = False) -> None:
     """Compare every memory of Redis with MongoDB's, by version, content, vector and history; of sessions and other
-    documents, the versions. Exit code 1: they differ."""
+    documents, the versions and the number of messages. Exit code 1: they differ."""
     comparison, differing, documents = output.run(_compare())
     _report(comparison, differing, documents, json=json)
     if differing or documents.behind:
@@ -176,7 +176,7 @@ class _Tools:
         self.archive = archive
         self._projector = Projector(records, archive, SystemClock())
         self._projector.model = model
-        self.reconciler = Reconciler(records, archive, self._projector.apply_all)
+        self.reconciler = Reconciler(records, archive, self._projector)
         self.documents = DocumentReconciler(Documents(records.redis, records.keys), DocumentArchive(archive))
         self.letters = DeadLetters(records, archive, self._projector.apply_document)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from memoryd.archive.documents import DocumentArchive, DocumentBatch
-from memoryd.hot.documents import Documents
+from memoryd.archive.documents import PARTS, DocumentArchive, DocumentBatch
+from memoryd.hot.documents import Documents, Outline
 from memoryd.hot.journal import Entry
 from memoryd.keys import DOCUMENTS
 from memoryd.model.document import BOOKKEEPING, Place
@@ -38,7 +38,8 @@ class DocumentArchiver:
 
 @dataclass
 class DocumentComparison:
-    """How many documents Redis holds, and which of them the archive holds in an older version or not at all."""
+    """How many documents Redis holds, and which of them the archive holds in an older version, without some of their
+    parts, or not at all."""
 
     hot: int = 0
     behind: list[Place] = field(default_factory=list)
@@ -53,14 +54,24 @@ class DocumentReconciler:
         self._archive = archive
 
     async def compare(self) -> DocumentComparison:
-        """Every document of Redis, once, by its version."""
+        """Every document of Redis, once, by its version and its parts."""
         comparison = DocumentComparison()
         for collection in DOCUMENTS:
-            async for here in self._documents.versions(collection):
-                there = await self._archive.versions(collection, [place.id for place in here])
+            parts = PARTS.get(collection, ())
+            async for here in self._documents.outlines(collection, parts):
                 comparison.hot += len(here)
-                comparison.behind += [place for place, version in here.items() if there.get(place.id, 0) < version]
+                there = await self._archive.versions(collection, [place.id for place in here])
+                behind = {place for place, one in here.items() if there.get(place.id, 0) < one.version}
+                for part in parts:
+                    behind |= await self._incomplete(part, here)
+                comparison.behind += sorted(behind, key=lambda place: place.id)
         return comparison
+
+    async def _incomplete(self, part: str, here: Mapping[Place, Outline]) -> set[Place]:
+        """The documents of which the archive has fewer parts than Redis, from Redis's first one on."""
+        own = {place: one.parts[part] for place, one in here.items() if one.parts[part]}
+        counts = await self._archive.count_parts(part, {place.id: numbers[0] for place, numbers in own.items()})
+        return {place for place, numbers in own.items() if counts.get(place.id, 0) < len(numbers)}
 
     async def mend(self, place: Place) -> None:
         """Has a document archived again, through the journal."""

@@ -60,7 +60,7 @@ class Follower:
         self._clock = clock
         self._prepare_archive = prepare_archive
         self._projector = Projector(records, archive, clock)
-        self._reconciler = Reconciler(records, archive, self._projector.apply_all)
+        self._reconciler = Reconciler(records, archive, self._projector)
 
     async def step(self, stop: asyncio.Event) -> None:
         """Follows while the lease is held, or stands by for a moment."""
@@ -142,10 +142,12 @@ class Follower:
     async def _reconcile(self, token: Any, stop: asyncio.Event) -> bool:
         """Brings both stores together whole, and saves the place from before; False when it was interrupted."""
         async with self._lease_kept():
+            # Before the copy: of a collection that is dropped meanwhile, the stream tells.
+            identity = await self._archive.identity()
             if not await self._copy_all(stop):
                 return False
             await self._mend_differences()
-        return token is None or await self._places.save(token, self._lease)
+        return token is None or await self._places.save(token, self._lease, compared_with=identity)
 
     async def _mend_differences(self) -> None:
         comparison = await self._reconciler.compare()

@@ -1,7 +1,8 @@
 """The follower's place in the change stream, kept in the Redis that it fills.
 
 It belongs there: a Redis that loses its last second loses the place of that second too, and a Redis that was emptied
-has no place, so that it is filled from the beginning.
+has no place, so that it is filled from the beginning. Beside it stands which collection this Redis was compared with
+whole: what is missing there later was taken out by somebody. What is missing in another collection was lost.
 """
 
 from __future__ import annotations
@@ -41,18 +42,29 @@ class Places:
         self._run = await run_of(self._redis)
         with hot_errors("load the follower's place"):
             raw = cast("dict[bytes, bytes]", await self._redis.hgetall(FOLLOWER_PLACE))
-        return Place(json_util.loads(raw[b"token"].decode()), int(raw[b"saved_at"])) if raw else None
+        return Place(json_util.loads(raw[b"token"].decode()), int(raw[b"saved_at"])) if b"token" in raw else None
 
-    async def save(self, token: Mapping[str, Any], lease: Lease) -> bool:
-        """Saves the place after its effects; False when the lease has passed on, or Redis was restarted since `load`."""
+    async def save(self, token: Mapping[str, Any], lease: Lease, *, compared_with: str = "") -> bool:
+        """Saves the place after its effects, and after a whole comparison which collection that was with.
+
+        False when the lease has passed on, or Redis was restarted since `load`.
+        """
         keys = [FOLLOWER_PLACE, FOLLOWER_LEASE]
         with hot_errors("save the follower's place"):
             saved = await scripts.save_place(
-                self._redis, keys, [lease.holder, json_util.dumps(token), to_microseconds(self._clock.now()), self._run]
-            )
+                self._redis, keys,
+                [lease.holder, json_util.dumps(token), to_microseconds(self._clock.now()), self._run, compared_with],
+            )  # fmt: skip
         return bool(saved)
 
     async def drop(self) -> None:
         """Forgets the place, so that the next start copies everything."""
         with hot_errors("drop the follower's place"):
-            await self._redis.delete(FOLLOWER_PLACE)
+            await self._redis.hdel(FOLLOWER_PLACE, "token", "saved_at")
+
+
+async def compared_with(redis: Redis) -> str:
+    """The identity of the collection that this Redis was last compared with whole; empty before the first time."""
+    with hot_errors("look at the follower's place"):
+        known = cast("bytes | None", await redis.hget(FOLLOWER_PLACE, "collection"))
+    return (known or b"").decode()

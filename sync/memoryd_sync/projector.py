@@ -16,9 +16,12 @@ from memoryd.archive.foreign import adopted
 from memoryd.archive.store import Archive, archive_errors
 from memoryd.clock import Clock, to_microseconds
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, Overloaded
+from memoryd.hot.codec import to_record as from_hash
+from memoryd.hot.journal import last_written
 from memoryd.hot.receipts import Forgets
 from memoryd.hot.records import Doomed, Projection, Records, Request, fitted
 from memoryd.lifecycle.receipts import receipt_of_sync
+from memoryd.model.memory import Memory
 from memoryd.model.record import SEALED, Record, seal
 from memoryd.model.scope import Scope
 from memoryd_telemetry import names as telemetry
@@ -52,7 +55,7 @@ class Projector:
                 if (document := change.get("fullDocument")) is not None:
                     await self.apply_document(document)
             case "delete":
-                await self._forget_deleted(change["documentKey"]["_id"])
+                await self.forget_deleted(change["documentKey"]["_id"])
 
     async def apply_document(self, document: Document) -> None:
         """Brings a document to Redis, only if newer; someone else's gets its version first."""
@@ -138,18 +141,15 @@ class Projector:
         except DuplicateKeyError:
             log.warning("follow.version_known", version_id=version_id)
 
-    async def _forget_deleted(self, memory_id: str) -> None:
+    async def forget_deleted(self, memory_id: str) -> None:
         """A person deleted the document: that is a forget, and its past goes too."""
-        last = await self._archive.versions.find_one({"memory_id": memory_id}, sort=[("version", -1)])
-        if last is None or await self._archive.get(memory_id) is not None:
+        memory = await self._last_known(memory_id)
+        if memory is None or await self._archive.get(memory_id) is not None:
             return  # never followed, or somebody has written it again
-        scope = Scope(last["tenant"], last["project"])
-        memory = to_record({**last, "_id": memory_id}).memory
-        request = Request(id=f"deleted {memory_id} {last['version']}", fingerprint="", traceparent="")
+        scope = Scope(memory.tenant, memory.project)
+        request = Request(id=f"deleted {memory_id} {memory.version}", fingerprint="", traceparent="")
         now = self._clock.now()
-        doomed = Doomed(
-            memory_id, memory.memory_type, memory.scope, scope, request, int(last["version"]), memory.content_hash
-        )
+        doomed = Doomed(memory_id, memory.memory_type, memory.scope, scope, request, memory.version, memory.content_hash)
         [written] = await self._records.forget([doomed], now=to_microseconds(now))
         if written.outcome == "forgotten":
             bucket = self._records.keys.bucket(memory_id)
@@ -157,6 +157,19 @@ class Projector:
                 receipt_of_sync(scope, request, now, doomed, written, bucket=bucket, reason="deleted in MongoDB")
             )
         log.info("follow.deleted", id=memory_id, outcome=written.outcome)
+
+    async def _last_known(self, memory_id: str) -> Memory | None:
+        """What a deleted document was: from its history, or, when the archiver has not come to write that, the journal."""
+        with archive_errors("follow"):
+            last = await self._archive.versions.find_one({"memory_id": memory_id}, sort=[("version", -1)])
+        if last is not None:
+            return to_record({**last, "_id": memory_id}).memory
+        keys = self._records.keys
+        try:
+            fields = await last_written(self._records.redis, keys.journal(keys.bucket(memory_id)), memory_id)
+        except ValueError:
+            return None  # no id of ours
+        return from_hash(fields, self._records.datatype).memory if fields else None
 
 
 def _exactly(document: Document) -> Document:

@@ -7,7 +7,7 @@ through the journal looks like a difference; so differences are looked at again 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -18,12 +18,15 @@ from memoryd.archive.store import Archive, archive_errors
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import MEMORY_FIELDS, to_memory
+from memoryd.hot.journal import entry_order
 from memoryd.hot.records import Records
 from memoryd.keys import KINDS, Keys, kind_of
 from memoryd.limits import FOLLOW_BATCH_MAX
 from memoryd.model.memory import Memory, MemoryType
 from memoryd.model.record import seal
 from memoryd.model.scope import Scope
+from memoryd_sync.place import compared_with
+from memoryd_sync.projector import Projector
 
 BATCH = 500  # memories that are compared at a time: about 2 MB of usual ones
 DIFFERENCES_MAX = 100_000  # kept for the report and the mending; more are counted, and found by the next run
@@ -41,6 +44,7 @@ class Kind(StrEnum):
     HOT_BEHIND = "Redis holds an older version"
     HOT_LACKS_VECTOR = "Redis lacks its vector"
     HOT_NOT_FORGOTTEN = "forgotten in the archive, alive in Redis"
+    HOT_NOT_DELETED = "deleted in the archive by somebody, alive in Redis"
     CONTENT = "same version, other content"
 
     @property
@@ -95,20 +99,20 @@ class _Hot:
 
     memory: Memory
     has_vector: bool
+    unarchived: Sequence[str] = ()
+    """Those of its journal entries that the archiver had not done."""
 
 
 Progress = Callable[[int], None]
 
 
 class Reconciler:
-    """Compares and mends one Redis and the archive. `apply_all` is the follower's way into Redis."""
+    """Compares and mends one Redis and the archive. `projector` is the follower's way into Redis."""
 
-    def __init__(
-        self, records: Records, archive: Archive, apply_all: Callable[[Sequence[Document]], Awaitable[None]]
-    ) -> None:
+    def __init__(self, records: Records, archive: Archive, projector: Projector) -> None:
         self._records = records
         self._archive = archive
-        self._apply_all = apply_all
+        self._projector = projector
 
     async def compare(self, *, progress: Progress = lambda _: None) -> Comparison:
         """Every memory of both sides, once."""
@@ -138,11 +142,14 @@ class Reconciler:
             some = differences[start : start + FOLLOW_BATCH_MAX]
             await rejournal(self._records, [one.place for one in some if one.kind.hot_is_right])
             await self._mend_hot([one for one in some if not one.kind.hot_is_right])
+            for one in some:
+                if one.kind is Kind.HOT_NOT_DELETED:
+                    await self._projector.forget_deleted(one.place.memory_id)
             progress(len(some))
 
     async def _mend_hot(self, differences: Sequence[Difference]) -> None:
         documents = {one["_id"]: one for one in await self._whole([one.place.memory_id for one in differences])}
-        await self._apply_all(list(documents.values()))
+        await self._projector.apply_all(list(documents.values()))
         # Both sealed, both of one version, and different: Redis's is kept above, the archive's in the history.
         places = [one.place for one in differences if one.kind is Kind.CONTENT and one.place.memory_id in documents]
         for memory_id, hot in (await self._hot_of(places)).items():
@@ -173,24 +180,55 @@ class Reconciler:
         return {one.memory.id: one for one in await self._read(keys)}
 
     async def _read(self, keys: Sequence[str]) -> list[_Hot]:
+        names = self._records.keys
+        buckets = [names.bucket(key.rpartition(":")[2]) for key in keys]
         with hot_errors("reconcile"):
             async with self._records.redis.pipeline(transaction=False) as pipe:
                 for key in keys:
-                    pipe.hmget(key, [*MEMORY_FIELDS, "pending"])
-                rows = await pipe.execute()
-        return [_to_hot(row) for row in rows if row[0] is not None]
+                    pipe.hmget(key, [*MEMORY_FIELDS, "entries", "pending"])
+                for bucket in dict.fromkeys(buckets):
+                    pipe.hget(names.place(bucket), "archive")
+                answers = await pipe.execute()
+        places = dict(zip(dict.fromkeys(buckets), map(_to_order, answers[len(keys) :]), strict=True))
+        rows = zip(answers, buckets, strict=False)
+        return [_to_hot(row, places[bucket]) for row, bucket in rows if row[0] is not None]
 
     async def _compare_hot(self, batch: Sequence[_Hot], comparison: Comparison) -> None:
         """Compares what Redis holds with what the archive holds of it."""
         documents = await self._documents([one.memory.id for one in batch])
         history = await self._history([one.memory for one in batch])
+        absent = [one for one in batch if one.memory.id not in documents and _version_id(one.memory) in history]
+        deleted = await self._deleted(absent) if absent else set()
         for one in batch:
             memory, own = one.memory, seal(one.memory)
             comparison.hot += 1
             comparison.digest(self._records.keys.bucket(memory.id), 0, memory.id, memory.version, own)
             kind = _difference(one, own, documents.get(memory.id), history)
+            if kind is Kind.ARCHIVE_LACKS and memory.id in deleted:
+                kind = Kind.HOT_NOT_DELETED
             if kind is not None:
                 comparison.add(Difference(Place(memory.id, memory.scope, memory.memory_type), kind))
+
+    async def _deleted(self, absent: Sequence[_Hot]) -> set[str]:
+        """Those whose document somebody has deleted: the history has them, they were archived, and the collection that
+        they are missing in is the one that they were in. (Of a collection that was dropped, or of an older backup, none.)
+
+        Asked after the documents were looked for, so that none is on its way.
+        """
+        known = await compared_with(self._records.redis)
+        if not known or known != await self._archive.identity():
+            return set()
+        return {one.memory.id for one in absent if not await self._on_its_way(one)}
+
+    async def _on_its_way(self, one: _Hot) -> bool:
+        """Whether the archiver had something left to do when Redis was read. A vector may be: it makes no document."""
+        journal = self._records.keys.journal(self._records.keys.bucket(one.memory.id))
+        with hot_errors("reconcile"):
+            for entry in one.unarchived:
+                rows: Any = await self._records.redis.xrange(journal, min=entry, max=entry)
+                if not rows or rows[0][1].get(b"op") != b"embedded":
+                    return True
+        return False
 
     # --- the archive's side ---------------------------------------------------------------------------------------
 
@@ -200,7 +238,7 @@ class Reconciler:
             return {one["_id"]: one async for one in found}
 
     async def _history(self, memories: Sequence[Memory]) -> set[str]:
-        wanted = [f"{one.id}:{one.version}" for one in memories]
+        wanted = [_version_id(one) for one in memories]
         with archive_errors("reconcile"):
             found = self._archive.versions.find({"_id": {"$in": wanted}}, {"_id": 1})
             return {one["_id"] async for one in found}
@@ -250,9 +288,14 @@ def _place(document: Document) -> Place:
     return Place(document["_id"], scope, MemoryType(document["memory_type"]))
 
 
-def _to_hot(row: Sequence[bytes | None]) -> _Hot:
+def _to_hot(row: Sequence[bytes | None], archived: tuple[int, int]) -> _Hot:
     fields = {name.encode(): raw for name, raw in zip(MEMORY_FIELDS, row, strict=False) if raw is not None}
-    return _Hot(to_memory(fields), has_vector=row[-1] != b"1")
+    entries = [one for one in (row[-2] or b"").decode().split(",") if one and entry_order(one) > archived]
+    return _Hot(to_memory(fields), has_vector=row[-1] != b"1", unarchived=entries)
+
+
+def _to_order(place: bytes | None) -> tuple[int, int]:
+    return entry_order((place or b"0-0").decode())
 
 
 def _difference(one: _Hot, own_seal: str, document: Document | None, history: set[str]) -> Kind | None:
@@ -269,6 +312,10 @@ def _difference(one: _Hot, own_seal: str, document: Document | None, history: se
         return Kind.CONTENT
     if one.has_vector != bool(document.get("embedding_model")):
         return Kind.ARCHIVE_LACKS_VECTOR if one.has_vector else Kind.HOT_LACKS_VECTOR
-    if f"{one.memory.id}:{version}" not in history:
+    if _version_id(one.memory) not in history:
         return Kind.ARCHIVE_LACKS_HISTORY
     return None
+
+
+def _version_id(memory: Memory) -> str:
+    return f"{memory.id}:{memory.version}"

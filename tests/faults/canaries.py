@@ -289,7 +289,7 @@ async def run_one(canaries: int, seed: int, *, tell: Callable[[str], None] = say
         }  # fmt: skip
         lab = await stack.enter_async_context(Lab(SHAPE, environment))
         await lab.redis.config_set("rdbcompression", "no")  # a compressed word would not be seen
-        # The laboratory's oplog is tiny. A person's deletion that no follower could hear of is put back: docs/sync.md.
+        # The laboratory's oplog is tiny, and would roll over again and again: each time everything would be compared whole.
         await lab.mongo.admin.command("replSetResizeOplog", 1, size=OPLOG_MEGABYTES)
         run = Run(lab, collector, random.Random(f"{seed}:canaries"))
         clients = {way: await stack.enter_async_context(run.client(way)) for way in WAYS}

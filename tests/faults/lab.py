@@ -120,7 +120,7 @@ class Lab:
         records = Records(self.redis, self.keys)
         projector = Projector(records, self.archive, SystemClock())
         projector.model = MODEL
-        return Reconciler(records, self.archive, projector.apply_all)
+        return Reconciler(records, self.archive, projector)
 
     # --- the daemons and syncs ------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from redis.exceptions import ResponseError
 
 import memoryd.hot.scripts
 import memoryd_sync.follower
-from memoryd import MemoryClient
+from memoryd import MemoryClient, connect
 from memoryd.clock import SystemClock
 from memoryd.config import Settings
 from memoryd.errors import HotUnavailable, MemorydError, NotFound
@@ -29,13 +29,15 @@ from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors, open_redis
 from memoryd.hot.journal import archived_up_to, entry_order
 from memoryd.hot.records import Records
-from memoryd.keys import Keys
+from memoryd.keys import FOLLOWER_PLACE, Keys
 from memoryd.local.servers import Servers
 from memoryd.model.results import Stored
 from memoryd.protocol.connection import Connection
 from memoryd.retry import persistently
 from memoryd_sync.lease import Lease
 from memoryd_sync.place import Places
+from tests.faults.lab import Lab
+from tests.faults.plan import Shape
 from tests.integration.tools import SCOPE, a_hand, caught_up, dead_letters, new_fact, one_story, past, sees
 from tests.waiting import eventually
 from tests.world import World, private_settings
@@ -188,6 +190,25 @@ async def test_a_place_is_not_saved_over_a_redis_that_was_restarted(own_servers:
         assert place is not None
         assert place.token == {"_data": "01"}
         assert await places.save({"_data": "02"}, lease)
+
+
+async def test_an_oplog_that_rolls_over_beneath_an_open_stream_is_a_gap_that_is_noticed() -> None:
+    """The follower slept with its stream open; when it asks on, MongoDB has forgotten where it was."""
+    async with Lab(Shape(aof="everysec", members=1, daemons=1, syncs=1)) as lab:
+        async with connect(lab.redis_url, tenant="t", project="p", agent="a") as memory:
+            kept = await memory.store("Ada lives in Porto.", type="fact", durability="archived")
+            await eventually(lambda: lab.redis.hexists(FOLLOWER_PLACE, "token"), within_seconds=30, what="it follows")
+            lab.services["sync0"].pause()
+            await asyncio.sleep(1)  # the question that it had asked is answered: nothing is new
+            await lab.archive.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Faro."}})
+            await lab.mongo_set.roll_oplog_over()
+            lab.services["sync0"].resume()
+
+            await eventually(sees(memory, kept.id, 2), within_seconds=60, what="the edit from the gap reaches Redis")
+            assert (await memory.get(kept.id)).content == "Ada lives in Faro."
+        log = (lab.data / "logs" / "sync0.log").read_text()
+        assert "follow.place_lost" in log
+        assert not lab.trouble
 
 
 async def lose_in_redis(world: World, memory_id: str) -> None:

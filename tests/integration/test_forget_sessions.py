@@ -85,11 +85,17 @@ async def test_words_and_age_take_messages_out_of_sessions(world: World, memory:
     assert (counts["session_messages"], counts["session_values"], counts["checkpoints"]) == (1, 1, 1)
     assert contents(await session.window()) == ["An old remark.", "after"]
     assert (await session.get()).value == {}
-    await memory.forget_many(before=between)
+    saved = await world.archive.database["sessions"].find_one({"session_id": "quiet"})
+    assert saved is not None
+    aged = await memory.forget_many(before=between, durability="archived")
     assert contents(await session.window()) == ["after"]
     assert not await is_there(quiet)
     await world.drained(memory)
     assert "umquat" not in await texts(world)
+
+    assert (await memory.verify_receipt(aged.id)).findings == []
+    await world.archive.database["sessions"].replace_one({"_id": saved["_id"]}, saved)  # from a backup
+    assert {one.where for one in (await memory.verify_receipt(aged.id)).findings} == {"sessions"}
 
 
 async def test_what_only_memories_have_reaches_no_session(world: World, memory: MemoryClient) -> None:

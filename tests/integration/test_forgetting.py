@@ -94,6 +94,28 @@ async def test_what_was_forgotten_may_be_stored_again(world: World, memory: Memo
     await one_story(world)
 
 
+async def test_what_was_stored_again_and_is_only_in_the_archive_is_there(world: World, memory: MemoryClient) -> None:
+    """The tombstone of its former life still stands in Redis, below it: get brings it, and storing it meets it again.
+
+    While MongoDB has not heard of a forget yet, the tombstone has the last word.
+    """
+    kept = await memory.store(SECRET, type="fact")
+    await memory.forget(kept.id)
+    again = await memory.store(SECRET, type="fact")
+    await caught_up(world, memory)
+    await world.stop("sync")
+    key = world.keys.memory("semantic", memory.scope, kept.id)
+    await world.redis.delete(key)
+
+    assert (await memory.get(kept.id)).version == again.version == 3
+    met = await memory.store(SECRET, type="fact")
+    assert (met.id, met.outcome, met.version) == (kept.id, "reinforced", 3)
+
+    await memory.forget(kept.id)
+    with pytest.raises(NotFound):
+        await memory.get(kept.id)
+
+
 # --- replays ------------------------------------------------------------------------------------------------------------
 async def saved_copies(world: World, memory: MemoryClient) -> tuple[str, list[tuple[str, dict[Any, Any]]]]:
     """Stores and updates a secret; its id and a copy of every entry that its journal ever had."""

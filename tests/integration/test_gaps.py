@@ -11,16 +11,18 @@ from memoryd import MemoryClient
 from memoryd.clock import SystemClock
 from memoryd.errors import HotUnavailable, NotFound
 from memoryd.hot.records import Records
+from memoryd_schemas.mongo_apply import apply_mongo
 from memoryd_sync.dead import DeadLetters
 from memoryd_sync.projector import Fenced, Projector
-from memoryd_sync.reconcile import Comparison, Kind, Reconciler
+from memoryd_sync.reconcile import Comparison, Kind, Reconciler, rejournal
+from tests.integration.tools import a_hand, gone, past
 from tests.waiting import eventually
 from tests.world import World
 
 
 def reconciler_of(world: World) -> Reconciler:
     records = Records(world.redis, world.keys)
-    return Reconciler(records, world.archive, projector_of(world).apply_all)
+    return Reconciler(records, world.archive, projector_of(world))
 
 
 def projector_of(world: World) -> Projector:
@@ -97,6 +99,12 @@ Damage = Callable[[World, str], Awaitable[Any]]
 
 
 async def lose_from_archive(world: World, memory_id: str) -> None:
+    """As in an older backup of MongoDB."""
+    await world.memories.delete_one({"_id": memory_id})
+    await world.versions.delete_many({"memory_id": memory_id})
+
+
+async def delete_by_hand(world: World, memory_id: str) -> None:
     await world.memories.delete_one({"_id": memory_id})
 
 
@@ -143,6 +151,7 @@ async def key_of(world: World, memory_id: str) -> str:
     ("damage", "kind"),
     [
         (lose_from_archive, Kind.ARCHIVE_LACKS),
+        (delete_by_hand, Kind.HOT_NOT_DELETED),
         (lose_from_redis, Kind.HOT_LACKS),
         (lose_vector_in_archive, Kind.ARCHIVE_LACKS_VECTOR),
         (lose_vector_in_redis, Kind.HOT_LACKS_VECTOR),
@@ -176,9 +185,71 @@ async def test_each_kind_of_difference_is_found_and_mended(
         return not (await differing(world)).differences
 
     await eventually(agree, what="both stores tell the same story again")
-    if kind is Kind.HOT_NOT_FORGOTTEN:
+    if kind in (Kind.HOT_NOT_FORGOTTEN, Kind.HOT_NOT_DELETED):
         with pytest.raises(NotFound):
             await memory.get(kept.id)
+    else:
+        assert (await memory.get(kept.id)).content
+
+
+async def test_what_a_person_deleted_while_no_follower_could_hear_stays_deleted(world: World, memory: MemoryClient) -> None:
+    """The place is lost as well, so both stores are compared whole: what was archived and is missing was deleted.
+
+    What was acknowledged meanwhile and is not archived yet is missing too, and is not lost.
+    """
+    deleted, kept = [await memory.store(f"Locker {number} is kumquat.", type="fact") for number in range(2)]
+    await world.drained(memory)
+    await world.stop("sync")
+    await world.memories.delete_one({"_id": deleted.id})
+    new = await memory.store("Stored while sync was away.", type="fact")
+    token = '{"_data": "8263A1B2C3000000012B022C0100296E5A1004"}'
+    await world.redis.hset("aether:follower:place", mapping={"token": token, "saved_at": 1})
+
+    await world.start("sync")
+    await eventually(gone(memory, deleted.id), what="the deletion reaches Redis")
+    await world.drained(memory)
+
+    stone = await world.memories.find_one({"_id": deleted.id})
+    assert stone is not None
+    assert stone["tombstone"]
+    assert not await past(world, deleted.id)
+    assert {one.memory.id for one in await memory.recall("kumquat stored")} == {kept.id, new.id}
+    assert not (await differing(world)).differences
+
+
+async def test_what_is_on_its_way_to_a_new_collection_was_not_deleted_there(world: World, memory: MemoryClient) -> None:
+    """The history has it and the collection has it not; but the archiver has still to write it."""
+    await stored(memory, 3)
+    await world.drained(memory)
+    await world.stop("sync")
+    await world.memories.drop()
+    await apply_mongo(world.archive.database)
+    await world.redis.hset("aether:follower:place", "collection", await world.archive.identity())
+    missing = (await differing(world)).differences
+    await rejournal(Records(world.redis, world.keys), [one.place for one in missing])
+
+    assert [one.kind for one in (await differing(world)).differences] == [Kind.ARCHIVE_LACKS] * 3
+
+    async with a_hand(world) as hand:
+        await hand.archive_all()
+        assert not (await differing(world)).differences
+        await world.memories.delete_many({})
+    assert [one.kind for one in (await differing(world)).differences] == [Kind.HOT_NOT_DELETED] * 3
+
+
+async def test_a_deletion_between_the_archivers_two_writes_is_heard(unsynced: World) -> None:
+    """The document is there and its history is not yet: the journal knows what it was."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        kept = await memory.store("The locker code is kumquat.", type="fact")
+        entries = await hand.take()
+
+        await hand.projector.forget_deleted(kept.id)  # of a document that was there for a moment
+        await hand.archiver.archive(entries)
+        await hand.archive_all()
+
+        with pytest.raises(NotFound):
+            await memory.get(kept.id)
+        assert "kumquat" not in await unsynced.everything_in_mongo()
 
 
 async def test_a_follower_that_lost_its_lease_cannot_write(world: World, memory: MemoryClient) -> None:
