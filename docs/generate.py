@@ -107,6 +107,12 @@ SESSION_LIMITS = {
     "SESSION_RECALLED_MAX": "recalled memories that it notes",
     "SESSIONS_LIST_MAX": "sessions of one answer",
 }
+KNOWLEDGE_LIMITS = {
+    "FACT_NAME_BYTES_MAX": "a subject, a predicate",
+    "FACT_OBJECT_BYTES_MAX": "an object",
+    "FACTS_OF_KEY_MAX": "facts of one subject and predicate, over all times",
+    "FACTS_LIMIT_MAX": "facts of one answer",
+}
 AGENT_LIMITS = {
     "EPISODE_DATA_BYTES_MAX": "an event's data that stays with it",
     "EPISODE_PAYLOAD_BYTES_MAX": "an event's data",
@@ -282,6 +288,17 @@ def agent_limits() -> Iterator[str]:
     return _limits(AGENT_LIMITS)
 
 
+def fact() -> Iterator[str]:
+    """The fields of a fact, which is part of several answers."""
+    schema = protocol_schema("fact.find.result")
+    return _fields({**schema["$defs"]["Fact"], "$defs": schema["$defs"]})
+
+
+def knowledge_limits() -> Iterator[str]:
+    """The limits of facts and of what an agent says of itself."""
+    return _limits(KNOWLEDGE_LIMITS)
+
+
 def receipt_fields() -> Iterator[str]:
     """The fields of a receipt, which is part of several answers."""
     schema = protocol_schema("receipt.result")
@@ -379,7 +396,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings, "spans": spans, "attributes": attributes, "metrics": metrics, "limits": protocol_limits,
     "errors": protocol_errors, "cli": cli, "exit_codes": exit_codes, "session_limits": session_limits,
     "NewMessage": new_message, "receipt_fields": receipt_fields, "Episode": episode,
-    "agent_limits": agent_limits,
+    "agent_limits": agent_limits, "Fact": fact, "knowledge_limits": knowledge_limits,
 }  # fmt: skip
 
 if __name__ == "__main__":

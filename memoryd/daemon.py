@@ -12,6 +12,7 @@ from memoryd.agent.checkpoints import Checkpoints
 from memoryd.agent.context import Contexts
 from memoryd.agent.documents import DocumentStore
 from memoryd.agent.episodes import EpisodeStore
+from memoryd.agent.facts import FactStore
 from memoryd.agent.holders import PassingHolder, SessionHolder
 from memoryd.agent.scratch import Scratch
 from memoryd.agent.seen import Sightings
@@ -19,6 +20,7 @@ from memoryd.agent.sessions import Sessions
 from memoryd.agent.tools import Tools
 from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.episodes import EpisodeArchive
+from memoryd.archive.facts import FactArchive
 from memoryd.archive.receipts import ReceiptArchive
 from memoryd.clock import Clock
 from memoryd.config import Settings
@@ -30,6 +32,7 @@ from memoryd.engine import Engine
 from memoryd.hot.documents import Documents
 from memoryd.hot.episodes import EpisodeLog
 from memoryd.hot.events import Events
+from memoryd.hot.facts import HotFacts
 from memoryd.hot.journal import Follower
 from memoryd.hot.passing import Passing
 from memoryd.hot.receipts import Forgets
@@ -48,6 +51,7 @@ from memoryd.protocol.verbs.checkpoints import CheckpointVerbs
 from memoryd.protocol.verbs.compression import CompressionVerbs
 from memoryd.protocol.verbs.episodes import EpisodeVerbs
 from memoryd.protocol.verbs.events import EventVerbs
+from memoryd.protocol.verbs.facts import FactVerbs
 from memoryd.protocol.verbs.forgetting import ForgettingVerbs
 from memoryd.protocol.verbs.memories import MemoryVerbs
 from memoryd.protocol.verbs.scratch import ScratchVerbs
@@ -129,6 +133,7 @@ def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Reca
         **SessionVerbs(sessions, Contexts(sessions, recalling), sightings).handlers(),
         **CheckpointVerbs(Checkpoints(sessions)).handlers(),
         **EpisodeVerbs(_episodes(stores, settings, engine, recalling)).handlers(),
+        **FactVerbs(_facts(stores, settings, engine), stores.clock).handlers(),
         **ScratchVerbs(Scratch(Scratchpads(stores.redis, stores.keys))).handlers(),
         **ToolVerbs(Tools(ToolCache(stores.redis, stores.keys))).handlers(),
         **_forgetting(stores, settings, recalling, holders).handlers(),
@@ -152,6 +157,11 @@ def _episodes(stores: Stores, settings: Settings, engine: Engine, recalling: Rec
 
 def _records(stores: Stores, settings: Settings) -> Records:
     return Records(stores.redis, stores.keys, settings.vector_type)
+
+
+def _facts(stores: Stores, settings: Settings, engine: Engine) -> FactStore:
+    hot = HotFacts(stores.redis, stores.keys, settings.vector_type)
+    return FactStore(engine, _records(stores, settings), hot, FactArchive(stores.archive), stores.clock)
 
 
 def _search(stores: Stores, settings: Settings) -> Search:

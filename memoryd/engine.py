@@ -127,6 +127,11 @@ class Engine:
             if (sources := [source for source in one.new.derived_from if source in gone])
         }
 
+    async def check_sources(self, scope: Scope, derived_from: Sequence[str]) -> None:
+        """Raises Forgotten when something is to be made of what is forgotten."""
+        if gone := await self._storing.forgotten(scope, derived_from):
+            raise _sources_forgotten(gone)
+
     # --- read -----------------------------------------------------------------------------------------------------
 
     async def get(self, scope: Scope, memory_id: str) -> Memory:
@@ -163,9 +168,8 @@ class Engine:
         """Changes what was given and counts the version up. Raises NotFound, Conflict and what `store` raises."""
         self._check_wait(wait)
         values = changes.check().given()
-        memory = await self._in_hot(scope, memory_id)
-        if gone := await self._storing.forgotten(scope, values.get("derived_from", [])):
-            raise _sources_forgotten(gone)
+        memory = await self.in_hot(scope, memory_id)
+        await self.check_sources(scope, values.get("derived_from", []))
         for field in ("valid_from", "valid_until"):
             if isinstance(values.get(field), datetime):
                 values[field] = in_utc(field, values[field])
@@ -186,7 +190,7 @@ class Engine:
                 raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
         raise refusal(written.outcome)
 
-    async def _in_hot(self, scope: Scope, memory_id: str) -> Memory:
+    async def in_hot(self, scope: Scope, memory_id: str) -> Memory:
         """The memory, brought back from the archive when it is only there."""
         check_id("id", memory_id)
         if memory := await self._records.get(scope.check(), memory_id):

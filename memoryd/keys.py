@@ -17,6 +17,7 @@ aether:cache:embedding:<tenant>:<project>:<m>:<h>   String   7 days             
 aether:cache:tool:{b}:<tenant>:<project>:<agent>    Hash     its longest-lived entry   tools             tools
 aether:cache:tool_due:{b}:<tenant>:<project>:<agent>  ZSet   its longest-lived entry   tools             tools
 aether:episodes:{b}:<tenant>:<project>:<agent>      Stream   trimmed below archive     episode           episodes
+aether:turn:{b}:<h>                                 String   10 min                    fact              facts
 aether:scratch:{b}:<tenant>:<project>:<agent>:<session>  JSON  5 to 30 min, refreshed by writes  scratch  scratch
 aether:answers:{b}:<tenant>:<project>:<agent>       Hash     30 min                    scratch           scratch
 aether:events:{b}:<tenant>:<project>                Stream   8 days                    scripts           events
@@ -186,6 +187,10 @@ class Keys:
     def bucket_of_hash(self, text_hash: str) -> str:
         """The bucket that a content or a question belongs to: chosen by its hash, whoever says it."""
         return f"{int(text_hash[:2], 16) % self.buckets:02x}"
+
+    def turn(self, key: str) -> str:
+        """When the facts of a key were changed last: who has looked at them before has to look again."""
+        return f"aether:turn:{{{self.bucket_of_hash(key)}}}:{key}"
 
     def timeline(self, scope: Scope, memory_id: str) -> str:
         """The events of a session in the order in which they happened, as far as they share this memory's bucket."""

@@ -135,6 +135,13 @@ EPISODE_TEXT_BYTES_MAX = 4 * 1024  # what an event is found by; models read abou
 EPISODE_LOG_ENTRIES = 1_000  # of a log in Redis; older ones are read from the archive
 EPISODE_LIMIT_MAX = 200  # episodes of one answer
 
+# --- facts ----------------------------------------------------------------------------------------------------------
+FACT_NAME_BYTES_MAX = 256  # a subject or a predicate: it is a name, and a word of an index
+FACT_OBJECT_BYTES_MAX = 4 * 1024  # what is longer is a memory of its own, which a fact can name
+FACTS_OF_KEY_MAX = 1_000  # facts of one subject and predicate that a change looks at: milliseconds
+FACTS_LIMIT_MAX = 200  # facts of one answer
+FACT_TURN_SECONDS = 600  # longer than any daemon may stand still between its look and its step
+
 # --- an agent's tools -----------------------------------------------------------------------------------------------
 TOOL_INPUT_BYTES_MAX = 64 * 1024  # as JSON; only its digest is kept
 TOOL_RESULT_BYTES_MAX = 256 * 1024  # a long page; what is larger is not kept, and its callers are told to compute

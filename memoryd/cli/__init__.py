@@ -11,6 +11,7 @@ from memoryd.cli import (
     demo,
     explain,
     export,
+    facts,
     forget,
     get,
     import_,
@@ -56,6 +57,7 @@ app.command("mcp")(mcp.mcp)
 app.command("config")(config.config)
 app.command("reindex")(reindex.reindex)
 app.add_typer(session.app, name="session")
+app.add_typer(facts.app, name="facts")
 app.add_typer(forget.app, name="forget")
 app.add_typer(model.app, name="model")
 

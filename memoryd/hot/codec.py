@@ -10,6 +10,7 @@ import msgspec
 
 from memoryd.clock import from_microseconds, to_microseconds
 from memoryd.model.episode import event_fields
+from memoryd.model.fact import fact_fields
 from memoryd.model.memory import Memory, MemoryType, Tier
 from memoryd.model.record import Record
 from memoryd.model.scope import from_tag, to_tag
@@ -39,7 +40,9 @@ def to_fields(values: Mapping[str, Any]) -> dict[str, Encoded]:
 def derived_fields(content: str | None, metadata: Mapping[str, Any] | None) -> dict[str, Encoded]:
     """What ranking asks of every candidate: made once, when it is written, and for Redis only (it follows from the rest)."""
     fields: dict[str, Encoded] = {} if content is None else {"terms": bounded(content)}
-    return fields if metadata is None else {**fields, "speaker": speaker_of(metadata), **event_fields(metadata)}
+    if metadata is None:
+        return fields
+    return {**fields, "speaker": speaker_of(metadata), **event_fields(metadata), **fact_fields(metadata)}
 
 
 def record_fields(record: Record, datatype: str) -> dict[str, Encoded]:

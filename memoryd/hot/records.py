@@ -22,6 +22,7 @@ from memoryd.limits import (
     TOMBSTONE_TTL_SECONDS,
 )
 from memoryd.model.episode import FIELDS as EVENT_FIELDS
+from memoryd.model.fact import FIELDS as FACT_FIELDS
 from memoryd.model.memory import Memory, MemoryType
 from memoryd.model.record import Record, Tombstone
 from memoryd.model.scope import Scope, from_tag, to_tag
@@ -329,7 +330,7 @@ class Records:
         """Changes fields of `memory` (of which only id, type and place are used) in one atomic step."""
         fields = to_fields(changes)
         gone = [name for name, value in changes.items() if value is None]
-        gone += [name for name in EVENT_FIELDS if "metadata" in changes and name not in fields]
+        gone += [name for name in (*EVENT_FIELDS, *FACT_FIELDS) if "metadata" in changes and name not in fields]
         bucket = self.keys.bucket(memory.id)
         keys = [
             self.keys.memory(kind_of(memory.memory_type), scope, memory.id),

@@ -91,6 +91,10 @@ class Clause:
         ends = ["-inf" if least is None else self._param(least), "+inf" if most is None else self._param(most)]
         self.parts.append(f"@{name}:[{' '.join(ends)}]")
 
+    def never(self, name: str, most: int) -> None:
+        """Refuses a number up to `most`; what has none passes."""
+        self.parts.append(f"-@{name}:[-inf {self._param(most)}]")
+
     def words(self, terms: Sequence[str]) -> None:
         """Requires at least one of the terms. They hold letters and digits only, and are parameters all the same."""
         self.parts.append(f"@terms:({'|'.join(self._param(term) for term in terms)})")

@@ -70,6 +70,11 @@ def event_id(scope: Scope, request_id: str, content_hash: str) -> str:
     return f"mem_{bucket}{hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:30]}"
 
 
+def fact_id(key: str, request_id: str, content_hash: str) -> str:
+    """The id of a fact of a subject, in the bucket of its key: another for each request, the same for the repeat of one."""
+    return f"mem_{key[:2]}{hashlib.sha256(msgspec.json.encode(('fact', key, request_id, content_hash))).hexdigest()[:30]}"
+
+
 def check_receipt_id(field: str, receipt_id: str) -> str:
     """`receipt_id`, if it has the form of a receipt's id. Raises BadRequest."""
     if not RECEIPT_PATTERN.fullmatch(receipt_id):

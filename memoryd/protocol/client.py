@@ -33,6 +33,7 @@ from memoryd.model.summary import Summary
 from memoryd.protocol import listener, messages
 from memoryd.protocol.connection import ANSWER_SECONDS, LONG, Connection
 from memoryd.protocol.episodes import EpisodeClient
+from memoryd.protocol.facts import FactClient
 from memoryd.protocol.scratch import ScratchClient
 from memoryd.protocol.session import Session
 from memoryd.protocol.sessions import WorkingMemory
@@ -62,11 +63,12 @@ def connect(
 class MemoryClient:
     """The verbs of memoryd for one scope. Every verb raises a MemorydError: what the daemon said, or NoAnswer.
 
-    What is no memory has a family of its own: `episodes`, `scratch`, `tools`.
+    What is more than a memory, or none, has a family of its own: `facts`, `episodes`, `scratch`, `tools`.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.facts = FactClient(connection)
         self.episodes = EpisodeClient(connection)
         self.scratch = ScratchClient(connection)
         self.tools = ToolClient(connection)

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from redisvl.schema import IndexSchema
 
-KINDS = ("semantic", "episodic", "working", "agent_state", "facts")
+KINDS = ("semantic", "episodic", "working", "agent_state")
 
 
 @dataclass(frozen=True)

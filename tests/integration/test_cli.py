@@ -111,6 +111,19 @@ async def test_what_was_seen_is_told(memoryd: Commands, memory: MemoryClient) ->
     assert (await memoryd("seen", "When is the tea fair?", "--question", "--json")).json["seen"] is True
 
 
+async def test_facts_are_said_found_and_ended(memoryd: Commands) -> None:
+    """What holds, what held, and since when."""
+    await memoryd("facts", "put", "Ada", "lives_in", "Graz", "--valid-from", "2026-01-01T00:00:00Z", "--confidence", "0.9")
+    done = (await memoryd("facts", "put", "Ada", "lives_in", "Wien", "--valid-from", "2026-02-01T00:00:00Z", "--json")).json
+    assert (done["outcome"], len(done["ended"])) == ("stored", 1)
+    table = (await memoryd("facts", "find", "Ada", "--ever")).out
+    assert all(word in table for word in ("Graz", "Wien", "0.900", "2026-02-01 00:00:00"))
+    [then] = (await memoryd("facts", "find", "--object", "graz", "--at", "2026-01-15T00:00:00Z", "--json")).json["facts"]
+    assert (then["subject"], then["id"]) == ("Ada", done["ended"][0])
+    assert (await memoryd("facts", "end", "Ada", "lives_in", "--json")).json == {"ended": [done["id"]]}
+    assert (await memoryd("facts", "find", "Ada", "--json")).json["facts"] == []
+
+
 async def test_the_options_are_the_scope(memoryd: Commands, world: World) -> None:
     """From the environment or from the command line; the command line wins."""
     kept = (await memoryd("store", "Ada prefers tea.", "--project", "desk", "--agent", "ada", "--json")).json

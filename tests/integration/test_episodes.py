@@ -287,6 +287,10 @@ async def test_without_mongodb_what_redis_has_is_told_and_the_rest_is_not_guesse
                 await memory.episodes.replay()
             await memory.episodes.record("step", {"n": 2})
             assert numbers((await memory.episodes.replay(after=done.position)).entries) == [2]
+            await memory.facts.put("Ada", "likes", "tea")
+            assert len((await memory.facts.put("Ada", "likes", "juice")).ended) == 1
+            known = await memory.facts.find("Ada")
+            assert ([one.object for one in known.facts], bool(known.degraded)) == (["juice"], True)
 
 
 async def test_hostile_events_are_refused_or_kept_as_they_are(world: World, memory: MemoryClient) -> None:

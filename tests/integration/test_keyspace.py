@@ -107,6 +107,8 @@ async def an_agents_day(client: MemoryClient) -> None:
     await client.scratch.push("list", MARK)
     await client.scratch.pop("list")
     await client.episodes.record("step", {"of": MARK})
+    await client.facts.put(MARK, "is", MARK)
+    await client.facts.put(MARK, "is", f"{MARK} jam")
 
 
 async def letters(world: World, count: int) -> bool:

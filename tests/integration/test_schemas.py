@@ -85,26 +85,15 @@ async def test_json_documents_are_found_by_what_they_hold(redis: Redis) -> None:
     await redis.json().set("aether:memory:working:{0a}:t:p:s1", "$", session)
     agent: Any = {"tenant": "t", "agent_id": "scout", "task": "reading maps", "tools": ["web", "shell"]}
     await redis.json().set("aether:agent:state:{0a}:t:p:scout", "$", agent)
-    fact: Any = {
-        "id": ID,
-        "tenant": "t",
-        "subject": "Ada, the Countess",
-        "valid_until": None,
-        "embedding": [1, 0, 0, 0],
-    }
-    await redis.json().set("aether:memory:facts:{0a}:t:p:" + ID, "$", fact)
     assert await found(redis, "working", "@status:{open} @message_count:[2 2]") == {"aether:memory:working:{0a}:t:p:s1"}
     assert await found(redis, "agent_state", "@tools:{shell} @task:map") == {"aether:agent:state:{0a}:t:p:scout"}
-    whole, words = r"@subject:{Ada\,\ the\ Countess}", "@subject_words:countess"
-    assert await found(redis, "facts", f"{whole} {words}") == {"aether:memory:facts:{0a}:t:p:" + ID}
-    assert await found(redis, "facts", "@subject:{Ada}") == set()
 
 
 async def test_a_changed_definition_is_rebuilt_and_keeps_the_documents(redis: Redis) -> None:
     await apply(redis)
     await redis.hset("aether:memory:semantic:{0a}:t:p:" + ID, mapping={"tenant": "t", "content": "kettle"})
     done = await apply(redis, vector=replace(VECTOR, m=32))
-    assert [one.split(":")[2] for one in done] == ["semantic", "episodic", "facts"]
+    assert [one.split(":")[2] for one in done] == ["semantic", "episodic"]
     assert all("its definition changed" in one for one in done)
 
     async def again() -> bool:
@@ -152,7 +141,7 @@ async def test_vectors_of_another_model_or_form_change_nothing(
 async def test_a_forgotten_model_makes_room_for_another(redis: Redis) -> None:
     await apply(redis)
     await drop_vectors(redis, KEY)
-    assert len(await apply(redis, model="two", vector=replace(VECTOR, dims=8))) == 3
+    assert len(await apply(redis, model="two", vector=replace(VECTOR, dims=8))) == 2
     state = await load_state(redis, KEY)
     assert state is not None
     assert state.vectors is not None
@@ -175,7 +164,7 @@ async def test_a_newer_state_is_refused(redis: Redis, monkeypatch: pytest.Monkey
 async def test_a_store_of_words_gets_its_vector_field_with_its_first_model(redis: Redis) -> None:
     await apply(redis, model=None, vector=None)
     assert not await knows_vectors(redis, "semantic")
-    assert len(await apply(redis)) == 3
+    assert len(await apply(redis)) == 2
     assert await knows_vectors(redis, "semantic")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from memoryd.model.episode import FIELDS
+from memoryd.model.fact import FIELDS as FACT_FIELDS
 from memoryd_schemas.errors import SchemaError, VectorMismatch
 from memoryd_schemas.fingerprint import fingerprint
 from memoryd_schemas.indexes import KINDS, VectorSettings, definition, redis_indexes
@@ -21,7 +22,6 @@ PREFIXES = {
     "episodic": ("hash", "aether:memory:episodic:"),
     "working": ("json", "aether:memory:working:"),
     "agent_state": ("json", "aether:agent:state:"),
-    "facts": ("json", "aether:memory:facts:"),
 }
 
 
@@ -38,10 +38,11 @@ def test_each_index_has_its_name_and_selects_its_own_prefix(kind: str) -> None:
 
 
 def test_semantic_and_episodic_memories_have_the_same_fields() -> None:
-    """A recall asks both indexes one question; what is asked of events only is in one of them."""
+    """A recall asks both indexes one question; what is asked of events only, or of facts, is in one of them."""
     shared = [one for one in definition("episodic", VECTOR)["fields"] if one["name"] not in FIELDS]
-    assert definition("semantic", VECTOR)["fields"] == shared
+    assert [one for one in definition("semantic", VECTOR)["fields"] if one["name"] not in FACT_FIELDS] == shared
     assert set(FIELDS) <= set(redis_indexes(VECTOR)["episodic"].field_names)
+    assert set(FACT_FIELDS) <= set(redis_indexes(VECTOR)["semantic"].field_names)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -83,6 +83,18 @@ local function notify(events, agents, op, record, version, entry)
   }))
 end
 
+-- The same content was said again: counts that, and tells the journal. Returns the journal entry.
+local function touch(key, journal, events, agents, traceparent, now)
+  local record = read_record(key)
+  local count = string.format('%d', tonumber(record.access_count) + 1)
+  redis.call('HSET', key, 'access_count', count, 'last_accessed', now, 'reinforced_at', said_now())
+  local entry = redis.call('XADD', journal, '*', 'op', 'touched', 'traceparent', traceparent, 'id', record.id,
+    'tenant', record.tenant, 'project', record.project, 'memory_type', record.memory_type,
+    'version', record.version, 'access_count', count, 'last_accessed', now)
+  notify(events, agents, 'touched', record, record.version, entry)
+  return entry
+end
+
 local function tombstone_version(key)
   local tombstone = redis.call('GET', key)
   if not tombstone then return nil end

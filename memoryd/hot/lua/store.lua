@@ -27,12 +27,7 @@ if not dedups and (known[1] or floor) then
 end
 if known[1] then
   if known[1] ~= fields.content_hash then return { 'occupied' } end
-  local count = string.format('%d', tonumber(redis.call('HGET', KEYS[1], 'access_count')) + 1)
-  redis.call('HSET', KEYS[1], 'access_count', count, 'last_accessed', now, 'reinforced_at', said_now())
-  local entry = redis.call('XADD', KEYS[2], '*', 'op', 'touched', 'traceparent', traceparent, 'id', fields.id,
-    'tenant', fields.tenant, 'project', fields.project, 'memory_type', fields.memory_type,
-    'version', known[2], 'access_count', count, 'last_accessed', now)
-  notify(KEYS[6], agents, 'touched', fields, known[2], entry)
+  local entry = touch(KEYS[1], KEYS[2], KEYS[6], agents, traceparent, now)
   return finish(KEYS[5], ttl, fingerprint, 'reinforced', fields.id, known[2], entry)
 end
 
