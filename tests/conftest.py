@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
+import hypothesis
 import pytest
 from pymongo.asynchronous.database import AsyncDatabase
 from redis.asyncio import Redis
@@ -20,6 +21,12 @@ from tests.world import World, private_settings
 # A runner in the background starts us with SIGINT ignored, and so every process that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile(
+    "busy machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy machine")
 
 pytest_plugins = ["tests.models", "tests.servers", "tests.spans"]
 
