@@ -112,11 +112,12 @@ def test_hash_and_document_tell_the_same_story(record: Record) -> None:
 
 @given(records())
 def test_a_half_precision_vector_is_the_same_in_both_stores(record: Record) -> None:
-    """float16 rounds once, on its way into Redis. After that the archive, and a Redis filled from it, hold equal bytes."""
+    """float16 rounds once, on its way into Redis. After that the archive, and a Redis filled from it, hold equal vectors."""
     first = as_stored(record, "float16")
     archived = archive.to_record(through_bson(archive.to_document(hot.to_record(first, "float16"))))
 
-    assert as_stored(archived, "float16") == first
+    # Not to the byte: of an object whose names are $id and $ref, BSON's decoder does not keep their order.
+    assert hot.to_record(as_stored(archived, "float16"), "float16") == hot.to_record(first, "float16")
     assert archived.memory == record.memory
     if record.vector is not None:
         assert archived.vector is not None
