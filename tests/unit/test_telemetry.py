@@ -273,9 +273,10 @@ def test_an_absent_collector_delays_neither_the_work_nor_the_exit(port: str, req
     done = run(code, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{request.getfixturevalue(port)}")
     elapsed = time.perf_counter() - started
     work, end = map(float, done.stdout.split())
-    assert end < 1.5
-    assert work + end < 3
-    assert elapsed - work - end < 1.5, "nothing else may wait at the exit"
+    # Waiting for the collector would take the exporter's ten seconds; a busy machine takes some by itself.
+    assert end < 6
+    assert work + end < 9
+    assert elapsed - work - end < 9, "nothing else may wait at the exit"
 
 
 @pytest.mark.parametrize(
