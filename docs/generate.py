@@ -134,6 +134,12 @@ AGENT_LIMITS = {
     "TOOL_FAILURE_TTL_SECONDS_MAX": "longest life of a failure",
     "TOOL_FAILURE_BYTES_MAX": "a failure's words",
     "TOOL_LEASE_SECONDS_MAX": "longest lease of a claim",
+    "LEASE_TTL_SECONDS_MIN": "shortest lease of a task",
+    "LEASE_TTL_SECONDS_MAX": "longest lease of a task without renewal",
+    "CHANNEL_DATA_BYTES_MAX": "a message of a channel",
+    "CHANNEL_MESSAGES_MAX": "messages of a channel",
+    "CHANNEL_TTL_SECONDS": "a channel after its last message",
+    "CHANNEL_PAGE_MAX": "messages of one answer",
 }
 ERRORS = {
     "bad_request": ("no", "correct the request; `details.field` names the field"),
@@ -156,6 +162,8 @@ ERRORS = {
     ),
     "overloaded": ("yes, the same id", "wait `details.retry_after_seconds` first; nothing was taken"),
     "quota_exceeded": ("no", "make room first, or keep it elsewhere; `details.field` names what is full"),
+    "lease_held": ("later", "work on something else, or ask again after `details.retry_after_seconds`"),
+    "lease_lost": ("no", "stop working on the task, and take its lease anew"),
     "hot_unavailable": ("yes, the same id", "Redis is away or not ready; wait a second, then longer"),
     "hot_unprepared": ("yes, the same id", "Redis came back empty; the daemons make it ready within seconds"),
     "archive_unavailable": ("yes, the same id", "only MongoDB could answer this, and it is away"),
@@ -283,6 +291,12 @@ def episode() -> Iterator[str]:
     return _fields({**schema["$defs"]["Episode"], "$defs": schema["$defs"]})
 
 
+def message() -> Iterator[str]:
+    """The fields of a channel's message."""
+    schema = protocol_schema("channel.read.result")
+    return _fields({**schema["$defs"]["ChannelMessage"], "$defs": schema["$defs"]})
+
+
 def agent_limits() -> Iterator[str]:
     """The limits of what an agent has besides its memories."""
     return _limits(AGENT_LIMITS)
@@ -395,7 +409,7 @@ def _without_home(value: Any) -> str:
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings, "spans": spans, "attributes": attributes, "metrics": metrics, "limits": protocol_limits,
     "errors": protocol_errors, "cli": cli, "exit_codes": exit_codes, "session_limits": session_limits,
-    "NewMessage": new_message, "receipt_fields": receipt_fields, "Episode": episode,
+    "NewMessage": new_message, "receipt_fields": receipt_fields, "Episode": episode, "ChannelMessage": message,
     "agent_limits": agent_limits, "Fact": fact, "knowledge_limits": knowledge_limits,
 }  # fmt: skip
 

@@ -8,12 +8,14 @@ import secrets
 import signal
 from collections.abc import Callable, Mapping, Sequence
 
+from memoryd.agent.channels import ChannelHolder, ProjectChannels
 from memoryd.agent.checkpoints import Checkpoints
 from memoryd.agent.context import Contexts
 from memoryd.agent.documents import DocumentStore
 from memoryd.agent.episodes import EpisodeStore
 from memoryd.agent.facts import FactStore
 from memoryd.agent.holders import PassingHolder, SessionHolder
+from memoryd.agent.leases import Leases
 from memoryd.agent.scratch import Scratch
 from memoryd.agent.seen import Sightings
 from memoryd.agent.sessions import Sessions
@@ -29,11 +31,13 @@ from memoryd.embed.follower import EmbedFollower, EmbedState
 from memoryd.embed.protocol import Embedder
 from memoryd.embed.tokens import open_tokens
 from memoryd.engine import Engine
+from memoryd.hot.channels import Channels
 from memoryd.hot.documents import Documents
 from memoryd.hot.episodes import EpisodeLog
 from memoryd.hot.events import Events
 from memoryd.hot.facts import HotFacts
 from memoryd.hot.journal import Follower
+from memoryd.hot.leases import TaskLeases
 from memoryd.hot.passing import Passing
 from memoryd.hot.receipts import Forgets
 from memoryd.hot.records import Records
@@ -57,6 +61,7 @@ from memoryd.protocol.verbs.memories import MemoryVerbs
 from memoryd.protocol.verbs.scratch import ScratchVerbs
 from memoryd.protocol.verbs.seen import SeenVerbs
 from memoryd.protocol.verbs.sessions import SessionVerbs
+from memoryd.protocol.verbs.together import TogetherVerbs
 from memoryd.protocol.verbs.tools import ToolVerbs
 from memoryd.protocol.verbs.verb import Handler
 from memoryd.recall.profiles import Profiles
@@ -124,7 +129,9 @@ def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Reca
     """Who carries out which verb."""
     documents = DocumentStore(Documents(stores.redis, stores.keys), DocumentArchive(stores.archive), stores.clock)
     sessions = Sessions(documents, engine, open_tokens(settings))
-    holders: list[Holder] = [SessionHolder(sessions), PassingHolder(Passing(stores.redis, stores.keys))]
+    channels = Channels(stores.redis, stores.keys)
+    holders: list[Holder] = [SessionHolder(sessions), PassingHolder(Passing(stores.redis, stores.keys)), ChannelHolder(channels)]
+    leases = Leases(TaskLeases(stores.redis, stores.keys))
     sightings = Sightings(_records(stores, settings), _search(stores, settings), stores.archive, stores.clock)
     return {
         **MemoryVerbs(engine, recalling, sightings).handlers(),
@@ -135,6 +142,7 @@ def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Reca
         **EpisodeVerbs(_episodes(stores, settings, engine, recalling)).handlers(),
         **FactVerbs(_facts(stores, settings, engine), stores.clock).handlers(),
         **ScratchVerbs(Scratch(Scratchpads(stores.redis, stores.keys))).handlers(),
+        **TogetherVerbs(leases, ProjectChannels(channels)).handlers(),
         **ToolVerbs(Tools(ToolCache(stores.redis, stores.keys))).handlers(),
         **_forgetting(stores, settings, recalling, holders).handlers(),
         **_compression(stores, settings, recalling).handlers(),

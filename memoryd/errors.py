@@ -164,6 +164,20 @@ class ToolFailed(MemorydError):
     hint = "details.error says how; it is tried again when the failure is no longer kept"
 
 
+class LeaseHeld(MemorydError):
+    """Another one has the lease of this task; nothing was changed."""
+
+    code = "lease_held"
+    hint = "work on something else, or ask again after details.retry_after_seconds; it may be renewed until then"
+
+
+class LeaseLost(MemorydError):
+    """The lease has ended, and may be another one's by now."""
+
+    code = "lease_lost"
+    hint = "stop working on the task; take its lease again, look at what was done meanwhile, and go on under the new token"
+
+
 class SchemaMismatch(MemorydError):
     """The stores hold data of another shape than this memoryd is configured for."""
 
@@ -188,6 +202,6 @@ BY_CODE: dict[str, type[MemorydError]] = {
         MemorydError, BadRequest, UnknownOperation, TooLarge, NotFound, Conflict, Forgotten, RequestIdReused,
         DurabilityNotReached, NotSearchable, EventsLost, Overloaded, QuotaExceeded, HotUnavailable, HotUnprepared,
         ArchiveUnavailable, EmbedderFailed, SummarizerFailed, NoAnswer, SchemaMismatch, ConfigError, ServersUnavailable,
-        ToolFailed,
+        ToolFailed, LeaseHeld, LeaseLost,
     )
 }  # fmt: skip

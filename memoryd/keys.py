@@ -20,6 +20,9 @@ aether:episodes:{b}:<tenant>:<project>:<agent>      Stream   trimmed below archi
 aether:turn:{b}:<h>                                 String   10 min                    fact              facts
 aether:scratch:{b}:<tenant>:<project>:<agent>:<session>  JSON  5 to 30 min, refreshed by writes  scratch  scratch
 aether:answers:{b}:<tenant>:<project>:<agent>       Hash     30 min                    scratch           scratch
+aether:lease:{b}:<tenant>:<project>:<task>          Hash     1 s to 1 h, renewed        leases            leases
+aether:fences:{b}:<tenant>:<project>                String   permanent (a number)      leases            leases
+aether:channel:{b}:<tenant>:<project>:<channel>     Stream   7 days after its last     channels          channels
 aether:events:{b}:<tenant>:<project>                Stream   8 days                    scripts           events
 aether:journal:dead                                 Stream   bounded                   embed, archive    people
 aether:requests                                     Stream   until answered            clients           daemons
@@ -33,7 +36,8 @@ aether:follower:lease                               String   4 s, renewed       
 aether:follower:fence                               String   permanent (a counter)     follower          follower
 aether:index:<kind>                                 index    permanent                 apply             engine
 
-Channels: aether:requests, aether:replies:<client>, aether:events:<tenant>:<project>:<agent>.
+Channels: aether:requests, aether:replies:<client>, aether:events:<tenant>:<project>:<agent>,
+aether:said:<tenant>:<project>:<channel>.
 `{b}` is a bucket: what Redis Cluster keeps together, so all keys of one atomic step share it. The names inside a key
 are percent-encoded (`model.scope.to_tag`), so no name can reach into another's place.
 """
@@ -60,7 +64,7 @@ FOLLOWER_FENCE = "aether:follower:fence"
 # Keys that live without a TTL; everything else must have one.
 PERMANENT_PREFIXES = (
     "aether:memory:semantic:", "aether:memory:episodic:", "aether:timeline:", "aether:episodes:", "aether:journal:",
-    "aether:place:", "aether:dedup:", "aether:fence:", REQUESTS, RECEIPTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE,
+    "aether:place:", "aether:dedup:", "aether:fence:", "aether:fences:", REQUESTS, RECEIPTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE,
 )  # fmt: skip
 
 KINDS = ("semantic", "episodic")
@@ -99,6 +103,11 @@ def events(scope: Scope) -> str:
 def events_prefix(scope: Scope) -> str:
     """What the channels of all agents of a project begin with."""
     return f"aether:events:{to_tag(scope.tenant)}:{to_tag(scope.project)}:"
+
+
+def said(scope: Scope, channel: str) -> str:
+    """Where messages of a project's channel are hinted at."""
+    return f"aether:said:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{to_tag(channel)}"
 
 
 def claim(request_id: str) -> str:
@@ -239,6 +248,22 @@ class Keys:
     def questions(self, scope: Scope) -> str:
         """When each of a project's questions was asked last, by its digest."""
         return self._of_project("aether:questions", scope)
+
+    def lease(self, scope: Scope, task: str) -> str:
+        """Who works on a task."""
+        return f"{self._of_project('aether:lease', scope)}:{to_tag(task)}"
+
+    def fences(self, scope: Scope) -> str:
+        """The highest token of all leases that a project has given."""
+        return self._of_project("aether:fences", scope)
+
+    def channel(self, scope: Scope, channel: str) -> str:
+        """What was said in a channel lately."""
+        return f"{self._of_project('aether:channel', scope)}:{to_tag(channel)}"
+
+    def channels(self, scope: Scope) -> str:
+        """For SCAN: all channels of a project. No tag holds a wildcard."""
+        return f"{self._of_project('aether:channel', scope)}:*"
 
     def _of_project(self, kind: str, scope: Scope) -> str:
         bucket = f"{int(home(Scope(scope.tenant, scope.project)), 16) % self.buckets:02x}"

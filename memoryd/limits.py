@@ -155,6 +155,14 @@ TOOL_BYPASS_SECONDS = 60.0  # how long a result that is too large is remembered 
 TOOL_POLL_SECONDS_MIN = 0.02  # a waiter asks again after a quarter of the time that it is computed already,
 TOOL_POLL_SECONDS_MAX = 1.0  # within these: a hundred waiters of a slow tool are a hundred requests a second
 
+# --- agents that work together --------------------------------------------------------------------------------------
+LEASE_TTL_SECONDS_MIN = 1.0  # shorter, and a busy machine loses it between two renewals
+LEASE_TTL_SECONDS_MAX = 3600.0  # how long a task stands still at most when its holder dies
+CHANNEL_DATA_BYTES_MAX = 16 * 1024  # a message as JSON; what is larger is a memory: say its id
+CHANNEL_MESSAGES_MAX = 1_000  # of one channel, the newest: at most 16 MB
+CHANNEL_TTL_SECONDS = 7 * 24 * 3600  # of a channel after its last message; what matters for longer is a memory
+CHANNEL_PAGE_MAX = 200  # messages of one answer: at most 3 MB
+
 # --- an agent's scratchpad ------------------------------------------------------------------------------------------
 SCRATCH_BYTES_MAX = 256 * 1024  # of one pad as JSON; each write measures the pad
 SCRATCH_NAMES_MAX = 1_000  # a computation's variables; what is larger is a list or a memory

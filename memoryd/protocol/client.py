@@ -31,9 +31,11 @@ from memoryd.model.seen import Seen
 from memoryd.model.session import SessionPage
 from memoryd.model.summary import Summary
 from memoryd.protocol import listener, messages
+from memoryd.protocol.channels import ChannelClient
 from memoryd.protocol.connection import ANSWER_SECONDS, LONG, Connection
 from memoryd.protocol.episodes import EpisodeClient
 from memoryd.protocol.facts import FactClient
+from memoryd.protocol.leases import LeaseClient
 from memoryd.protocol.scratch import ScratchClient
 from memoryd.protocol.session import Session
 from memoryd.protocol.sessions import WorkingMemory
@@ -63,7 +65,8 @@ def connect(
 class MemoryClient:
     """The verbs of memoryd for one scope. Every verb raises a MemorydError: what the daemon said, or NoAnswer.
 
-    What is more than a memory, or none, has a family of its own: `facts`, `episodes`, `scratch`, `tools`.
+    What is more than a memory, or none, has a family of its own: `facts`, `episodes`, `scratch`, `tools`, `leases`,
+    `channels`.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -71,6 +74,8 @@ class MemoryClient:
         self.facts = FactClient(connection)
         self.episodes = EpisodeClient(connection)
         self.scratch = ScratchClient(connection)
+        self.leases = LeaseClient(connection)
+        self.channels = ChannelClient(connection)
         self.tools = ToolClient(connection)
 
     @property

@@ -61,6 +61,12 @@ OPERATIONS: Final[dict[str, str]] = {
     "tool.fail": "memoryd.tool.fail",
     "tool.invalidate": "memoryd.tool.invalidate",
     "tool.counts": "memoryd.tool.counts",
+    "lease.take": "memoryd.lease.take",
+    "lease.renew": "memoryd.lease.renew",
+    "lease.release": "memoryd.lease.release",
+    "lease.get": "memoryd.lease.get",
+    "channel.publish": "memoryd.channel.publish",
+    "channel.read": "memoryd.channel.read",
     OTHER: "memoryd.other",  # a verb that is not in this table: what a client invents never becomes a name
 }
 
@@ -171,9 +177,11 @@ TOOL_RESULT_AGE: Final = Metric(
 SEEN_LOOKS: Final = Metric(
     "memoryd.seen.looks", "counter", "{look}", "looks for what was seen, by verb and answer: seen or unseen, by filter or exactly"
 )
+LEASES: Final = Metric("memoryd.leases", "counter", "{lease}", "leases of tasks that were taken, found held, or lost")
+CHANNEL_MESSAGES: Final = Metric("memoryd.channel.messages", "counter", "{message}", "messages published in projects' channels")
 
 METRICS: Final = (
     OPERATION_COUNT, OPERATION_DURATION, REQUESTS_BACKLOG, HOT_MEMORY_SHARE, CIRCUIT_OPEN, JOURNAL_BACKLOG, GAPS,
     DIFFERENCES, LEASE_CHANGES, EMBED_BATCH_SIZE, EMBED_DURATION, EMBED_FAILURES, ARCHIVE_BATCH_SIZE, ARCHIVE_DURATION,
-    FOLLOW_EVENTS, DEAD_LETTERS, TOOL_CLAIMS, TOOL_RESULT_AGE, SEEN_LOOKS,
+    FOLLOW_EVENTS, DEAD_LETTERS, TOOL_CLAIMS, TOOL_RESULT_AGE, SEEN_LOOKS, LEASES, CHANNEL_MESSAGES,
 )  # fmt: skip

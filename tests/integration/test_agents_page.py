@@ -17,7 +17,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["agents.md", "agents-log-and-tools.md", "agents-knowledge.md"])
+@pytest.mark.parametrize(
+    "page", ["agents.md", "agents-log-and-tools.md", "agents-knowledge.md", "agents-together.md"]
+)
 async def test_the_code_of_the_page_runs(world: World, memory: MemoryClient, page: str) -> None:
     """With `memory` connected as acme / support / scout, and `connect` for other agents of the project."""
     blocks = BLOCK.findall((DOCS / page).read_text("utf-8"))

@@ -22,7 +22,7 @@ from tests.world import World
 PARTS = {
     "{b}": r"\{[0-9a-f]{2}\}", "id": r"(?:mem|ses)_[0-9a-f]{32}", "tenant": "TAG", "project": "TAG", "agent": "NAME",
     "session": "NAME", "request": "HEX", "r": "HEX", "m": "HEX", "h": "HEX", "receipt": r"rcp_[0-9a-f]{32}",
-    "a": "NAME", "s": "TAG",
+    "a": "NAME", "s": "TAG", "task": "TAG", "channel": "TAG",
 }  # fmt: skip
 TAG, HEX = r"[A-Za-z0-9_.%-]+", r"[0-9a-f]+"
 NAME = r"[A-Za-z0-9_.%-]*"  # an agent or a session: none is one too
@@ -109,6 +109,8 @@ async def an_agents_day(client: MemoryClient) -> None:
     await client.episodes.record("step", {"of": MARK})
     await client.facts.put(MARK, "is", MARK)
     await client.facts.put(MARK, "is", f"{MARK} jam")
+    await client.channels.publish(ODD, {"of": MARK})
+    await client.leases.take(ODD)
 
 
 async def letters(world: World, count: int) -> bool:
@@ -173,7 +175,7 @@ async def test_text_lies_in_records_only_once_all_is_done(busy: World) -> None:
         assert MARK not in key
         if MARK.encode() in await value(busy, key):
             holders.add(key.split("{")[0].removesuffix(":"))
-    of_agents = {"aether:memory:working", "aether:cache:tool", "aether:answers"}
+    of_agents = {"aether:memory:working", "aether:cache:tool", "aether:answers", "aether:channel"}
     assert holders <= {"aether:memory:semantic", "aether:memory:episodic", *of_agents}
     assert holders
 

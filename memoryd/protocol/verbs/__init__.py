@@ -16,6 +16,7 @@ from memoryd.protocol.verbs import (
     scratch,
     seen,
     sessions,
+    together,
     tools,
 )
 from memoryd.protocol.verbs.verb import Form
@@ -30,6 +31,7 @@ FORMS: Mapping[str, Form] = {
     **episodes.FORMS,
     **scratch.FORMS,
     **tools.FORMS,
+    **together.FORMS,
     **forgetting.FORMS,
     **compression.FORMS,
 }
@@ -41,6 +43,7 @@ SAYS: Mapping[str, Any] = {
     **episodes.SAYS,
     **scratch.SAYS,
     **tools.SAYS,
+    **together.SAYS,
     **forgetting.SAYS,
     **compression.SAYS,
 }
