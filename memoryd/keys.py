@@ -36,8 +36,8 @@ aether:follower:lease                               String   4 s, renewed       
 aether:follower:fence                               String   permanent (a counter)     follower          follower
 aether:index:<kind>                                 index    permanent                 apply             engine
 
-Channels: aether:requests, aether:replies:<client>, aether:events:<tenant>:<project>:<agent>,
-aether:said:<tenant>:<project>:<channel>.
+Pub/sub: aether:requests, aether:replies:<client>, aether:events:<tenant>:<project>:<agent>, and of what is said in channels
+  aether:said:<tenant>:<project>:<channel>.
 `{b}` is a bucket: what Redis Cluster keeps together, so all keys of one atomic step share it. The names inside a key
 are percent-encoded (`model.scope.to_tag`), so no name can reach into another's place.
 """
@@ -64,7 +64,8 @@ FOLLOWER_FENCE = "aether:follower:fence"
 # Keys that live without a TTL; everything else must have one.
 PERMANENT_PREFIXES = (
     "aether:memory:semantic:", "aether:memory:episodic:", "aether:timeline:", "aether:episodes:", "aether:journal:",
-    "aether:place:", "aether:dedup:", "aether:fence:", "aether:fences:", REQUESTS, RECEIPTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE,
+    "aether:place:", "aether:dedup:", "aether:fence:", "aether:fences:", REQUESTS,
+    RECEIPTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE,
 )  # fmt: skip
 
 KINDS = ("semantic", "episodic")
