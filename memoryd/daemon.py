@@ -14,6 +14,7 @@ from memoryd.agent.context import Contexts
 from memoryd.agent.documents import DocumentStore
 from memoryd.agent.episodes import EpisodeStore
 from memoryd.agent.facts import FactStore
+from memoryd.agent.feedback import Feedbacks
 from memoryd.agent.holders import PassingHolder, SessionHolder
 from memoryd.agent.leases import Leases
 from memoryd.agent.scratch import Scratch
@@ -39,6 +40,7 @@ from memoryd.hot.facts import HotFacts
 from memoryd.hot.journal import Follower
 from memoryd.hot.leases import TaskLeases
 from memoryd.hot.passing import Passing
+from memoryd.hot.recalls import Recalls
 from memoryd.hot.receipts import Forgets
 from memoryd.hot.records import Records
 from memoryd.hot.scratch import Scratchpads
@@ -56,6 +58,7 @@ from memoryd.protocol.verbs.compression import CompressionVerbs
 from memoryd.protocol.verbs.episodes import EpisodeVerbs
 from memoryd.protocol.verbs.events import EventVerbs
 from memoryd.protocol.verbs.facts import FactVerbs
+from memoryd.protocol.verbs.feedback import FeedbackVerbs
 from memoryd.protocol.verbs.forgetting import ForgettingVerbs
 from memoryd.protocol.verbs.memories import MemoryVerbs
 from memoryd.protocol.verbs.scratch import ScratchVerbs
@@ -127,6 +130,8 @@ def build(stores: Stores, settings: Settings, *, name: str) -> tuple[Engine, Rec
 
 def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> Mapping[str, Handler]:
     """Who carries out which verb."""
+    known = Recalls(stores.redis, stores.keys, stores.clock)
+    feedbacks = Feedbacks(engine, _records(stores, settings), known, stores.clock)
     documents = DocumentStore(Documents(stores.redis, stores.keys), DocumentArchive(stores.archive), stores.clock)
     sessions = Sessions(documents, engine, open_tokens(settings))
     channels = Channels(stores.redis, stores.keys)
@@ -137,7 +142,8 @@ def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Reca
         **MemoryVerbs(engine, recalling, sightings).handlers(),
         **SeenVerbs(sightings).handlers(),
         **EventVerbs(Events(stores.redis, stores.keys)).handlers(),
-        **SessionVerbs(sessions, Contexts(sessions, recalling), sightings).handlers(),
+        **FeedbackVerbs(feedbacks).handlers(),
+        **SessionVerbs(sessions, Contexts(sessions, recalling, feedbacks), sightings).handlers(),
         **CheckpointVerbs(Checkpoints(sessions)).handlers(),
         **EpisodeVerbs(_episodes(stores, settings, engine, recalling)).handlers(),
         **FactVerbs(_facts(stores, settings, engine), stores.clock).handlers(),

@@ -12,6 +12,8 @@ aether:dedup:content:{b}                            Bloom    permanent          
 aether:dedup:queries:{b}                            Bloom    permanent                 seen              seen
 aether:questions:{b}:<tenant>:<project>             ZSet     30 days                   seen              seen
 aether:idempotency:{b}:<tenant>:<project>:<r>       String   1 day                     scripts           scripts
+aether:recalls:{b}:<tenant>:<project>:<agent>       Stream   1 day, bounded            recall            feedback
+aether:verdict:{b}:<tenant>:<project>:<v>           String   1 day                     scripts           scripts
 aether:timeline:{b}:<tenant>:<project>:<a>:<s>      ZSet     permanent (tier policy)   scripts           scripts
 aether:cache:embedding:<tenant>:<project>:<m>:<h>   String   7 days                    embed             embed, recall
 aether:cache:tool:{b}:<tenant>:<project>:<agent>    Hash     its longest-lived entry   tools             tools
@@ -212,6 +214,10 @@ class Keys:
         place = f"{{{self.bucket(memory_id)}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}"
         return f"aether:idempotency:{place}:{_digest(f'{scope.agent}:{request_id}')}"
 
+    def verdict(self, scope: Scope, memory_id: str, verdict: str) -> str:
+        """What one recall has said of a memory, in the memory's bucket; `verdict` is a digest of both."""
+        return f"aether:verdict:{{{self.bucket(memory_id)}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{verdict}"
+
     # --- what an agent has besides its memories, all in one bucket ---------------------------------------------------
 
     def tool_cache(self, scope: Scope) -> str:
@@ -230,15 +236,22 @@ class Keys:
         """The scratchpad of an agent's session, of the agent itself without one."""
         return f"{self._of_agent('aether:scratch', scope)}:{to_tag(scope.session)}"
 
+    def recalls(self, scope: Scope) -> str:
+        """What an agent's last recalls gave, for feedback on them."""
+        return self._of_agent("aether:recalls", scope)
+
     def answers(self, scope: Scope) -> str:
         """What an agent's last requests were answered by steps that journal nothing, for their repeats."""
         return self._of_agent("aether:answers", scope)
 
-    def patterns(self, scope: Scope) -> tuple[str, str, str]:
-        """For SCAN: the kept tool results, the answers and the scratchpads that lie in a scope. No tag holds a wildcard."""
+    def patterns(self, scope: Scope) -> tuple[str, str, str, str]:
+        """For SCAN: the kept tool results, the answers, the scratchpads and the noted recalls that lie in a scope.
+
+        No tag holds a wildcard.
+        """
         agents = f"{{*}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{to_tag(scope.agent) or '*'}"
         pads = f"aether:scratch:{agents}:{to_tag(scope.session) or '*'}"
-        return f"aether:cache:tool:{agents}", f"aether:answers:{agents}", pads
+        return f"aether:cache:tool:{agents}", f"aether:answers:{agents}", pads, f"aether:recalls:{agents}"
 
     def _of_agent(self, kind: str, scope: Scope) -> str:
         bucket = f"{int(home(scope), 16) % self.buckets:02x}"

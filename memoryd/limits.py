@@ -26,6 +26,11 @@ SEARCH_TIMEOUT_SECONDS = 2.0  # of one search in Redis, which does nothing else 
 REPLY_BYTES_MAX = 16 * 1024 * 1024  # pub/sub output buffers are 32 MB hard by default in Redis
 REQUEST_ID_BYTES_MAX = 128
 
+# --- feedback -------------------------------------------------------------------------------------------------------
+RECALL_LIFE_SECONDS = 24 * 3600  # an agent that judges its day in the evening still can; what was recalled is then let go
+RECALLS_KEPT_MAX = 1_000  # of one agent, the newest: about 500 KB of ids where each has ten hits
+FEEDBACK_HALF_LIFE_SECONDS = 30 * 24 * 3600  # what was useful a month ago says half as much; chosen, not measured
+
 # --- the daemon -----------------------------------------------------------------------------------------------------
 REQUESTS_IN_FLIGHT_MAX = 128  # more waits in the stream, where it survives the daemon
 REQUESTS_BACKLOG_MAX = 50_000  # beyond it new writes are refused: the queue would outlive its callers' patience

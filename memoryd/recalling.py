@@ -56,7 +56,8 @@ class Recalling:
         pool = Pool(rows, terms, found.spread.with_term, found.spread.memories)
         now = to_microseconds(self._clock.now())
         ranked = rank(pool, weights, who=who, quoted=found.quoted, now=now, limit=question.limit + SPARE)
-        memories = await self._records.get_many(scope, {one.memory_id: rows[one.memory_id].kind for one in ranked})
+        kinds = {one.memory_id: rows[one.memory_id].kind for one in ranked}
+        memories, recall_id = await self._records.get_recalled(scope, kinds)
         hits = [
             Hit(memory=memories[one.memory_id], score=one.score, why=one.why)
             for one in ranked
@@ -65,7 +66,9 @@ class Recalling:
         searched = [name for name, used in (("words", terms), ("meaning", vector)) if used]
         cut = [f"the search by {one} took too long and has not looked at everything" for one in sorted(found.cut)]
         degraded = "; ".join(filter(None, [degraded, *cut]))
-        return Recalled(hits=hits[: question.limit], searched=searched, profile=weights.name, degraded=degraded)
+        return Recalled(
+            hits=hits[: question.limit], searched=searched, profile=weights.name, degraded=degraded, recall_id=recall_id
+        )
 
     async def _query_vector(self, scope: Scope, query: str) -> tuple[bytes | None, str]:
         if self._cache is None:

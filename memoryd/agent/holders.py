@@ -109,7 +109,7 @@ class SessionHolder:
 
 
 class PassingHolder:
-    """Kept tool results, scratchpads, and the answers to what was written there.
+    """Kept tool results, scratchpads, the answers to what was written there, and which memories recalls gave.
 
     Reached by place, by words and by age. A result may say anything and is made again when it is asked for, so all of the
     scope's go. A pad goes whole when it has the words; none is old enough for an age.

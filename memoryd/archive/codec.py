@@ -15,6 +15,7 @@ from bson.binary import Binary, BinaryVectorDtype
 from bson.dbref import DBRef
 
 from memoryd.clock import from_microseconds, to_microseconds
+from memoryd.model.feedback import Feedback
 from memoryd.model.ids import hash_content
 from memoryd.model.memory import Memory, MemoryType, Tier
 from memoryd.model.record import Record, Tombstone, seal
@@ -30,6 +31,8 @@ def to_document(record: Record) -> Document:
     values = msgspec.structs.asdict(record.memory)
     document: Document = {"_id": values.pop("id")}
     document |= {name: _encode(value) for name, value in values.items()}
+    if document["feedback"] is None:
+        del document["feedback"]
     document["seal"] = seal(record.memory)
     if record.vector is not None:
         document["embedding"] = to_bson_vector(record.vector)
@@ -46,6 +49,8 @@ def to_record(document: Mapping[str, Any]) -> Record:
     values["memory_type"] = MemoryType(values["memory_type"])
     values["tier"] = Tier(values["tier"])
     values["importance"] = float(values["importance"])
+    if (said := values.get("feedback")) is not None:
+        values["feedback"] = to_feedback(said)
     for name in ("version", "access_count", "context"):
         values[name] = int(values.get(name, 0))
     vector = from_bson_vector(document["embedding"]) if document.get("embedding") is not None else None
@@ -59,14 +64,14 @@ def completed(document: Mapping[str, Any], now: datetime) -> Document:
         "agent_id": "", "session_id": "", "tier": Tier.SHORT, "importance": 0.5, "created_at": moment,
         "last_accessed": moment, "access_count": 0, "source_tool": "", "metadata": {}, "tags": [], "related": [],
         "derived_from": [], "follows": [], "context": 0, "version": 0, "valid_from": moment, "valid_until": None,
-        "embedding_model": "",
+        "embedding_model": "", "feedback": None,
     }  # fmt: skip
     whole = defaults | dict(document)
     whole["content_hash"] = hash_content(whole["content"])
     whole["recorded_at"] = moment
     if whole["content_hash"] != document.get("content_hash"):
         whole.pop("embedding", None)
-        whole["embedding_model"] = ""
+        whole |= {"embedding_model": "", "feedback": None}
     return whole
 
 
@@ -100,8 +105,24 @@ def from_bson_vector(binary: bytes) -> bytes:
     return bytes(binary)[2:]
 
 
+def from_feedback(feedback: Feedback) -> Document:
+    """Feedback as a part of a document."""
+    return {name: _encode(value) for name, value in msgspec.structs.asdict(feedback).items()}
+
+
+def to_feedback(said: Mapping[str, Any]) -> Feedback:
+    """The feedback in a document."""
+    at = from_microseconds(int(said["at"]))
+    return Feedback(int(said["count"]), float(said["useful"]), float(said["useless"]), at)
+
+
 def _encode(value: Any) -> Any:
-    return to_microseconds(value) if isinstance(value, datetime) else value
+    match value:
+        case datetime():
+            return to_microseconds(value)
+        case Feedback():
+            return from_feedback(value)
+    return value
 
 
 def plain(value: Any) -> Any:

@@ -16,11 +16,12 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, 
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from memoryd.archive.codec import Document, completed, from_bson_vector, to_record
+from memoryd.archive.codec import Document, completed, from_bson_vector, from_feedback, to_record
 from memoryd.breaker import Breaker
 from memoryd.clock import EPOCH, to_microseconds
 from memoryd.errors import ArchiveUnavailable, MemorydError
 from memoryd.limits import ARCHIVE_ANSWER_SECONDS
+from memoryd.model.feedback import Feedback
 from memoryd.model.memory import Memory
 from memoryd.model.record import Record
 from memoryd.model.scope import Scope
@@ -91,6 +92,7 @@ class Batch:
     versions: dict[str, Document] = field(default_factory=dict)
     vectors: list[Vector] = field(default_factory=list)
     touches: list[Touch] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
     forgotten: dict[str, int] = field(default_factory=dict)
     said_at: dict[str, int] = field(default_factory=dict)
 
@@ -132,6 +134,15 @@ class Touch:
     version: int
     access_count: int
     last_accessed: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was said of one version by then; the higher count knows more."""
+
+    memory_id: str
+    version: int
+    feedback: Feedback
 
 
 class Archive:
@@ -324,6 +335,7 @@ class Archive:
             await self._bury_versions(batch)
             await self._write_vectors(batch.vectors)
             await write_unordered(self.memories, [_touch(one) for one in batch.touches])
+            await write_unordered(self.memories, [_judge(one) for one in batch.verdicts])
         return refused
 
     async def _write_current(self, documents: Mapping[str, Document]) -> list[str]:
@@ -441,6 +453,12 @@ def _attach(key: str, one: Vector) -> UpdateMany:
 def _touch(one: Touch) -> UpdateOne:
     grown = {"access_count": one.access_count, "last_accessed": one.last_accessed}
     return UpdateOne({"_id": one.memory_id, "version": one.version, "tombstone": {"$ne": True}}, {"$max": grown})
+
+
+def _judge(one: Verdict) -> UpdateOne:
+    less: Document = {"feedback.count": {"$not": {"$gte": one.feedback.count}}}
+    match = {"_id": one.memory_id, "version": one.version, "tombstone": {"$ne": True}, **less}
+    return UpdateOne(match, {"$set": {"feedback": from_feedback(one.feedback)}})
 
 
 async def write_unordered(collection: Any, operations: Sequence[Operation]) -> list[int]:

@@ -12,6 +12,7 @@ from memoryd.cli import (
     explain,
     export,
     facts,
+    feedback,
     forget,
     get,
     import_,
@@ -46,6 +47,7 @@ app.command("sync", context_settings=sync.PASSED_ON)(sync.sync)
 app.command("store")(store.store)
 app.command("recall")(recall.recall)
 app.command("explain")(explain.explain)
+app.command("feedback")(feedback.feedback)
 app.command("get")(get.get)
 app.command("update")(update.update)
 app.command("seen")(seen.seen)

@@ -33,6 +33,7 @@ def recall(
             for hit in found
         ]
         output.print_table("", ["score", "why", "content", "session", "valid from", "id"], rows)
+        typer.echo(f"recall: {found.recall_id}", err=True)
         if found.degraded:
             typer.echo(f"note: {found.degraded}", err=True)
 

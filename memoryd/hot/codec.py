@@ -11,6 +11,7 @@ import msgspec
 from memoryd.clock import from_microseconds, to_microseconds
 from memoryd.model.episode import event_fields
 from memoryd.model.fact import fact_fields
+from memoryd.model.feedback import from_text, to_text
 from memoryd.model.memory import Memory, MemoryType, Tier
 from memoryd.model.record import Record
 from memoryd.model.scope import from_tag, to_tag
@@ -25,7 +26,7 @@ PLAIN = ("id", "content", "content_hash", "embedding_model")
 # What a reader needs to build a Memory: everything but the vector and the bookkeeping.
 MEMORY_FIELDS = (
     *PLAIN, *NAMES, *TIMES, *IDS, "memory_type", "tier", "importance", "access_count", "metadata", "tags", "version",
-    "context",
+    "context", "feedback",
 )  # fmt: skip
 
 Encoded: TypeAlias = str | bytes | int | float
@@ -94,6 +95,8 @@ def _encode(name: str, value: Any) -> Encoded:
         return to_microseconds(value)
     if name == "importance":
         return repr(float(value))
+    if name == "feedback":
+        return to_text(value)
     return value  # type: ignore[no-any-return]  # content, ids, hashes, enums and counts are what Redis takes
 
 
@@ -110,6 +113,8 @@ def _decode(name: str, raw: bytes) -> Any:
         return from_microseconds(int(raw))
     if name == "importance":
         return float(raw)
+    if name == "feedback":
+        return from_text(raw.decode())
     if name in ("access_count", "version", "context"):
         return int(raw)
     if name == "memory_type":

@@ -37,7 +37,7 @@ class Entry:
 
     @property
     def op(self) -> str:
-        """stored, updated, embedded, touched or forgotten; document, parts, dropped or ended."""
+        """stored, updated, embedded, touched, judged or forgotten; document, parts, dropped or ended."""
         return self.text("op")
 
     @property
@@ -47,12 +47,12 @@ class Entry:
 
     @property
     def version(self) -> int:
-        """The version that the change made (or, for embedded and touched, belongs to)."""
+        """The version that the change made (or, for embedded, touched and judged, belongs to)."""
         return int(self.fields[b"version"])
 
     @property
     def scope(self) -> Scope:
-        """Where the memory is stored; touched and embedded entries name tenant and project only."""
+        """Where the memory is stored; touched, judged and embedded entries name tenant and project only."""
         return Scope(*(from_tag(self.text(name)) for name in ("tenant", "project", "agent_id", "session_id")))
 
     @property

@@ -34,15 +34,17 @@ class Passing:
             return {"tool_results": results, "scratchpads": len(await self._pads(scope, pad)), "questions": questions}
 
     async def drop(self, scope: Scope, pad: Callable[[str], bool]) -> dict[str, int]:
-        """Drops them, and every answer of the scope's agents. Nobody can tell whose a digest of a question is: all go."""
+        """Drops them, every answer of the scope's agents, and which memories their recalls gave. Nobody can tell whose a digest
+        of a question is: all go."""
         with hot_errors("drop what passes"):
             results = 0
             for agent in await self._agents(scope):
                 results += await self._tools.invalidate(agent)
             pads = await self._pads(scope, pad)
-            answers = [key async for key in self._redis.scan_iter(match=self._keys.patterns(scope)[1], count=SCAN)]
+            _, answers, _, recalls = self._keys.patterns(scope)
+            noted = [key for match in (answers, recalls) async for key in self._redis.scan_iter(match=match, count=SCAN)]
             questions = await self._redis.zcard(self._keys.questions(scope))
-            await self._redis.delete(*pads, *answers, self._keys.questions(scope))
+            await self._redis.delete(*pads, *noted, self._keys.questions(scope))
             return {"tool_results": results, "scratchpads": len(pads), "questions": questions}
 
     async def _agents(self, scope: Scope) -> list[Scope]:

@@ -13,12 +13,15 @@ from memoryd import keys as names
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import MEMORY_FIELDS, Encoded, record_fields, to_fields, to_hot_vector, to_memory
+from memoryd.hot.recalls import Note, note_of
 from memoryd.hot.seen import noting
 from memoryd.keys import KINDS, Keys, kind_of
 from memoryd.limits import (
     DEAD_LETTERS_MAX,
+    FEEDBACK_HALF_LIFE_SECONDS,
     IDEMPOTENCY_TTL_SECONDS,
     JOURNAL_ENTRIES_MAX,
+    RECALL_LIFE_SECONDS,
     TOMBSTONE_TTL_SECONDS,
 )
 from memoryd.model.episode import FIELDS as EVENT_FIELDS
@@ -102,6 +105,17 @@ class Doomed:
     archived_version: int = 0
     """The version that the archive holds; 0 when it holds none, or need not be asked because Redis has the record."""
     content_hash: str = ""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is said of a memory: how much for it and against it. `verdict` names who says it (one recall, one session)."""
+
+    memory_id: str
+    kind: str
+    verdict: str
+    useful: float
+    useless: float
 
 
 @dataclass(frozen=True)
@@ -243,6 +257,15 @@ class Records:
 
         Who knows their kinds gives them with the ids; otherwise each is looked for in every kind.
         """
+        return (await self._get(scope, memory_ids))[0]
+
+    async def get_recalled(self, scope: Scope, kinds: Mapping[str, str]) -> tuple[dict[str, Memory], str]:
+        """The same, and the id under which it is noted what was recalled; empty where Redis has no room for that."""
+        return await self._get(scope, kinds, note_of(self.keys, scope, kinds))
+
+    async def _get(
+        self, scope: Scope, memory_ids: Sequence[str] | Mapping[str, str], note: Note | None = None
+    ) -> tuple[dict[str, Memory], str]:
         known = memory_ids if isinstance(memory_ids, Mapping) else {}
         places = [
             (memory_id, self.keys.memory(kind, scope, memory_id))
@@ -253,14 +276,19 @@ class Records:
             async with self.redis.pipeline(transaction=False) as pipe:
                 for _, key in places:
                     pipe.hmget(key, MEMORY_FIELDS)
-                rows = await pipe.execute()
+                if note:
+                    note.on(pipe)
+                answers = await pipe.execute(raise_on_error=False)
+            rows, noted = answers[: len(places)], answers[len(places) :]
+            if broken := next((row for row in rows if isinstance(row, Exception)), None):
+                raise broken
         found = {}
         for (memory_id, _), row in zip(places, rows, strict=True):
             if row[0] is not None:
                 memory = to_memory(_given(MEMORY_FIELDS, row))
                 if scope.holds(memory.scope):
                     found[memory_id] = memory
-        return found
+        return found, noted[0].decode() if noted and isinstance(noted[0], bytes) else ""
 
     async def pending(self, scope: Scope, memory_ids: Sequence[str]) -> set[str]:
         """Those of the memories that live here and wait for their vector."""
@@ -385,6 +413,32 @@ class Records:
         ]  # fmt: skip
         with hot_errors("attach"):
             return bool(await scripts.attach(self.redis, keys, args))
+
+    async def judge(
+        self, scope: Scope, many: Sequence[Judgement], *, request: Request, now: int
+    ) -> list[Written]:
+        """Says of each memory what is said of it, each in its own atomic step, all in one round trip."""
+        if not many:
+            return []
+        with hot_errors("feedback"):
+            answers = await scripts.judge.many(self.redis, [self._judge_call(scope, one, request, now) for one in many])
+        return [Written.parse(one) for one in answers]
+
+    def _judge_call(self, scope: Scope, one: Judgement, request: Request, now: int) -> tuple[list[str], list[Encoded]]:
+        bucket = self.keys.bucket(one.memory_id)
+        keys = [
+            self.keys.memory(one.kind, scope, one.memory_id),
+            self.keys.journal(bucket),
+            self.keys.verdict(scope, one.memory_id, one.verdict),
+            self.keys.kept_events(bucket, scope),
+            self.keys.idempotency(scope, one.memory_id, f"{request.id}#{one.memory_id}"),
+        ]
+        args: list[Encoded] = [
+            now, to_tag(scope.agent), to_tag(scope.session), request.fingerprint, IDEMPOTENCY_TTL_SECONDS,
+            JOURNAL_ENTRIES_MAX, names.events_prefix(scope), request.traceparent, f"{one.useful:g}", f"{one.useless:g}",
+            RECALL_LIFE_SECONDS, FEEDBACK_HALF_LIFE_SECONDS * 1_000_000,
+        ]  # fmt: skip
+        return keys, args
 
     async def neighbours(self, places: Sequence[tuple[Scope, str]]) -> list[tuple[str, str]]:
         """Content and speaker of each of these events, in one round trip; empty for one that is not there."""

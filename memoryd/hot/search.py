@@ -17,6 +17,7 @@ from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import to_hot_vector
 from memoryd.limits import CANDIDATES_MAX, EXACT_MEMORIES_MAX, FORGET_PLAN_MAX, RECALL_LIMIT_MAX, SEARCH_TIMEOUT_SECONDS
 from memoryd.model.episode import EpisodeFilter, Outcome
+from memoryd.model.feedback import Feedback, from_text
 from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope, to_tag
 
@@ -48,6 +49,7 @@ class Row:
     follows: list[str]
     importance: float
     valid_from: int
+    feedback: Feedback | None = None
     similarity: float | None = None
     """To the question's vector; None for what was not found by meaning."""
 
@@ -357,10 +359,11 @@ def _take(rows: dict[str, Row], kind: str, answer: Any) -> set[str]:
 
 
 def _row(memory_id: str, kind: str, brief: str) -> Row:
-    speaker, agent, session, follows, importance, valid_from, terms = brief.split("\n")
+    # An earlier memoryd has written no line for feedback.
+    speaker, agent, session, follows, importance, valid_from, *feedback, terms = brief.split("\n")
     return Row(
         memory_id, kind, terms.split(), speaker, (agent, session) if session else ("", ""),
-        follows.split(",") if follows else [], float(importance), int(valid_from),
+        follows.split(",") if follows else [], float(importance), int(valid_from), from_text("".join(feedback)),
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from memoryd.limits import (
     REFERENCES_MAX,
     TAGS_MAX,
 )
+from memoryd.model.feedback import Feedback
 from memoryd.model.ids import check_id
 from memoryd.model.scope import Scope, check_name, check_unicode
 from memoryd.model.values import check_json
@@ -89,6 +90,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     embedding_model: str = ""
     follows: list[str] = []
     context: int = 0
+    feedback: Feedback | None = None
 
     @property
     def scope(self) -> Scope:

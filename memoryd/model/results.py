@@ -49,6 +49,8 @@ class Recalled(msgspec.Struct, frozen=True, kw_only=True):
     """By which weights."""
     degraded: str = ""
     """Why something was not searched; empty when all was."""
+    recall_id: str = ""
+    """By which feedback names this recall, for a day; empty where Redis had no room to note it."""
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)

@@ -256,3 +256,5 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     counted_by: str
     degraded: str = ""
     """Why something was not searched; empty when all was."""
+    recall_id: str = ""
+    """By which feedback names what was recalled."""

@@ -14,6 +14,7 @@ import msgspec
 
 from memoryd.errors import BadRequest, MemorydError
 from memoryd.model.events import Event, Place
+from memoryd.model.feedback import Judged
 from memoryd.model.memory import Durability, Memory, check_metadata
 from memoryd.model.receipt import (
     ForgetPlan,
@@ -167,6 +168,22 @@ class MemoryClient:
         `exact` looks into the list of the project's latest 10,000 questions, and says when it was asked last.
         """
         return await self._connection.call("seen_query", {"query": query, "exact": exact}, Seen)
+
+    async def feedback(
+        self,
+        recall_id: str,
+        *,
+        useful: Sequence[str] = (),
+        useless: Sequence[str] = (),
+        undo: Sequence[str] = (),
+        request_id: str | None = None,
+    ) -> Judged:
+        """Says which memories of a recall (its `recall_id`) were of use; they come earlier or later the next time.
+
+        The opposite replaces what was said before, `undo` takes it back.
+        """
+        args = {"recall_id": recall_id, "useful": list(useful), "useless": list(useless), "undo": list(undo)}
+        return await self._connection.call("feedback", args, Judged, request_id)
 
     async def update(
         self,

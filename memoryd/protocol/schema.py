@@ -116,7 +116,7 @@ SAYS: dict[str, dict[str, Schema]] = {
     },
     "Hint": {
         "v": {"const": VERSION, "description": "the protocol's version"},
-        "op": {"enum": ["stored", "updated", "embedded", "touched", "forgotten"], "description": "what happened"},
+        "op": {"enum": ["stored", "updated", "embedded", "touched", "judged", "forgotten"], "description": "what happened"},
         "id": {**_ID, "description": "the memory that changed"},
         "type": {"description": "its type"},
         "session": {"description": "its session, empty when it has none"},
@@ -205,6 +205,7 @@ SAYS: dict[str, dict[str, Schema]] = {
         "recorded_at": {"description": "when this version was written"},
         "follows": {"description": "the events before it in its session, nearest first, at most two"},
         "context": {"description": "counts how often these have changed since it was stored"},
+        "feedback": {"description": "what was said of its use; null: nothing"},
         "embedding_model": {"description": "the model of its vector; empty: it is pending, and is found by its words only"},
     },
     "Hit": {
@@ -221,6 +222,7 @@ SAYS: dict[str, dict[str, Schema]] = {
         "searched": {"description": "by what was searched: words, meaning"},
         "profile": {"description": "by which weights"},
         "degraded": {"description": "why something was not searched; empty when all was"},
+        "recall_id": {"description": "names this recall in `feedback`, for a day; empty where Redis had no room to note it"},
     },
     "Receipt": {
         "id": {**_ID, "description": "the memory that is gone"},

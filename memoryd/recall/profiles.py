@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from memoryd.errors import BadRequest, ConfigError
 from memoryd.model.memory import MemoryType
 
-SIGNALS = ("words", "neighbours", "session", "expansion", "speaker", "meaning", "recency", "importance")
+SIGNALS = ("words", "neighbours", "session", "expansion", "speaker", "meaning", "recency", "importance", "feedback")
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Profile:
 
 CONVERSATION = Profile(
     "conversation",  # learned by bench/fit_recall.py
-    {"words": 0.16, "neighbours": 0.25, "session": 0.56, "expansion": 0.11, "speaker": 1.14, "meaning": 0.74},
+    {"words": 0.16, "neighbours": 0.25, "session": 0.56, "expansion": 0.11, "speaker": 1.14, "meaning": 0.74, "feedback": 1.0},
 )
 FACTS = Profile(  # chosen: a fact stands for itself, so neither neighbours nor a session speak for it
-    "facts", {"words": 0.6, "meaning": 1.0, "importance": 0.1, "recency": 0.1}
+    "facts", {"words": 0.6, "meaning": 1.0, "importance": 0.1, "recency": 0.1, "feedback": 0.5}
 )
 RECENT = Profile(  # chosen: similarity + recency + importance, each on its own scale from 0 to 1
-    "recent", {"words": 0.2, "meaning": 0.5, "recency": 0.2, "importance": 0.1}, standard=False
+    "recent", {"words": 0.2, "meaning": 0.5, "recency": 0.2, "importance": 0.1, "feedback": 0.1}, standard=False
 )
 
 

@@ -13,10 +13,10 @@ from memoryd.recall.pool import Pool, Values
 from memoryd.recall.profiles import Profile
 from memoryd.recall.speech import speaker
 from memoryd.recall.words import expansion, neighbours, session, words
-from memoryd.recall.worth import importance, recency
+from memoryd.recall.worth import feedback, importance, recency
 
 QUOTE_WEIGHT = 100.0  # more than all else can add up to: who says a whole memory means that memory
-AS_THEY_ARE = frozenset({"speaker", "quote"})  # yes or no: how many others are a yes does not change what it says
+AS_THEY_ARE = frozenset({"speaker", "quote", "feedback"})  # how many others have it does not change what it says
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ def signals(pool: Pool, profile: Profile, *, who: set[str], now: int) -> dict[st
         "words": lambda: own, "neighbours": lambda: neighbours(pool, own), "session": lambda: session(pool),
         "expansion": lambda: expansion(pool, own), "speaker": lambda: speaker(pool, who), "meaning": lambda: meaning(pool),
         "recency": lambda: recency(pool, now), "importance": lambda: importance(pool),
+        "feedback": lambda: feedback(pool, now),
     }  # fmt: skip
     values = {name: made[name]() for name, weight in profile.weights.items() if weight}
     return {name: one for name, one in values.items() if one is not None}

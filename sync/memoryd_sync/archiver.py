@@ -16,7 +16,7 @@ from memoryd.archive.codec import to_record as from_document
 from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.episodes import EpisodeArchive
 from memoryd.archive.foreign import adopted, is_edited
-from memoryd.archive.store import Archive, ArchiveRefused, Batch, Touch, Vector
+from memoryd.archive.store import Archive, ArchiveRefused, Batch, Touch, Vector, Verdict
 from memoryd.clock import Clock
 from memoryd.errors import ArchiveUnavailable, BadRequest, HotUnavailable, Overloaded
 from memoryd.hot.codec import from_hot_vector, to_record
@@ -24,6 +24,7 @@ from memoryd.hot.documents import Documents
 from memoryd.hot.journal import Entry, Follower
 from memoryd.hot.records import Records
 from memoryd.limits import ARCHIVE_BATCH_MAX
+from memoryd.model.feedback import from_text
 from memoryd.model.memory import Memory
 from memoryd_sync.derived import Orphans
 from memoryd_sync.documents import OPS, DocumentArchiver
@@ -113,6 +114,8 @@ class Archiver:
                     batch.put(document, entry.op, int(entry.text("said_at") or document["recorded_at"]))
                     if record.memory.context and record.vector is None:
                         batch.vectors.append(_new_context(record.memory))
+                    if record.memory.feedback:  # also where this version is archived already
+                        batch.verdicts.append(Verdict(entry.memory_id, entry.version, record.memory.feedback))
                 case "forgotten":
                     batch.bury(tombstone_document(entry.fields))
                 case "embedded":
@@ -136,6 +139,9 @@ class Archiver:
                             int(entry.text("last_accessed")),
                         )
                     )
+                case "judged":
+                    if feedback := from_text(entry.text("feedback")):
+                        batch.verdicts.append(Verdict(entry.memory_id, entry.version, feedback))
                 case other:
                     raise ValueError(f"the journal holds the unknown operation {other!r}")
         return batch
@@ -173,7 +179,7 @@ class Archiver:
 
     async def _unseen(self, entries: Sequence[Entry], batch: Batch) -> dict[tuple[str, int], Entry]:
         """Versions of which only a vector or a count has come: their own entry is with another archiver."""
-        partial = {(one.memory_id, one.version): one for one in entries if one.op in ("embedded", "touched")}
+        partial = {(one.memory_id, one.version): one for one in entries if one.op in ("embedded", "touched", "judged")}
         for own in batch.versions.values():
             partial.pop((own["memory_id"], own["version"]), None)
         unseen = await self._archive.unseen(partial) if partial else set()

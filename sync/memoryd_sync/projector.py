@@ -163,7 +163,7 @@ class Projector:
         with archive_errors("follow"):
             last = await self._archive.versions.find_one({"memory_id": memory_id}, sort=[("version", -1)])
         if last is not None:
-            return to_record({**last, "_id": memory_id}).memory
+            return to_record({"content": "", **last, "_id": memory_id}).memory
         keys = self._records.keys
         try:
             fields = await last_written(self._records.redis, keys.journal(keys.bucket(memory_id)), memory_id)

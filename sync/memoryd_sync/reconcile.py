@@ -38,11 +38,13 @@ class Kind(StrEnum):
     ARCHIVE_LACKS = "archive lacks it"
     ARCHIVE_BEHIND = "archive holds an older version"
     ARCHIVE_LACKS_VECTOR = "archive lacks its vector"
+    ARCHIVE_LACKS_FEEDBACK = "archive lacks feedback on it"
     ARCHIVE_LACKS_HISTORY = "archive lacks this version in its history"
     ARCHIVE_NOT_FORGOTTEN = "forgotten in Redis, alive in the archive"
     HOT_LACKS = "Redis lacks it"
     HOT_BEHIND = "Redis holds an older version"
     HOT_LACKS_VECTOR = "Redis lacks its vector"
+    HOT_LACKS_FEEDBACK = "Redis lacks feedback on it"
     HOT_NOT_FORGOTTEN = "forgotten in the archive, alive in Redis"
     HOT_NOT_DELETED = "deleted in the archive by somebody, alive in Redis"
     CONTENT = "same version, other content"
@@ -278,7 +280,7 @@ def _journal_keys(keys: Keys, place: Place) -> list[str]:
 
 
 _SUMMARY: dict[str, Any] = {
-    "version": 1, "seal": 1, "tombstone": 1, "embedding_model": 1, "tenant": 1, "project": 1, "agent_id": 1,
+    "version": 1, "seal": 1, "tombstone": 1, "feedback": 1, "embedding_model": 1, "tenant": 1, "project": 1, "agent_id": 1,
     "session_id": 1, "memory_type": 1,
 }  # fmt: skip
 
@@ -312,6 +314,9 @@ def _difference(one: _Hot, own_seal: str, document: Document | None, history: se
         return Kind.CONTENT
     if one.has_vector != bool(document.get("embedding_model")):
         return Kind.ARCHIVE_LACKS_VECTOR if one.has_vector else Kind.HOT_LACKS_VECTOR
+    said, said_there = one.memory.feedback.count if one.memory.feedback else 0, _said(document)
+    if said != said_there:
+        return Kind.ARCHIVE_LACKS_FEEDBACK if said > said_there else Kind.HOT_LACKS_FEEDBACK
     if _version_id(one.memory) not in history:
         return Kind.ARCHIVE_LACKS_HISTORY
     return None
@@ -319,3 +324,7 @@ def _difference(one: _Hot, own_seal: str, document: Document | None, history: se
 
 def _version_id(memory: Memory) -> str:
     return f"{memory.id}:{memory.version}"
+
+
+def _said(document: Document) -> int:
+    return int((document.get("feedback") or {}).get("count", 0))

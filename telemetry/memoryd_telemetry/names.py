@@ -18,6 +18,7 @@ OPERATIONS: Final[dict[str, str]] = {
     "store_many": "upsert_memory",
     "get": "memoryd.get",
     "recall": "search_memory",
+    "feedback": "memoryd.feedback",
     "update": "update_memory",
     "forget": "delete_memory",
     "forget_many": "delete_memory",
@@ -168,6 +169,9 @@ LEASE_CHANGES: Final = Metric(
 DEAD_LETTERS: Final = Metric(
     "memoryd.dead_letters", "counter", "{entry}", "journal entries given up after bounded tries, by follower"
 )
+FEEDBACK: Final = Metric(
+    "memoryd.feedback", "counter", "{verdict}", "verdicts that changed a memory's prior: useful, useless, undone, used"
+)
 TOOL_CLAIMS: Final = Metric(
     "memoryd.tool.claims", "counter", "{claim}", "claims of a tool's result, by what they found: hit, compute, wait …"
 )
@@ -181,6 +185,7 @@ LEASES: Final = Metric("memoryd.leases", "counter", "{lease}", "leases of tasks 
 CHANNEL_MESSAGES: Final = Metric("memoryd.channel.messages", "counter", "{message}", "messages published in projects' channels")
 
 METRICS: Final = (
+    FEEDBACK,
     OPERATION_COUNT, OPERATION_DURATION, REQUESTS_BACKLOG, HOT_MEMORY_SHARE, CIRCUIT_OPEN, JOURNAL_BACKLOG, GAPS,
     DIFFERENCES, LEASE_CHANGES, EMBED_BATCH_SIZE, EMBED_DURATION, EMBED_FAILURES, ARCHIVE_BATCH_SIZE, ARCHIVE_DURATION,
     FOLLOW_EVENTS, DEAD_LETTERS, TOOL_CLAIMS, TOOL_RESULT_AGE, SEEN_LOOKS, LEASES, CHANNEL_MESSAGES,

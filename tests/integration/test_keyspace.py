@@ -20,6 +20,7 @@ from tests.world import World
 
 # Each part of a name in the table of keys.py, as what may stand there: names are percent-encoded, the rest is hex.
 PARTS = {
+    "v": "HEX",
     "{b}": r"\{[0-9a-f]{2}\}", "id": r"(?:mem|ses)_[0-9a-f]{32}", "tenant": "TAG", "project": "TAG", "agent": "NAME",
     "session": "NAME", "request": "HEX", "r": "HEX", "m": "HEX", "h": "HEX", "receipt": r"rcp_[0-9a-f]{32}",
     "a": "NAME", "s": "TAG", "task": "TAG", "channel": "TAG",

@@ -27,6 +27,7 @@ REMOVED = re.compile(r'"journal_entries_removed":\d+')
 IN_CONTEXT = re.compile(r'\+context"')  # and its name
 COSINE = re.compile(r'"meaning":{"value":-?[0-9.]+')  # the page shows the real model's
 ENTRY = re.compile(r'"(entry|at)":"[\da-f-]+"')
+RECALL = re.compile(r'"recall_id":"[\d-]+"')
 NEXT = re.compile(r'"next": ?"([\da-f.-]+)"')
 
 
@@ -146,7 +147,8 @@ def comparable(text: str) -> Any:
     """A message with its times and stream ids made equal. How many journal entries are trimmed already is chance."""
     compact = json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False)
     alike = (
-        (TIME, '"<time>"'), (ENTRY, r'"\1":""'), (NEXT, '"next":""'), (REMOVED, '"journal_entries_removed":0'),
+        (TIME, '"<time>"'), (ENTRY, r'"\1":""'), (NEXT, '"next":""'), (RECALL, '"recall_id":""'),
+        (REMOVED, '"journal_entries_removed":0'),
         (COSINE, '"meaning":{"value":0'), (IN_CONTEXT, '"'),
     )  # fmt: skip
     for pattern, same in alike:

@@ -74,7 +74,7 @@ async def test_the_best_are_the_same_whatever_the_limit_and_whenever_asked(memor
 async def test_strangers_move_no_score(world: World, memory: MemoryClient, talk: list[str]) -> None:
     """The same words a thousand times in other projects: rarity is of the scope, and so a score tells nothing of them."""
     questions = ["What did Ada paint?", "Who ran in the rain?", "lake"]
-    before = [await memory.recall(one, limit=200) for one in questions]
+    before = [(await memory.recall(one, limit=200)).hits for one in questions]
     chance, words = random.Random(3), " ".join(text for _, text in TALK).split()
     async with world.connect(project="strangers") as strangers:
         for _ in range(4):
@@ -82,7 +82,7 @@ async def test_strangers_move_no_score(world: World, memory: MemoryClient, talk:
             await strangers.store_many(noise)
         await world.drained(strangers)
 
-    assert [await memory.recall(one, limit=200) for one in questions] == before
+    assert [(await memory.recall(one, limit=200)).hits for one in questions] == before
 
 
 @pytest.mark.parametrize("pending", [True, False])

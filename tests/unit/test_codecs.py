@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from memoryd.archive import codec as archive
 from memoryd.clock import from_microseconds, to_microseconds
 from memoryd.hot import codec as hot
+from memoryd.model.feedback import Feedback
 from memoryd.model.ids import hash_content
 from memoryd.model.memory import Memory, MemoryType, Tier, check_metadata
 from memoryd.model.record import Record, seal
@@ -46,6 +47,8 @@ json = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4), max_leaves=12
 )
 metadata = st.dictionaries(keys, json, max_size=5)
+verdicts = st.integers(0, 10**9).map(lambda millionths: millionths / 1e6)
+feedbacks = st.builds(Feedback, st.integers(1, 2**53), verdicts, verdicts, moments)
 vectors = st.none() | st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=8)
 
 
@@ -60,7 +63,7 @@ def memories(draw: st.DrawFn) -> Memory:
         last_accessed=draw(moments), access_count=draw(st.integers(0, 2**53)), source_tool=draw(st.just("") | names),
         metadata=draw(metadata), tags=draw(st.lists(names, max_size=4)), related=draw(st.lists(memory_ids, max_size=3)),
         derived_from=draw(st.lists(memory_ids, max_size=3)), version=draw(st.integers(1, 2**53)), valid_from=draw(moments),
-        valid_until=draw(st.none() | moments), recorded_at=draw(moments),
+        valid_until=draw(st.none() | moments), recorded_at=draw(moments), feedback=draw(st.none() | feedbacks),
     )  # fmt: skip
 
 

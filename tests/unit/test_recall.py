@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memoryd.clock import to_microseconds
 from memoryd.errors import BadRequest, ConfigError
 from memoryd.hot.search import Row, rarest
-from memoryd.limits import CANDIDATES_MAX
+from memoryd.limits import CANDIDATES_MAX, FEEDBACK_HALF_LIFE_SECONDS
+from memoryd.model.feedback import Feedback
 from memoryd.model.memory import MemoryType
 from memoryd.model.terms import query_terms, terms
 from memoryd.recall.meaning import meaning
@@ -20,7 +23,7 @@ from memoryd.recall.profiles import CONVERSATION, FACTS, RECENT, Profiles
 from memoryd.recall.rank import rank
 from memoryd.recall.speech import first_person, named, speaker
 from memoryd.recall.words import expansion, neighbours, session, words
-from memoryd.recall.worth import HALF_LIFE_SECONDS, recency
+from memoryd.recall.worth import HALF_LIFE_SECONDS, feedback, recency
 
 TALK = [
     ("Ben", "What did you paint?"), ("Ada", "A sunset, last Friday!"), ("Ben", "Nice."), ("Ada", "The build was red."),
@@ -140,8 +143,28 @@ def test_the_score_is_the_sum_of_its_parts() -> None:
     assert ranked[0].memory_id == "mem_1"
     for one in ranked:
         assert one.score == pytest.approx(sum(part.contribution for part in one.why.values()), abs=1e-5)
-        assert set(one.why) == set(CONVERSATION.weights) - {"meaning"}
+        assert set(one.why) == set(CONVERSATION.weights) - {"meaning", "feedback"}  # nobody has judged
     assert ranked[0].why["speaker"].contribution == CONVERSATION.weights["speaker"]
+
+
+def test_feedback_moves_a_memory_and_never_hides_it() -> None:
+    """The first verdict says most, a thousand are bounded, and half of it is left after thirty days."""
+    now, month = datetime(2026, 3, 1, tzinfo=UTC), timedelta(seconds=FEEDBACK_HALF_LIFE_SECONDS)
+    said = {1: (1.0, 0.0), 2: (0.0, 1000.0), 3: (1000.0, 0.0)}
+    rows = talk() | {
+        f"mem_{at}": row(at, TALK[at][1], feedback=Feedback(1, *verdicts, now)) for at, verdicts in said.items()
+    }
+    found = pool("paint", rows)
+
+    values = feedback(found, to_microseconds(now))
+    assert values is not None
+    assert values.tolist() == pytest.approx([0, 1 / 3, -0.5, 1000 / 1002, 0])
+    later = feedback(found, to_microseconds(now + month))
+    assert later is not None
+    assert later[1] == pytest.approx(0.5 / 2.5)
+    assert feedback(pool("paint", talk()), 0) is None
+    ranked = {one.memory_id: one for one in rank(found, CONVERSATION, who=set(), quoted=(), now=to_microseconds(now))}
+    assert ranked["mem_2"].why["feedback"].contribution == -0.5
 
 
 def test_who_says_a_whole_memory_means_that_memory() -> None:

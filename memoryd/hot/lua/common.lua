@@ -128,7 +128,12 @@ end
 -- one field instead of seven. Whoever writes one of these writes it too. `Row` in hot/search.py reads it.
 local function brief(record)
   return table.concat({ record.speaker or '', record.agent_id or '', record.session_id or '', record.follows or '',
-    record.importance, record.valid_from, record.terms or '' }, '\n')
+    record.importance, record.valid_from, record.feedback or '', record.terms or '' }, '\n')
+end
+
+-- How often feedback has changed: the higher count knows more.
+local function judgements(feedback)
+  return tonumber(string.match(feedback or '', '^%d+') or '0')
 end
 
 -- The events around one on its session's timeline, nearest first, as ids with commas: the two that it follows, and the

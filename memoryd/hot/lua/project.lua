@@ -3,7 +3,7 @@
 -- ARGV  1 version  2 tombstone as JSON ('' = a living memory)  3 tombstone ttl  4 journal it as an update ('1'|'0')
 --       5 events prefix  6 traceparent  7 the writer's fence ('' = none)  8 inserted there by hand ('1'|'0')
 --       9.. the record's fields and values
--- Returns applied | enriched (same version: a vector, a context, newer counters) | ignored | fenced (a newer writer is active)
+-- Returns applied | enriched (same version: a vector, a context, newer counters, feedback) | ignored | fenced (a newer writer is active)
 --       | kept (a forget from elsewhere met what was said after it, which is lifted above the tombstone).
 -- What a forget or a new content from elsewhere leaves behind here, the cached vectors, is told to the journal's followers.
 -- Atomic because a local write between the comparison and the copy would be overwritten by its own past.
@@ -11,7 +11,7 @@ local version, tombstone = tonumber(ARGV[1]), ARGV[2]
 local fields = {}
 for i = 9, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 local known = redis.call('HMGET', KEYS[1], 'version', 'entries', 'pending', 'content_hash', 'access_count',
-  'said_at', 'reinforced_at', 'context', 'follows', 'valid_from')
+  'said_at', 'reinforced_at', 'context', 'follows', 'valid_from', 'feedback')
 local context, known_context = tonumber(fields.context or '0'), tonumber(known[8] or '0')
 local current = tonumber(known[1] or '0')
 local buried = tombstone_version(KEYS[3]) or 0
@@ -65,6 +65,12 @@ if version == current then
     redis.call('HSET', KEYS[1], 'access_count', fields.access_count, 'last_accessed', fields.last_accessed)
     enriched = 'enriched'
   end
+  if judgements(fields.feedback) > judgements(known[11]) then
+    local record = read_record(KEYS[1])
+    record.feedback = fields.feedback
+    redis.call('HSET', KEYS[1], 'feedback', fields.feedback, 'brief', brief(record))
+    enriched = 'enriched'
+  end
   return enriched
 end
 
@@ -85,6 +91,9 @@ end
 if known_context > context then -- the archive has yet to hear that it follows others now
   fields.follows, fields.context, fields.pending = known[9], known[8], '1'
   fields.embedding, fields.embedding_model, journaled = nil, nil, true
+end
+if not replaced and judgements(known[11]) > judgements(fields.feedback) then -- of the same words, and not yet archived
+    fields.feedback, journaled = known[11], true
 end
 if journaled then
   entry = journal_record(KEYS[2], 'updated', ARGV[6], fields, replaced, touched)

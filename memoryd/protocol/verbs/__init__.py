@@ -11,6 +11,7 @@ from memoryd.protocol.verbs import (
     episodes,
     events,
     facts,
+    feedback,
     forgetting,
     memories,
     scratch,
@@ -24,6 +25,7 @@ from memoryd.protocol.verbs.verb import Form
 FORMS: Mapping[str, Form] = {
     **memories.FORMS,
     **seen.FORMS,
+    **feedback.FORMS,
     **events.FORMS,
     **sessions.FORMS,
     **checkpoints.FORMS,
@@ -37,6 +39,7 @@ FORMS: Mapping[str, Form] = {
 }
 SAYS: Mapping[str, Any] = {
     **seen.SAYS,
+    **feedback.SAYS,
     **sessions.SAYS,
     **checkpoints.SAYS,
     **facts.SAYS,

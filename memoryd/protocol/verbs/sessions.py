@@ -241,6 +241,7 @@ SAYS: dict[str, dict[str, Any]] = {
     },
     "Context": {
         "recalled": {"description": "memories that fit the query, best first"},
+        "recall_id": {"description": "names this recall in `feedback`"},
         "messages": {"description": "the newest messages, oldest of them first"},
         "variables": {"description": "the session's variables"},
         "tokens": {"description": "of each part: recalled, messages, variables"},
@@ -306,7 +307,7 @@ class SessionVerbs:
     async def _context(self, scope: Scope, args: WorkingContextArgs, request: Request) -> Any:
         scope = scope.of_agent(args.agent)
         context = await self._contexts.of(
-            scope, args.session, args.query, budget_tokens=args.budget_tokens, limit=args.limit
+            scope, args.session, args.query, budget_tokens=args.budget_tokens, limit=args.limit, request=request
         )
         await self._sightings.asked(scope, args.query)
         return context
