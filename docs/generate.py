@@ -117,6 +117,23 @@ KNOWLEDGE_LIMITS = {
     "FACT_OBJECT_BYTES_MAX": "an object",
     "FACTS_OF_KEY_MAX": "facts of one subject and predicate, over all times",
     "FACTS_LIMIT_MAX": "facts of one answer",
+    "AGENT_TEXT_BYTES_MAX": "an agent's task, or its error",
+    "AGENT_TOOLS_MAX": "its tools",
+    "SELF_MODEL_BYTES_MAX": "its self-model",
+    "AGENTS_LIST_MAX": "agents of one answer",
+    "HEARTBEAT_SECONDS_MIN": "shortest time between heartbeats",
+    "HEARTBEAT_SECONDS_MAX": "longest time between heartbeats",
+    "SNAPSHOTS_MAX": "snapshots of an agent",
+    "SNAPSHOTS_PAGE_MAX": "snapshots of one answer",
+    "INTROSPECT_SAMPLE_MAX": "memories in which topics and entities are counted",
+    "INTROSPECT_EVENTS_MAX": "events of one report",
+    "INTROSPECT_DAYS_MAX": "days of a report",
+    "INTROSPECT_LIST_MAX": "entries of each of its lists",
+    "KNOWLEDGE_FACTS_MAX": "facts of one `what_do_i_know`, by subject and by object each",
+    "CAUGHT_UP_SECONDS": "longest wait for the archive, before a report counts in Redis",
+    "GAPS_MAX": "gaps of an agent",
+    "GAPS_TTL_SECONDS": "how long they are kept after the last one",
+    "LABEL_BYTES_MAX": "a snapshot's label",
 }
 AGENT_LIMITS = {
     "EPISODE_DATA_BYTES_MAX": "an event's data that stays with it",
@@ -174,6 +191,10 @@ ERRORS = {
     "archive_unavailable": ("yes, the same id", "only MongoDB could answer this, and it is away"),
     "embedder_failed": ("yes, the same id", "the embedding model gave nothing"),
     "summarizer_failed": ("where `details.retryable`", "the summariser gave nothing; nothing was changed"),
+    "chain_broken": (
+        "no",
+        "a snapshot was changed or removed behind memoryd's back: `details.number` says which, `details.what` how",
+    ),
     "internal": ("once, the same id", "a bug or a misconfigured server: the daemon's log has it"),
 }
 CLIENT_SIDE = (  # never in a reply
@@ -313,6 +334,26 @@ def fact() -> Iterator[str]:
     return _fields({**schema["$defs"]["Fact"], "$defs": schema["$defs"]})
 
 
+def agent_state() -> Iterator[str]:
+    """The fields of an agent's state, which is part of several answers."""
+    return _fields(protocol_schema("agent.get.result"))
+
+
+def snapshot() -> Iterator[str]:
+    """The fields of a snapshot, which is part of several answers."""
+    return _fields(protocol_schema("agent.snapshot.result"))
+
+
+def part_of(verb: str, part: str) -> Callable[[], Iterator[str]]:
+    """The fields of a part of a verb's answer."""
+
+    def fields() -> Iterator[str]:
+        schema = protocol_schema(f"{verb}.result")
+        return _fields({**schema["$defs"][part], "$defs": schema["$defs"]})
+
+    return fields
+
+
 def knowledge_limits() -> Iterator[str]:
     """The limits of facts and of what an agent says of itself."""
     return _limits(KNOWLEDGE_LIMITS)
@@ -415,7 +456,10 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings, "spans": spans, "attributes": attributes, "metrics": metrics, "limits": protocol_limits,
     "errors": protocol_errors, "cli": cli, "exit_codes": exit_codes, "session_limits": session_limits,
     "NewMessage": new_message, "receipt_fields": receipt_fields, "Episode": episode, "ChannelMessage": message,
-    "agent_limits": agent_limits, "Fact": fact, "knowledge_limits": knowledge_limits,
+    "agent_limits": agent_limits, "Fact": fact, "Doing": part_of("introspect", "Doing"),
+    "ToolReport": part_of("introspect", "ToolReport"), "Evidence": part_of("what_do_i_know", "Evidence"),
+    "AgentState": agent_state, "Snapshot": snapshot,
+    "knowledge_limits": knowledge_limits,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import secrets
 import signal
 from collections.abc import Callable, Mapping, Sequence
 
+from memoryd.agent.agent_holders import AgentHolder
+from memoryd.agent.chains import Chains
 from memoryd.agent.channels import ChannelHolder, ProjectChannels
 from memoryd.agent.checkpoints import Checkpoints
 from memoryd.agent.context import Contexts
@@ -15,16 +17,20 @@ from memoryd.agent.documents import DocumentStore
 from memoryd.agent.episodes import EpisodeStore
 from memoryd.agent.facts import FactStore
 from memoryd.agent.feedback import Feedbacks
+from memoryd.agent.gaps import GapHolder, GapNotes
 from memoryd.agent.holders import PassingHolder, SessionHolder
+from memoryd.agent.introspection import Introspect
 from memoryd.agent.leases import Leases
 from memoryd.agent.scratch import Scratch
 from memoryd.agent.seen import Sightings
 from memoryd.agent.sessions import Sessions
+from memoryd.agent.states import AgentStates
 from memoryd.agent.tools import Tools
 from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.episodes import EpisodeArchive
 from memoryd.archive.facts import FactArchive
 from memoryd.archive.receipts import ReceiptArchive
+from memoryd.archive.selves import ArchivedSelf
 from memoryd.clock import Clock
 from memoryd.config import Settings
 from memoryd.embed.cache import EmbeddingCache
@@ -32,11 +38,13 @@ from memoryd.embed.follower import EmbedFollower, EmbedState
 from memoryd.embed.protocol import Embedder
 from memoryd.embed.tokens import open_tokens
 from memoryd.engine import Engine
+from memoryd.hot.agents import HotAgents
 from memoryd.hot.channels import Channels
 from memoryd.hot.documents import Documents
 from memoryd.hot.episodes import EpisodeLog
 from memoryd.hot.events import Events
 from memoryd.hot.facts import HotFacts
+from memoryd.hot.gaps import Gaps
 from memoryd.hot.journal import Follower
 from memoryd.hot.leases import TaskLeases
 from memoryd.hot.passing import Passing
@@ -45,6 +53,7 @@ from memoryd.hot.receipts import Forgets
 from memoryd.hot.records import Records
 from memoryd.hot.scratch import Scratchpads
 from memoryd.hot.search import Search
+from memoryd.hot.selves import HotSelf
 from memoryd.hot.tools import ToolCache
 from memoryd.lifecycle.forgetting import Forgetting
 from memoryd.lifecycle.holders import CachedVectors, Holder
@@ -53,6 +62,7 @@ from memoryd.lifecycle.receipts import ReceiptBook
 from memoryd.lifecycle.summarizing import Summarizing
 from memoryd.lifecycle.verifying import Verifier
 from memoryd.protocol.server import Server
+from memoryd.protocol.verbs.agents import AgentVerbs
 from memoryd.protocol.verbs.checkpoints import CheckpointVerbs
 from memoryd.protocol.verbs.compression import CompressionVerbs
 from memoryd.protocol.verbs.episodes import EpisodeVerbs
@@ -60,6 +70,7 @@ from memoryd.protocol.verbs.events import EventVerbs
 from memoryd.protocol.verbs.facts import FactVerbs
 from memoryd.protocol.verbs.feedback import FeedbackVerbs
 from memoryd.protocol.verbs.forgetting import ForgettingVerbs
+from memoryd.protocol.verbs.introspection import IntrospectionVerbs
 from memoryd.protocol.verbs.memories import MemoryVerbs
 from memoryd.protocol.verbs.scratch import ScratchVerbs
 from memoryd.protocol.verbs.seen import SeenVerbs
@@ -135,18 +146,27 @@ def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Reca
     documents = DocumentStore(Documents(stores.redis, stores.keys), DocumentArchive(stores.archive), stores.clock)
     sessions = Sessions(documents, engine, open_tokens(settings))
     channels = Channels(stores.redis, stores.keys)
-    holders: list[Holder] = [SessionHolder(sessions), PassingHolder(Passing(stores.redis, stores.keys)), ChannelHolder(channels)]
     leases = Leases(TaskLeases(stores.redis, stores.keys))
+    states = AgentStates(documents, HotAgents(stores.redis, stores.keys))
+    chains = Chains(states)
+    facts = _facts(stores, settings, engine)
+    gaps = GapNotes(Gaps(stores.redis, stores.keys), stores.clock)
+    holders: list[Holder] = [
+        SessionHolder(sessions), AgentHolder(states, chains), GapHolder(gaps.gaps),
+        PassingHolder(Passing(stores.redis, stores.keys)), ChannelHolder(channels),
+    ]  # fmt: skip
     sightings = Sightings(_records(stores, settings), _search(stores, settings), stores.archive, stores.clock)
     return {
-        **MemoryVerbs(engine, recalling, sightings).handlers(),
+        **MemoryVerbs(engine, recalling, sightings, gaps).handlers(),
         **SeenVerbs(sightings).handlers(),
         **EventVerbs(Events(stores.redis, stores.keys)).handlers(),
         **FeedbackVerbs(feedbacks).handlers(),
         **SessionVerbs(sessions, Contexts(sessions, recalling, feedbacks), sightings).handlers(),
         **CheckpointVerbs(Checkpoints(sessions)).handlers(),
+        **AgentVerbs(states, chains).handlers(),
         **EpisodeVerbs(_episodes(stores, settings, engine, recalling)).handlers(),
-        **FactVerbs(_facts(stores, settings, engine), stores.clock).handlers(),
+        **FactVerbs(facts, stores.clock).handlers(),
+        **IntrospectionVerbs(_introspect(stores, settings, recalling, states, facts, gaps)).handlers(),
         **ScratchVerbs(Scratch(Scratchpads(stores.redis, stores.keys))).handlers(),
         **TogetherVerbs(leases, ProjectChannels(channels)).handlers(),
         **ToolVerbs(Tools(ToolCache(stores.redis, stores.keys))).handlers(),
@@ -176,6 +196,13 @@ def _records(stores: Stores, settings: Settings) -> Records:
 def _facts(stores: Stores, settings: Settings, engine: Engine) -> FactStore:
     hot = HotFacts(stores.redis, stores.keys, settings.vector_type)
     return FactStore(engine, _records(stores, settings), hot, FactArchive(stores.archive), stores.clock)
+
+
+def _introspect(
+    stores: Stores, settings: Settings, recalling: Recalling, states: AgentStates, facts: FactStore, gaps: GapNotes
+) -> Introspect:
+    hot = HotSelf(stores.redis, _records(stores, settings), _search(stores, settings))
+    return Introspect(recalling, states, facts, gaps, ArchivedSelf(stores.archive), hot, stores.clock)
 
 
 def _search(stores: Stores, settings: Settings) -> Search:

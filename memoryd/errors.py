@@ -77,6 +77,13 @@ class RequestIdReused(BadRequest):
     hint = "give each new request an id of its own, and repeat an id only to repeat the same request"
 
 
+class ChainBroken(MemorydError):
+    """The chain of an agent's snapshots does not hold: a link was changed or is missing; nothing was restored or added."""
+
+    code = "chain_broken"
+    hint = "details.number says where and details.what how; restore with verify=False takes a snapshot as it is"
+
+
 class DurabilityNotReached(MemorydError):
     """The write is stored, but the durability that was asked for was not confirmed in time."""
 
@@ -202,6 +209,6 @@ BY_CODE: dict[str, type[MemorydError]] = {
         MemorydError, BadRequest, UnknownOperation, TooLarge, NotFound, Conflict, Forgotten, RequestIdReused,
         DurabilityNotReached, NotSearchable, EventsLost, Overloaded, QuotaExceeded, HotUnavailable, HotUnprepared,
         ArchiveUnavailable, EmbedderFailed, SummarizerFailed, NoAnswer, SchemaMismatch, ConfigError, ServersUnavailable,
-        ToolFailed, LeaseHeld, LeaseLost,
+        ToolFailed, LeaseHeld, LeaseLost, ChainBroken,
     )
 }  # fmt: skip

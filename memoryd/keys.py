@@ -20,6 +20,10 @@ aether:cache:tool:{b}:<tenant>:<project>:<agent>    Hash     its longest-lived e
 aether:cache:tool_due:{b}:<tenant>:<project>:<agent>  ZSet   its longest-lived entry   tools             tools
 aether:episodes:{b}:<tenant>:<project>:<agent>      Stream   trimmed below archive     episode           episodes
 aether:turn:{b}:<h>                                 String   10 min                    fact              facts
+aether:agent:state:{b}:<tenant>:<project>:<agent>   JSON     permanent                 agents            agents
+aether:agent:snapshot:{b}:<tenant>:<project>:<agent>:<id>  JSON  7 days                 agents            agents
+aether:gaps:{b}:<tenant>:<project>:<agent>          Hash     30 days                   gap               gaps
+aether:agent:alive:{b}:<tenant>:<project>:<agent>   String   7 days                    agents            agents
 aether:scratch:{b}:<tenant>:<project>:<agent>:<session>  JSON  5 to 30 min, refreshed by writes  scratch  scratch
 aether:answers:{b}:<tenant>:<project>:<agent>       Hash     30 min                    scratch           scratch
 aether:lease:{b}:<tenant>:<project>:<task>          Hash     1 s to 1 h, renewed        leases            leases
@@ -66,7 +70,7 @@ FOLLOWER_FENCE = "aether:follower:fence"
 # Keys that live without a TTL; everything else must have one.
 PERMANENT_PREFIXES = (
     "aether:memory:semantic:", "aether:memory:episodic:", "aether:timeline:", "aether:episodes:", "aether:journal:",
-    "aether:place:", "aether:dedup:", "aether:fence:", "aether:fences:", REQUESTS,
+    "aether:place:", "aether:dedup:", "aether:fence:", "aether:fences:", "aether:agent:state:", REQUESTS,
     RECEIPTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE,
 )  # fmt: skip
 
@@ -75,6 +79,8 @@ KINDS = ("semantic", "episodic")
 # The documents of a collection: what their keys begin with, and what follows the project in them.
 DOCUMENTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "sessions": ("aether:memory:working:", ("agent", "session")),
+    "agents": ("aether:agent:state:", ("agent",)),
+    "agent_states": ("aether:agent:snapshot:", ("agent", "id")),
 }
 
 
@@ -243,6 +249,18 @@ class Keys:
     def answers(self, scope: Scope) -> str:
         """What an agent's last requests were answered by steps that journal nothing, for their repeats."""
         return self._of_agent("aether:answers", scope)
+
+    def gaps(self, scope: Scope) -> str:
+        """An agent's questions to which nothing was found."""
+        return self._of_agent("aether:gaps", scope)
+
+    def gaps_of_all(self, scope: Scope) -> str:
+        """A pattern of those of all agents of a project."""
+        return f"aether:gaps:{{*}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}:*"
+
+    def alive(self, scope: Scope) -> str:
+        """When an agent was last heard of."""
+        return self._of_agent("aether:agent:alive", scope)
 
     def patterns(self, scope: Scope) -> tuple[str, str, str, str]:
         """For SCAN: the kept tool results, the answers, the scratchpads and the noted recalls that lie in a scope.

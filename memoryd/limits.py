@@ -147,6 +147,30 @@ FACTS_OF_KEY_MAX = 1_000  # facts of one subject and predicate that a change loo
 FACTS_LIMIT_MAX = 200  # facts of one answer
 FACT_TURN_SECONDS = 600  # longer than any daemon may stand still between its look and its step
 
+# --- an agent's state -----------------------------------------------------------------------------------------------
+AGENT_TEXT_BYTES_MAX = 4 * 1024  # a task or an error in words
+AGENT_TOOLS_MAX = 256  # more, and no model could choose among them
+SELF_MODEL_BYTES_MAX = 64 * 1024  # as JSON: each change journals it, each snapshot keeps it
+AGENTS_LIST_MAX = 200  # agents of one answer: about 1 MB of usual ones
+HEARTBEAT_SECONDS = 60  # how long an agent may be silent, unless it says otherwise
+HEARTBEAT_SECONDS_MIN = 1  # shorter than any network's hiccup would be a false alarm
+HEARTBEAT_SECONDS_MAX = 24 * 3600  # who is silent for longer is not there
+HEARTBEAT_KEPT_SECONDS = 7 * 24 * 3600  # so long it is known when it was last heard of
+SNAPSHOTS_MAX = 10_000  # of one agent: one an hour for a year; a verification reads them all
+SNAPSHOTS_PAGE_MAX = 100  # of one answer: at most 7 MB
+SNAPSHOT_TTL_SECONDS = 7 * 24 * 3600  # in Redis; MongoDB keeps them
+LABEL_BYTES_MAX = 1024  # a line for people
+
+# --- introspection --------------------------------------------------------------------------------------------------
+INTROSPECT_SAMPLE_MAX = 2_000  # memories in which words and names are counted: half a second of a core, measured
+INTROSPECT_EVENTS_MAX = 50_000  # events of one report: 0.6 s of a core to count, measured
+INTROSPECT_DAYS_MAX = 3_650  # ten years
+INTROSPECT_LIST_MAX = 50  # of each list of a report
+KNOWLEDGE_FACTS_MAX = 50  # facts with something as their subject, as many with it as their object
+CAUGHT_UP_SECONDS = 2.0  # the archiver is milliseconds behind; a report that has waited so long counts in Redis
+GAPS_MAX = 200  # of one agent: a page to read
+GAPS_TTL_SECONDS = 30 * 24 * 3600  # a question that nobody has asked for a month is no gap any more
+
 # --- an agent's tools -----------------------------------------------------------------------------------------------
 TOOL_INPUT_BYTES_MAX = 64 * 1024  # as JSON; only its digest is kept
 TOOL_RESULT_BYTES_MAX = 256 * 1024  # a long page; what is larger is not kept, and its callers are told to compute

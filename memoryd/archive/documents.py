@@ -93,6 +93,12 @@ class DocumentArchive:
             found: Bson | None = await self._archive.collection(place.collection).find_one({"_id": place.id})
             return found
 
+    async def get_many(self, collection: str, ids: Sequence[str]) -> list[Document]:
+        """Those of the documents that live."""
+        query = {"_id": {"$in": list(ids)}, "tombstone": {"$ne": True}}
+        with self._archive.asking("get documents"):
+            return [to_document(collection, one) async for one in self._archive.collection(collection).find(query)]
+
     async def page(self, collection: str, scope: Scope, *, after: str = "", limit: int) -> list[Document]:
         """Documents of the scope in the order of their ids, those behind the id `after`."""
         query = {**within(scope), "tombstone": {"$ne": True}, "_id": {"$gt": after}}

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from memoryd.cli import (
+    agent,
     config,
     demo,
     explain,
@@ -59,6 +60,7 @@ app.command("mcp")(mcp.mcp)
 app.command("config")(config.config)
 app.command("reindex")(reindex.reindex)
 app.add_typer(session.app, name="session")
+app.add_typer(agent.app, name="agent")
 app.add_typer(facts.app, name="facts")
 app.add_typer(forget.app, name="forget")
 app.add_typer(model.app, name="model")

@@ -51,8 +51,9 @@ def store(
     output.run(work())
 
 
-def json_object(text: str) -> dict[str, Any]:
+def json_object(text: str, option: str = "--metadata") -> dict[str, Any]:
+    """What an option gives as a JSON object. Raises BadRequest."""
     try:
         return msgspec.json.decode(text.encode(), type=dict[str, Any])
     except msgspec.MsgspecError:
-        raise BadRequest("--metadata: is not a JSON object", hint='for instance \'{"source": "chat"}\'') from None
+        raise BadRequest(f"{option}: is not a JSON object", hint='for instance \'{"source": "chat"}\'') from None

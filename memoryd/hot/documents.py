@@ -57,6 +57,7 @@ class Change:
 
     `if_version` 0 means: only if there is none. `archived_version` is None before the archive was asked, 0 when it
     holds none. Without `ttl_seconds` the document stays until it is ended.
+    `purges`: what it was before is forgotten.
     """
 
     place: Place
@@ -65,6 +66,7 @@ class Change:
     if_version: int | None = None
     archived_version: int | None = None
     ttl_seconds: int = 0
+    purges: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Documents:
         args: list[Encoded] = [
             *place_args(place), encoded_body(change.body), _or_empty(change.if_version),
             _or_empty(change.archived_version), change.request.fingerprint, IDEMPOTENCY_TTL_SECONDS,
-            JOURNAL_ENTRIES_MAX, change.request.traceparent, change.ttl_seconds,
+            JOURNAL_ENTRIES_MAX, change.request.traceparent, change.ttl_seconds, int(change.purges),
         ]  # fmt: skip
         bucket = keys.bucket(place.id)
         names = [

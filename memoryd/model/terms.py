@@ -66,6 +66,15 @@ def bounded(text: str) -> str:
     return " ".join(" ".join([term] * min(count, TERM_REPEATS_MAX)) for term, count in kept)
 
 
+def telling_words(text: str) -> dict[str, list[str]]:
+    """The words of a text that say something, as they are written there (folded), by their term. Numbers say nothing."""
+    found: dict[str, list[str]] = {}
+    for word in _words_of(text):
+        if word not in _STOP_WORDS and word not in _QUESTION_WORDS and not word.isdecimal():
+            found.setdefault(_stemmer().stemWord(word)[:TERM_CHARS_MAX], []).append(word)
+    return found
+
+
 def _words_of(text: str) -> Iterator[str]:
     """The words of `text`, folded, not stemmed."""
     for word in spelled(_folded(text)).split():

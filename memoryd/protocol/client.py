@@ -15,6 +15,7 @@ import msgspec
 from memoryd.errors import BadRequest, MemorydError
 from memoryd.model.events import Event, Place
 from memoryd.model.feedback import Judged
+from memoryd.model.introspection import Introspection, Knowledge
 from memoryd.model.memory import Durability, Memory, check_metadata
 from memoryd.model.receipt import (
     ForgetPlan,
@@ -32,6 +33,7 @@ from memoryd.model.seen import Seen
 from memoryd.model.session import SessionPage
 from memoryd.model.summary import Summary
 from memoryd.protocol import listener, messages
+from memoryd.protocol.agents import AgentClient
 from memoryd.protocol.channels import ChannelClient
 from memoryd.protocol.connection import ANSWER_SECONDS, LONG, Connection
 from memoryd.protocol.episodes import EpisodeClient
@@ -66,13 +68,14 @@ def connect(
 class MemoryClient:
     """The verbs of memoryd for one scope. Every verb raises a MemorydError: what the daemon said, or NoAnswer.
 
-    What is more than a memory, or none, has a family of its own: `facts`, `episodes`, `scratch`, `tools`, `leases`,
-    `channels`.
+    What is more than a memory, or none, has a family of its own: `facts`, `agent`, `episodes`, `scratch`, `tools`,
+    `leases`, `channels`.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.facts = FactClient(connection)
+        self.agent = AgentClient(connection)
         self.episodes = EpisodeClient(connection)
         self.scratch = ScratchClient(connection)
         self.leases = LeaseClient(connection)
@@ -278,6 +281,20 @@ class MemoryClient:
         """Sessions of the scope: those in Redis, used last first; or all that the archive holds. Page by `after`."""
         args = {"agent": agent, "archived": archived, "after": after, "limit": limit}
         return await self._connection.call("working.list", args, SessionPage)
+
+    # --- introspection ----------------------------------------------------------------------------------------------
+
+    async def introspect(self, *, agent: str | None = None, days: int = 30, limit: int = 10) -> Introspection:
+        """What is known, about what, how surely, since when, and how well it is going: counted, by no model.
+
+        `agent`: whose, for a client that sees a whole project.
+        """
+        return await self._connection.call("introspect", {"agent": agent, "days": days, "limit": limit}, Introspection)
+
+    async def what_do_i_know(self, about: str, *, session: str | None = None, limit: int = 10) -> Knowledge:
+        """What is known of something: facts and memories, with their confidence and their times."""
+        args = {"about": about, "session": session, "limit": limit}
+        return await self._connection.call("what_do_i_know", args, Knowledge)
 
     # --- the service ------------------------------------------------------------------------------------------------
 

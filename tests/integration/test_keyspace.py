@@ -21,7 +21,7 @@ from tests.world import World
 # Each part of a name in the table of keys.py, as what may stand there: names are percent-encoded, the rest is hex.
 PARTS = {
     "v": "HEX",
-    "{b}": r"\{[0-9a-f]{2}\}", "id": r"(?:mem|ses)_[0-9a-f]{32}", "tenant": "TAG", "project": "TAG", "agent": "NAME",
+    "{b}": r"\{[0-9a-f]{2}\}", "id": r"(?:mem|ses|snp)_[0-9a-f]{32}", "tenant": "TAG", "project": "TAG", "agent": "NAME",
     "session": "NAME", "request": "HEX", "r": "HEX", "m": "HEX", "h": "HEX", "receipt": r"rcp_[0-9a-f]{32}",
     "a": "NAME", "s": "TAG", "task": "TAG", "channel": "TAG",
 }  # fmt: skip
@@ -108,6 +108,10 @@ async def an_agents_day(client: MemoryClient) -> None:
     await client.scratch.push("list", MARK)
     await client.scratch.pop("list")
     await client.episodes.record("step", {"of": MARK})
+    await client.agent.set(task=MARK)
+    if not client.scope.session:
+        await client.recall("zebras", session="where nothing is")
+    await client.agent.snapshot(MARK)
     await client.facts.put(MARK, "is", MARK)
     await client.facts.put(MARK, "is", f"{MARK} jam")
     await client.channels.publish(ODD, {"of": MARK})
@@ -165,7 +169,7 @@ async def test_every_name_is_in_the_bucket_of_its_memory(busy: World) -> None:
         tags = re.findall(r"\{[^}]*\}", key)
         assert len(tags) <= 1
         assert set(tags) <= buckets
-        if memory_id := re.search(r"(?:mem|ses)_[0-9a-f]{32}$", key):
+        if memory_id := re.search(r"(?:mem|ses|snp)_[0-9a-f]{32}$", key):
             assert tags == [f"{{{busy.keys.bucket(memory_id[0])}}}"]
 
 
@@ -176,7 +180,10 @@ async def test_text_lies_in_records_only_once_all_is_done(busy: World) -> None:
         assert MARK not in key
         if MARK.encode() in await value(busy, key):
             holders.add(key.split("{")[0].removesuffix(":"))
-    of_agents = {"aether:memory:working", "aether:cache:tool", "aether:answers", "aether:channel"}
+    of_agents = {
+        "aether:memory:working", "aether:cache:tool", "aether:answers", "aether:agent:state", "aether:agent:snapshot",
+        "aether:gaps", "aether:channel",
+    }  # fmt: skip
     assert holders <= {"aether:memory:semantic", "aether:memory:episodic", *of_agents}
     assert holders
 

@@ -3,6 +3,7 @@
 -- ARGV  1-6 place  7 body  8 the version it is based on ('' = any, '0' = there is none)
 --       9 version that the archive holds ('' = not asked, '0' = none)  10 fingerprint  11 idempotency ttl
 --       12 journal limit  13 traceparent  14 ttl of the document ('0' = permanent)
+--       15 '1': remove the journal entries that carry what it was before
 -- Returns {'written', id, version, entry, 'replayed' or ''}; {'absent', '1'|'0'} (not here; whether it ever was),
 --       {'conflict', current version}, {'overloaded'}, {'reused'}.
 -- Atomic because the version check, the document, its journal entry and the idempotency key stand or fall together.
@@ -18,6 +19,10 @@ if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[12]) then return { 'overloaded' 
 
 local floor = known and known.version or math.max(ended_version(KEYS[3]), tonumber(ARGV[9]))
 local version = whole(floor + 1)
+if ARGV[15] == '1' and known then
+  forget_entries(KEYS[2], known.entries)
+  known.entries = ''
+end
 local entry = journal_place(KEYS[2], 'document', ARGV[13], place, version, { 'body', ARGV[7] })
 local entries = entries_with(known and known.entries, KEYS[2], entry)
 redis.call('JSON.SET', KEYS[1], '$', with_bookkeeping(place, version, entries, ARGV[7]))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memoryd.protocol.verbs import (
+    agents,
     checkpoints,
     compression,
     episodes,
@@ -13,6 +14,7 @@ from memoryd.protocol.verbs import (
     facts,
     feedback,
     forgetting,
+    introspection,
     memories,
     scratch,
     seen,
@@ -30,6 +32,8 @@ FORMS: Mapping[str, Form] = {
     **sessions.FORMS,
     **checkpoints.FORMS,
     **facts.FORMS,
+    **agents.FORMS,
+    **introspection.FORMS,
     **episodes.FORMS,
     **scratch.FORMS,
     **tools.FORMS,
@@ -43,6 +47,8 @@ SAYS: Mapping[str, Any] = {
     **sessions.SAYS,
     **checkpoints.SAYS,
     **facts.SAYS,
+    **agents.SAYS,
+    **introspection.SAYS,
     **episodes.SAYS,
     **scratch.SAYS,
     **tools.SAYS,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from memoryd.agent.gaps import GapNotes
 from memoryd.agent.seen import Sightings
 from memoryd.engine import Engine
 from memoryd.errors import BadRequest, MemorydError
@@ -81,10 +82,11 @@ FORMS: Mapping[str, Form] = {
 class MemoryVerbs:
     """Carries them out with an engine and what recalls."""
 
-    def __init__(self, engine: Engine, recalling: Recalling, sightings: Sightings) -> None:
+    def __init__(self, engine: Engine, recalling: Recalling, sightings: Sightings, gaps: GapNotes) -> None:
         self._engine = engine
         self._recalling = recalling
         self._sightings = sightings
+        self._gaps = gaps
 
     def handlers(self) -> dict[str, Handler]:
         """Who carries out which verb."""
@@ -110,7 +112,9 @@ class MemoryVerbs:
 
     async def _recall(self, scope: Scope, question: Question, request: Request) -> Any:
         found = await self._recalling.recall(scope, question)
-        await self._sightings.asked(scope.narrowed(question.session), question.query)
+        asked = scope.narrowed(question.session)
+        await self._sightings.asked(asked, question.query)
+        await self._gaps.note(asked, question.query, found)
         return found
 
     async def _update(self, scope: Scope, args: UpdateArgs, request: Request) -> Any:
