@@ -55,6 +55,14 @@ class Forgotten(BaseModel):
     receipt: Annotated[str, Field(description="The proof's id, for people; empty when there was nothing left to forget.")]
 
 
+class Summarized(BaseModel):
+    """What memories say, in few words. It is made for this answer, and is not stored."""
+
+    summary: str
+    memories: Annotated[int, Field(description="How many memories it speaks of.")]
+    made_by: Annotated[str, Field(description="Which summariser has made it.")]
+
+
 class Counts(BaseModel):
     """How much is remembered here."""
 

@@ -1,4 +1,4 @@
-"""The MCP server: which tools there are, and what a host may assume of each."""
+"""The MCP server: which tools and resources there are, and what a host may assume of each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 
 from memoryd import MemoryClient, __version__
+from memoryd.mcp_server.resources import add_resources
 from memoryd.mcp_server.tools import Tools
 
 INSTRUCTIONS = """What you store here outlives this conversation. Search before you answer from memory; store what will
@@ -19,7 +20,7 @@ opposite beside it; forget only when you are asked to."""
 def mcp_server(memory: MemoryClient) -> MCPServer:
     """An MCP server with memoryd's tools, for the scope of `memory`, which must be connected."""
     tools = Tools(memory)
-    return MCPServer(
+    server = MCPServer(
         "memoryd",
         title="memoryd",
         version=__version__,
@@ -31,9 +32,12 @@ def mcp_server(memory: MemoryClient) -> MCPServer:
             _tool(tools.get_memory, ToolAnnotations(read_only_hint=True)),
             _tool(tools.update_memory, ToolAnnotations(destructive_hint=False)),
             _tool(tools.forget_memory, ToolAnnotations(destructive_hint=True, idempotent_hint=True)),
+            _tool(tools.summarize_memory, ToolAnnotations(read_only_hint=True)),
             _tool(tools.memory_stats, ToolAnnotations(read_only_hint=True)),
         ],
     )
+    add_resources(server, memory)
+    return server
 
 
 def _tool(verb: Any, annotations: ToolAnnotations) -> Tool:

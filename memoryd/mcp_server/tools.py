@@ -12,7 +12,8 @@ from pydantic import Field
 
 from memoryd import MemoryClient
 from memoryd.errors import MemorydError
-from memoryd.mcp_server.answers import Counts, Forgotten, Found, Kept, Remembered, Search
+from memoryd.limits import SUMMARY_CHARS_MAX, SUMMARY_CHARS_MIN
+from memoryd.mcp_server.answers import Counts, Forgotten, Found, Kept, Remembered, Search, Summarized
 from memoryd.model.memory import Memory
 
 Id = Annotated[str, Field(description="The memory's id (mem_…), as store_memory or search_memory gave it.")]
@@ -57,6 +58,24 @@ class Tools:
         with _told():
             found = await self._memory.recall(query, limit=limit, types=types, tags=tags)
         return Search(memories=[Found(**_fields(hit.memory), score=hit.score) for hit in found], note=found.degraded)
+
+    async def summarize_memory(
+        self,
+        query: Annotated[str, Field(description="What it is to be about; empty: everything with these types and tags.")] = "",
+        limit: Annotated[int, Field(ge=1, le=200, description="Of a query: how many of the best memories.")] = 50,
+        types: Annotated[list[Type], Field(description="Only these types; all when empty.")] = [],  # noqa: B006
+        tags: Annotated[list[str], Field(description="Only memories with one of these tags; all when empty.")] = [],  # noqa: B006
+        chars: Annotated[
+            int | None, Field(ge=SUMMARY_CHARS_MIN, le=SUMMARY_CHARS_MAX, description="About how long it may be.")
+        ] = None,
+    ) -> Summarized:
+        """Say in few words what is remembered about something, when there is more than can be read one by one."""
+        selection: dict[str, Any] = {"types": types, "tags": tags}
+        selection |= {"query": query, "limit": limit} if query else {}
+        selection |= {} if query or types or tags else {"everything": True}
+        with _told():
+            found = await self._memory.summarize(chars=chars, **selection)
+        return Summarized(summary=found.text, memories=found.memories, made_by=found.made_by)
 
     async def get_memory(self, id: Id) -> Remembered:
         """One memory as it is now."""

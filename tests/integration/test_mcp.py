@@ -10,9 +10,12 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from mcp import Client, StdioServerParameters
+from mcp.shared.exceptions import MCPError
+from mcp.types import TextResourceContents
 
 from memoryd import MemoryClient
 from memoryd.local.ports import free_port
@@ -67,11 +70,13 @@ async def test_a_model_is_told_what_each_tool_does_and_what_it_may_break(model: 
     assert {name for name, hint in hints.items() if hint.read_only_hint} == {
         "search_memory",
         "get_memory",
+        "summarize_memory",
         "memory_stats",
     }
-    assert tools.keys() - {"search_memory", "get_memory", "memory_stats", "forget_memory"} == {
+    assert tools.keys() - {name for name, hint in hints.items() if hint.read_only_hint} == {
         "store_memory",
         "update_memory",
+        "forget_memory",
     }
     for tool in tools.values():
         assert tool.description
@@ -138,6 +143,54 @@ async def test_a_refusal_says_what_to_do_next(model: Client) -> None:
     assert "bad_request: content: is empty" in await refusal(model, "store_memory", content="  ")
 
 
+async def test_a_model_reads_in_few_words_what_it_knows(model: Client) -> None:
+    """About something, by label, or all of it; nothing is stored of that, and nothing known is an error that says so."""
+    assert "not_found" in await refusal(model, "summarize_memory")
+    for number in range(6):
+        await use(model, "store_memory", content=f"Ada bought tea number {number} in Graz.", type="fact", tags=["tea"])
+    await use(model, "store_memory", content="The lift is out of order.", type="episodic")
+
+    about = await use(model, "summarize_memory", query="What did Ada buy?", tags=["tea"], limit=3)
+    labelled = await use(model, "summarize_memory", tags=["tea"])
+    whole = await use(model, "summarize_memory", chars=200)
+
+    assert (about["memories"], labelled["memories"], whole["memories"]) == (3, 6, 7)
+    assert "Ada" in labelled["summary"]
+    assert labelled["made_by"]
+    assert (await use(model, "memory_stats"))["memories"] == 7
+    assert "chars" in await refusal(model, "summarize_memory", chars=1)
+
+
+async def test_a_host_attaches_sessions_of_the_scope_and_no_others(world: World, memory: MemoryClient, model: Client) -> None:
+    """As resources: the list, and each by its name, whatever it is called. Another agent's are not there."""
+    odd = "../Tuesday: tea/ü"
+    for name in ("s1", odd):
+        await memory.working(name).append({"role": "user", "content": f"Hello from {name}"})
+    await memory.working("s1").set("plan", {"done": 1})
+    async with world.connect(agent="other") as other:
+        await other.working("s9").append({"role": "user", "content": "Not yours."})
+
+    listed = json.loads(await resource(model, "memoryd://sessions"))
+    read = json.loads(await resource(model, "memoryd://sessions/s1"))
+    strange = json.loads(await resource(model, f"memoryd://sessions/{quote(odd, safe='')}"))
+
+    assert {one["session"] for one in listed["sessions"]} == {"s1", odd}
+    assert (read["messages"][0]["content"], read["variables"], read["total"]) == ("Hello from s1", {"plan": {"done": 1}}, 1)
+    assert strange["messages"][0]["content"] == f"Hello from {odd}"
+    with pytest.raises(MCPError, match="not_found"):
+        await resource(model, "memoryd://sessions/s9")
+    templates = [one.uri_template for one in (await model.list_resource_templates()).resource_templates]
+    assert templates == ["memoryd://sessions/{session}"]
+
+
+async def resource(model: Client, uri: str) -> str:
+    """The text of a resource."""
+    [content] = (await model.read_resource(uri)).contents
+    assert isinstance(content, TextResourceContents)
+    assert content.mime_type == "application/json"
+    return content.text
+
+
 async def test_a_model_cannot_choose_a_scope(world: World, memory: MemoryClient, model: Client) -> None:
     """A scope among the arguments is refused, not ignored: the model would believe that it had chosen one."""
     async with world.connect(project="secret") as other:
@@ -173,6 +226,7 @@ async def test_over_stdio_the_commands_options_are_the_scope(world: World) -> No
     async with Client(host) as model:
         kept = await use(model, "store_memory", content="Ada prefers tea.", type="fact")
         assert "not_found" in await refusal(model, "get_memory", id="mem_" + "0a" * 16)
+        assert json.loads(await resource(model, "memoryd://sessions"))["sessions"] == []
 
     async with world.connect(project="desk", agent="ada", session="s9") as memory:
         one = await memory.get(kept["id"])
@@ -186,6 +240,11 @@ async def test_over_http_it_serves_this_machine_only(world: World) -> None:
         async with Client(f"http://127.0.0.1:{port}/mcp") as model:
             kept = await use(model, "store_memory", content="Ada prefers tea.", type="fact")
             assert (await use(model, "get_memory", id=kept["id"]))["content"] == "Ada prefers tea."
+            assert (await use(model, "summarize_memory", query="tea"))["memories"] == 1
+            async with world.connect() as scout:
+                await scout.working("s1").append({"role": "user", "content": "Hello"})
+            read = json.loads(await resource(model, "memoryd://agents/scout/sessions/s1"))  # it serves the whole project
+            assert read["messages"][0]["content"] == "Hello"
         for header in ("Host: memory.example", f"Host: 127.0.0.1:{port}\r\nOrigin: http://memory.example"):
             assert await status_of(port, header) in (403, 421)
         server.send_signal(signal.SIGINT)
