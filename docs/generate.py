@@ -22,6 +22,7 @@ from memoryd import errors, limits
 from memoryd.cli import app
 from memoryd.cli.output import exit_code
 from memoryd.config import Settings
+from memoryd.insight.library import saved_queries
 from memoryd_schemas.protocol_files import protocol_schema
 from memoryd_sync.cli import app as sync_app
 
@@ -389,6 +390,12 @@ def _resolved(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     return target
 
 
+def insight() -> Iterator[str]:
+    """The saved queries for Redis Insight."""
+    rows = ([f"`{one.index}`", one.name, one.about] for one in saved_queries())
+    return _table(["index", "query", "returns"], rows)
+
+
 # --- the command ----------------------------------------------------------------------------------------------------
 def cli() -> Iterator[str]:
     """Every command with its arguments and options."""
@@ -459,7 +466,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "agent_limits": agent_limits, "Fact": fact, "Doing": part_of("introspect", "Doing"),
     "ToolReport": part_of("introspect", "ToolReport"), "Evidence": part_of("what_do_i_know", "Evidence"),
     "AgentState": agent_state, "Snapshot": snapshot,
-    "knowledge_limits": knowledge_limits,
+    "knowledge_limits": knowledge_limits, "insight": insight,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from memoryd.cli import (
     forget,
     get,
     import_,
+    insight,
     mcp,
     model,
     output,
@@ -64,6 +65,7 @@ app.add_typer(agent.app, name="agent")
 app.add_typer(facts.app, name="facts")
 app.add_typer(forget.app, name="forget")
 app.add_typer(model.app, name="model")
+app.add_typer(insight.app, name="insight")
 
 
 def main() -> None:
