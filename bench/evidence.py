@@ -63,17 +63,24 @@ def present(path: Path, sha256: str) -> bool:
 
 
 @asynccontextmanager
-async def served(path: Path, *, embedder: str = "auto") -> AsyncIterator[Servers]:
-    """Servers, daemon and sync with the conversations of `path`, imported as everybody does it, each with its vector."""
+async def running(*, embedder: str = "auto") -> AsyncIterator[Servers]:
+    """Servers, daemon and sync of a bench's own."""
     os.environ["MEMORYD_EMBEDDER"] = embedder
     with tempfile.TemporaryDirectory() as data:
         async with open_servers(load_settings(), Path(data)) as servers, open_services(servers):
-            command = (sys.executable, "-m", "memoryd", "import", str(path), "--tenant", TENANT, "--json")
-            environment = {**os.environ, "MEMORYD_REDIS_URL": servers.redis_url}
-            await asyncio.to_thread(subprocess.run, command, check=True, env=environment, stdout=subprocess.DEVNULL)
-            for project in sorted({one.project for one in load(path)}):
-                await _embedded(servers.redis_url, project)
             yield servers
+
+
+@asynccontextmanager
+async def served(path: Path, *, embedder: str = "auto") -> AsyncIterator[Servers]:
+    """The same with the conversations of `path`, imported as everybody does it, each with its vector."""
+    async with running(embedder=embedder) as servers:
+        command = (sys.executable, "-m", "memoryd", "import", str(path), "--tenant", TENANT, "--json")
+        environment = {**os.environ, "MEMORYD_REDIS_URL": servers.redis_url}
+        await asyncio.to_thread(subprocess.run, command, check=True, env=environment, stdout=subprocess.DEVNULL)
+        for project in sorted({one.project for one in load(path)}):
+            await _embedded(servers.redis_url, project)
+        yield servers
 
 
 async def _embedded(url: str, project: str) -> None:

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from bench.evidence import LOCOMO_DEV_SHA256, TENANT, Answer, Asked, load, means, present, score, served, table
 from memoryd.config import load_settings
 from memoryd.embed import open_embedder
+from memoryd.embed.protocol import Embedder
 from memoryd.hot.client import open_redis
-from memoryd.hot.search import Filters, Search
+from memoryd.hot.search import Filters, QueryVector, Search
 from memoryd.model.ids import hash_content
 from memoryd.model.scope import Scope
 from memoryd.model.terms import query_terms
@@ -70,13 +71,14 @@ async def cases(url: str, asked: Sequence[Asked], names: Sequence[str], *, meani
     return found
 
 
-async def _case(search: Search, embedder: object, asked: Asked, names: Sequence[str], turns: dict[str, str]) -> Case:
+async def _case(search: Search, embedder: Embedder | None, asked: Asked, names: Sequence[str], turns: dict[str, str]) -> Case:
     scope, terms = Scope(TENANT, asked.project), query_terms(asked.text)
     found = await search.by_words(scope, Filters(), terms=terms, content_hash=hash_content(asked.text))
     who = named(asked.text, {row.speaker for row in found.rows.values()})
     vector = None
     if embedder is not None:
-        vector = (await embedder.embed([first_person(asked.text, who)]))[0].astype("<f4").tobytes()  # type: ignore[attr-defined]
+        [row] = await embedder.embed([first_person(asked.text, who)])
+        vector = QueryVector(row.astype("<f4").tobytes(), embedder.model, embedder.dims)
     rows = await search.by_meaning(scope, Filters(), found, vector=vector)
     pool = Pool(rows, terms, found.spread.with_term, found.spread.memories)
     raw = signals(pool, CONVERSATION, who=who, now=0)

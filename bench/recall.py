@@ -95,7 +95,7 @@ class Known(EmbeddingCache):
 
     vectors: dict[str, bytes]
 
-    async def embed(self, scopes: Sequence[Scope], texts: Sequence[str]) -> list[bytes]:
+    async def embed(self, scopes: Sequence[Scope], texts: Sequence[str], *, by: Any = None) -> list[bytes]:
         return [self.vectors.setdefault(text, _random_vector(random.Random(text), self.embedder.dims)) for text in texts]
 
 

@@ -31,6 +31,14 @@ class SummarizerKind(StrEnum):
     TRANSFORMERS = "transformers"
 
 
+class RerankerKind(StrEnum):
+    """Which cross-encoder reads question and memory together, where a recall asks for it."""
+
+    NONE = "none"
+    HTTP = "http"
+    TRANSFORMERS = "transformers"
+
+
 def _power_of_two(count: int) -> int:
     if count & (count - 1):
         raise ValueError("must be a power of two")
@@ -74,6 +82,14 @@ class Settings(BaseSettings):
     recall_weights: dict[str, dict[str, float]] = Field(
         {}, description="JSON: weights of recall's signals by profile, its own profiles too (docs/recall.md)"
     )
+
+    reranker: RerankerKind = Field(
+        RerankerKind.NONE, description="none | http | transformers: for recalls that ask for it (docs/recall.md)"
+    )
+    rerank_model: str = Field("", description="the cross-encoder: its name there, its hub id or its path")
+    rerank_url: str = Field("", description="base URL of an endpoint with /rerank (reranker=http)")
+    rerank_key: SecretStr = Field(SecretStr(""), description="its bearer key")
+    rerank_timeout_seconds: float = Field(2.0, gt=0, le=60, description="how long a recall waits for it")
 
     summarizer: SummarizerKind = Field(
         SummarizerKind.EXTRACTIVE, description="extractive (no model) | http | transformers (docs/compression.md)"

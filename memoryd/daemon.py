@@ -33,7 +33,6 @@ from memoryd.archive.receipts import ReceiptArchive
 from memoryd.archive.selves import ArchivedSelf
 from memoryd.clock import Clock
 from memoryd.config import Settings
-from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.follower import EmbedFollower, EmbedState
 from memoryd.embed.protocol import Embedder
 from memoryd.embed.tokens import open_tokens
@@ -50,7 +49,6 @@ from memoryd.hot.leases import TaskLeases
 from memoryd.hot.passing import Passing
 from memoryd.hot.recalls import Recalls
 from memoryd.hot.receipts import Forgets
-from memoryd.hot.records import Records
 from memoryd.hot.scratch import Scratchpads
 from memoryd.hot.search import Search
 from memoryd.hot.selves import HotSelf
@@ -108,6 +106,8 @@ async def serve(
 
         async def prepare() -> None:
             await prepare_redis(stores.redis, stores.keys, settings, stores.embedder)
+            if stores.models:
+                await stores.models.follow()
 
         server = Server(
             stores.redis,
@@ -128,21 +128,20 @@ async def serve(
 
 def build(stores: Stores, settings: Settings, *, name: str) -> tuple[Engine, Recalling, EmbedFollower]:
     """The verbs and the embedding follower over open stores."""
-    state = EmbedState()
-    records = _records(stores, settings)
-    cache = EmbeddingCache(stores.redis, stores.embedder) if stores.embedder else None
+    state, records, cache, models = EmbedState(), stores.records, stores.cache, stores.models
     engine = Engine(records, _search(stores, settings), stores.archive, cache, clock=stores.clock, embed_state=state)
     recalling = Recalling(
-        records, _search(stores, settings), cache, clock=stores.clock, profiles=Profiles(settings.recall_weights)
-    )
+        records, _search(stores, settings), cache, clock=stores.clock, profiles=Profiles(settings.recall_weights),
+        follow=models.follow if models else None, reranker=stores.reranker, rerank_seconds=settings.rerank_timeout_seconds,
+    )  # fmt: skip
     follower = Follower(stores.redis, stores.blocking, stores.keys, group="embed", consumer=name)
-    return engine, recalling, EmbedFollower(follower, records, cache, state)
+    return engine, recalling, EmbedFollower(follower, records, cache, state, models)
 
 
 def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> Mapping[str, Handler]:
     """Who carries out which verb."""
     known = Recalls(stores.redis, stores.keys, stores.clock)
-    feedbacks = Feedbacks(engine, _records(stores, settings), known, stores.clock)
+    feedbacks = Feedbacks(engine, stores.records, known, stores.clock)
     documents = DocumentStore(Documents(stores.redis, stores.keys), DocumentArchive(stores.archive), stores.clock)
     sessions = Sessions(documents, engine, open_tokens(settings))
     channels = Channels(stores.redis, stores.keys)
@@ -155,7 +154,7 @@ def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Reca
         SessionHolder(sessions), AgentHolder(states, chains), GapHolder(gaps.gaps),
         PassingHolder(Passing(stores.redis, stores.keys)), ChannelHolder(channels),
     ]  # fmt: skip
-    sightings = Sightings(_records(stores, settings), _search(stores, settings), stores.archive, stores.clock)
+    sightings = Sightings(stores.records, _search(stores, settings), stores.archive, stores.clock)
     return {
         **MemoryVerbs(engine, recalling, sightings, gaps).handlers(),
         **SeenVerbs(sightings).handlers(),
@@ -176,32 +175,28 @@ def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Reca
 
 
 def _compression(stores: Stores, settings: Settings, recalling: Recalling) -> CompressionVerbs:
-    records = Records(stores.redis, stores.keys, settings.vector_type)
+    records = stores.records
     planner = Planner(records, _search(stores, settings), stores.archive, recalling.recall, (), stores.clock)
     seconds = settings.summarize_timeout_seconds
     return CompressionVerbs(Summarizing(planner, stores.archive, stores.summarizer, seconds=seconds))
 
 
 def _episodes(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> EpisodeStore:
-    records = _records(stores, settings)
+    records = stores.records
     log = EpisodeLog(stores.redis, stores.keys, settings.vector_type)
     archive = EpisodeArchive(stores.archive)
     return EpisodeStore(engine, recalling, records, _search(stores, settings), log, archive, stores.clock)
 
 
-def _records(stores: Stores, settings: Settings) -> Records:
-    return Records(stores.redis, stores.keys, settings.vector_type)
-
-
 def _facts(stores: Stores, settings: Settings, engine: Engine) -> FactStore:
     hot = HotFacts(stores.redis, stores.keys, settings.vector_type)
-    return FactStore(engine, _records(stores, settings), hot, FactArchive(stores.archive), stores.clock)
+    return FactStore(engine, stores.records, hot, FactArchive(stores.archive), stores.clock)
 
 
 def _introspect(
     stores: Stores, settings: Settings, recalling: Recalling, states: AgentStates, facts: FactStore, gaps: GapNotes
 ) -> Introspect:
-    hot = HotSelf(stores.redis, _records(stores, settings), _search(stores, settings))
+    hot = HotSelf(stores.redis, stores.records, _search(stores, settings))
     return Introspect(recalling, states, facts, gaps, ArchivedSelf(stores.archive), hot, stores.clock)
 
 
@@ -213,10 +208,10 @@ def _search(stores: Stores, settings: Settings) -> Search:
 def _forgetting(stores: Stores, settings: Settings, recalling: Recalling, holders: Sequence[Holder]) -> ForgettingVerbs:
     """What forgets; whoever keeps something of what people said has a holder here."""
     archive, clock = stores.archive, stores.clock
-    records = _records(stores, settings)
+    records = stores.records
     search = _search(stores, settings)
-    if stores.embedder:
-        holders = [*holders, CachedVectors(EmbeddingCache(stores.redis, stores.embedder))]
+    if stores.cache:
+        holders = [*holders, CachedVectors(stores.cache)]
     planner = Planner(records, search, archive, recalling.recall, holders, clock)
     book = ReceiptBook(Forgets(stores.redis), ReceiptArchive(archive.database))
     return ForgettingVerbs(

@@ -20,7 +20,7 @@ from memoryd import keys as names
 from memoryd.archive.store import Archive
 from memoryd.clock import Clock
 from memoryd.durability import not_archived, not_durable, outwaited
-from memoryd.embed.cache import EmbeddingCache
+from memoryd.embed.cache import EmbeddingCache, model_of
 from memoryd.embed.follower import EmbedState
 from memoryd.errors import (
     ArchiveUnavailable,
@@ -58,8 +58,7 @@ class Engine:
         clock: Clock,
         embed_state: EmbedState | None = None,
     ) -> None:
-        self._model = cache.embedder.model if cache else ""
-        self._storing = Storing(records, archive, clock, model=self._model)
+        self._storing = Storing(records, archive, clock, cache)
         self._records = records
         self._search = search
         self._archive = archive
@@ -196,7 +195,7 @@ class Engine:
         if memory := await self._records.get(scope.check(), memory_id):
             return memory
         record = await self._archived(scope, memory_id)
-        fit, unembedded = fitted(record, self._model)
+        fit, unembedded = fitted(record, model_of(self._cache))
         await self._records.project(Projection(fit, foreign=unembedded))
         return record.memory
 

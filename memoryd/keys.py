@@ -40,7 +40,8 @@ aether:fence:{b}                                    String   permanent (a number
 aether:follower:place                               Hash     permanent                 follower          follower
 aether:follower:lease                               String   4 s, renewed              follower          follower
 aether:follower:fence                               String   permanent (a counter)     follower          follower
-aether:index:<kind>                                 index    permanent                 apply             engine
+aether:index:<kind>                                 alias    permanent                 apply, reindex    engine
+aether:index:<kind>:<1 or 2>                        index    while it is read, filled  apply, reindex    by its alias
 
 Pub/sub: aether:requests, aether:replies:<client>, aether:events:<tenant>:<project>:<agent>, and of what is said in channels
   aether:said:<tenant>:<project>:<channel>.

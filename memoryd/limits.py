@@ -26,6 +26,7 @@ SEARCH_TIMEOUT_SECONDS = 2.0  # of one search in Redis, which does nothing else 
 REPLY_BYTES_MAX = 16 * 1024 * 1024  # pub/sub output buffers are 32 MB hard by default in Redis
 REQUEST_ID_BYTES_MAX = 128
 
+RERANK_CANDIDATES = 50  # the best that a cross-encoder reads: about 1 s of a small one on a laptop
 # --- feedback -------------------------------------------------------------------------------------------------------
 RECALL_LIFE_SECONDS = 24 * 3600  # an agent that judges its day in the evening still can; what was recalled is then let go
 RECALLS_KEPT_MAX = 1_000  # of one agent, the newest: about 500 KB of ids where each has ten hits

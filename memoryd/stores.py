@@ -15,12 +15,16 @@ from memoryd import keys as names
 from memoryd.archive.store import Archive, open_mongo
 from memoryd.clock import Clock, SystemClock
 from memoryd.config import Settings
+from memoryd.embed.cache import EmbeddingCache
+from memoryd.embed.models import Models
 from memoryd.embed.protocol import Embedder
 from memoryd.errors import SchemaMismatch
 from memoryd.hot.client import hot_errors, open_blocking_redis, open_redis
 from memoryd.hot.events import ORIGIN
 from memoryd.hot.journal import create_groups
+from memoryd.hot.records import Records
 from memoryd.keys import Keys
+from memoryd.rerank import Reranker, open_reranker
 from memoryd.summarize.open import open_summarizer
 from memoryd.summarize.protocol import Summarizer
 from memoryd_schemas.errors import SchemaError
@@ -38,10 +42,19 @@ class Stores:
     redis: Redis
     blocking: Redis
     archive: Archive
-    embedder: Embedder | None
+    records: Records
+    cache: EmbeddingCache | None
+    """In front of the model that is read; None without one."""
+    models: Models | None
+    reranker: Reranker | None
     summarizer: Summarizer
     keys: Keys
     clock: Clock
+
+    @property
+    def embedder(self) -> Embedder | None:
+        """The model that is read, as far as this daemon has noticed."""
+        return self.cache.embedder if self.cache else None
 
 
 @asynccontextmanager
@@ -70,7 +83,16 @@ async def open_stores(
             stack.push_async_callback(summarizer.close)
         keys = Keys(settings.buckets)
         archive = Archive(mongo[settings.mongo_database])
-        yield Stores(redis, blocking, archive, embedder, summarizer, keys, clock or SystemClock())
+        records = Records(redis, keys, settings.vector_type)
+        cache = EmbeddingCache(redis, embedder) if embedder else None
+        models = Models(redis, settings, cache, records) if cache else None
+        if models:
+            stack.push_async_callback(models.close)
+        if reranker := await open_reranker(settings):
+            stack.push_async_callback(reranker.close)
+        yield Stores(
+            redis, blocking, archive, records, cache, models, reranker, summarizer, keys, clock or SystemClock()
+        )
 
 
 async def _open_model(settings: Settings, stack: contextlib.AsyncExitStack) -> Embedder | None:

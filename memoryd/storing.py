@@ -15,6 +15,7 @@ from datetime import datetime
 from memoryd.archive.codec import to_record
 from memoryd.archive.store import Archive
 from memoryd.clock import Clock
+from memoryd.embed.cache import EmbeddingCache, model_of
 from memoryd.errors import ArchiveUnavailable, MemorydError, Overloaded, RequestIdReused
 from memoryd.hot.records import NewRecord, Projection, Records, Request, Written, fitted
 from memoryd.model.ids import content_id, event_id, hash_content
@@ -39,9 +40,9 @@ class Arrival:
 class Storing:
     """Stores arrivals in one Redis, asking the archive only where the hot tier cannot decide."""
 
-    def __init__(self, records: Records, archive: Archive | None, clock: Clock, *, model: str = "") -> None:
+    def __init__(self, records: Records, archive: Archive | None, clock: Clock, cache: EmbeddingCache | None = None) -> None:
         self._records = records
-        self._model = model
+        self._cache = cache
         self._archive = archive
         self._clock = clock
 
@@ -132,7 +133,7 @@ class Storing:
         if document is None:
             return 0
         if not document.get("tombstone") and "seal" in document:
-            record, unembedded = fitted(to_record(document), self._model)
+            record, unembedded = fitted(to_record(document), model_of(self._cache))
             await self._records.project(Projection(record, foreign=unembedded))
         return int(document.get("version", 0))
 

@@ -18,13 +18,14 @@ def recall(
     type: Annotated[list[str] | None, typer.Option("--type", help="Only this type; may be repeated.")] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="Only with this tag; may be repeated.")] = None,
     profile: Annotated[str, typer.Option("--profile", help="By which weights; by the types without it.")] = "",
+    rerank: Annotated[bool, typer.Option("--rerank", help="Have the daemon's cross-encoder read the best, too.")] = False,
     json: options.Json = False,
 ) -> None:
     """Find the memories that fit a question, by meaning and by words, with what made their score."""
 
     async def work() -> None:
         async with target.connect() as memory:
-            found = await memory.recall(query, limit=limit, types=type or [], tags=tag or [], profile=profile)
+            found = await memory.recall(query, limit=limit, types=type or [], tags=tag or [], profile=profile, rerank=rerank)
         if json:
             output.print_json(found)
             return

@@ -31,12 +31,23 @@ class EmbeddingCache:
     def __init__(self, redis: Redis, embedder: Embedder) -> None:
         self._redis = redis
         self.embedder = embedder
+        self._former: list[str] = []
 
-    async def embed(self, scopes: Sequence[Scope], texts: Sequence[str]) -> list[bytes]:
-        """One vector a text; only the unknown ones go to the model, each once. Raises ModelFailed."""
+    def change(self, embedder: Embedder) -> None:
+        """Embeds by another model from now on. What the former ones have left here is still found by a forget."""
+        self._former = list(dict.fromkeys([*self._former, self.embedder.model]))
+        self.embedder = embedder
+
+    async def embed(
+        self, scopes: Sequence[Scope], texts: Sequence[str], *, by: Embedder | None = None
+    ) -> list[bytes]:
+        """One vector a text; only the unknown ones go to the model, each once. Raises ModelFailed.
+
+        `by`: the model that the caller has in mind, should it be changed meanwhile.
+        """
+        model = by or self.embedder
         places = [
-            keys.embedding(scope, self.embedder.model, hash_content(text))
-            for scope, text in zip(scopes, texts, strict=True)
+            keys.embedding(scope, model.model, hash_content(text)) for scope, text in zip(scopes, texts, strict=True)
         ]
         if not places:
             return []
@@ -45,19 +56,19 @@ class EmbeddingCache:
         known = dict(zip(places, found, strict=True))
         unknown = {place: text for place, text in zip(places, texts, strict=True) if known[place] is None}
         if unknown:
-            known |= await self._compute(unknown)
+            known |= await self._compute(model, unknown)
         return [vector for place in places if (vector := known[place]) is not None]
 
-    async def embed_all(self, scopes: Sequence[Scope], texts: Sequence[Text]) -> list[bytes]:
+    async def embed_all(self, scopes: Sequence[Scope], texts: Sequence[Text], *, by: Embedder) -> list[bytes]:
         """The same where some texts are in context; these always go to the model, which reads context. Raises ModelFailed."""
         alone = [(scope, text) for scope, text in zip(scopes, texts, strict=True) if isinstance(text, str)]
-        plain = iter(await self.embed([scope for scope, _ in alone], [text for _, text in alone]))
+        plain = iter(await self.embed([scope for scope, _ in alone], [text for _, text in alone], by=by))
         woven = [text for text in texts if isinstance(text, InContext)]
-        read = iter(await self._read(woven) if woven else [])
+        read = iter(await self._read(by, woven) if woven else [])
         return [next(plain) if isinstance(text, str) else next(read) for text in texts]
 
-    async def _compute(self, texts: dict[str, str]) -> dict[str, bytes]:
-        vectors = await self._measured(self.embedder.embed(list(texts.values())), len(texts))
+    async def _compute(self, model: Embedder, texts: dict[str, str]) -> dict[str, bytes]:
+        vectors = await self._measured(model.embed(list(texts.values())), len(texts))
         computed = dict(zip(texts, vectors, strict=True))
         with hot_errors("embedding cache"):
             async with self._redis.pipeline(transaction=False) as pipe:
@@ -66,9 +77,9 @@ class EmbeddingCache:
                 await pipe.execute()
         return computed
 
-    async def _read(self, texts: list[InContext]) -> list[bytes]:
-        assert reads_context(self.embedder), "who makes texts in context has asked"
-        return await self._measured(self.embedder.embed_in_context(texts), len(texts))
+    async def _read(self, model: Embedder, texts: list[InContext]) -> list[bytes]:
+        assert reads_context(model), "who makes texts in context has asked"
+        return await self._measured(model.embed_in_context(texts), len(texts))
 
     async def _measured(self, vectors: Awaitable[Vectors], count: int) -> list[bytes]:
         measure(telemetry.EMBED_BATCH_SIZE, count)
@@ -92,5 +103,11 @@ class EmbeddingCache:
             return sum([int(await self._redis.exists(*places)) for places in self._places(scope, content_hashes)])
 
     def _places(self, scope: Scope, content_hashes: Sequence[str]) -> Iterator[list[str]]:
-        places = [keys.embedding(scope, self.embedder.model, one) for one in content_hashes]
+        models = dict.fromkeys((self.embedder.model, *self._former))
+        places = [keys.embedding(scope, model, one) for one in content_hashes for model in models]
         return (places[start : start + PLACES_MAX] for start in range(0, len(places), PLACES_MAX))
+
+
+def model_of(cache: EmbeddingCache | None) -> str:
+    """The model whose vectors are read; empty without one."""
+    return cache.embedder.model if cache else ""

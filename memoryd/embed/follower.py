@@ -8,17 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from memoryd.embed.cache import EmbeddingCache
-from memoryd.embed.protocol import InContext, ModelFailed, Text, reads_context
+from memoryd.embed.models import Models
+from memoryd.embed.protocol import Embedder, ModelFailed
+from memoryd.embed.texts import ids_in, texts_of
 from memoryd.errors import MemorydError
 from memoryd.hot.journal import Entry, Follower
 from memoryd.hot.records import Attached, Records
 from memoryd.keys import kind_of
 from memoryd.limits import EMBED_BATCH_MAX, EMBED_TRIES_MAX
 from memoryd.model.ids import check_id
-from memoryd.model.speech import own_words, said
 from memoryd.retry import wait_for_stop
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.logs import get_logger
@@ -45,16 +45,22 @@ class EmbedState:
 class EmbedFollower:
     """Follows all journals as one consumer of the group `embed`. Without a cache (words only) it passes everything."""
 
-    def __init__(self, follower: Follower, records: Records, cache: EmbeddingCache | None, state: EmbedState) -> None:
+    def __init__(
+        self, follower: Follower, records: Records, cache: EmbeddingCache | None, state: EmbedState, models: Models | None = None
+    ) -> None:
+        """`models`: keeps the cache at the model that is read."""
         self._follower = follower
         self._records = records
         self._cache = cache
         self._state = state
+        self._models = models
         self._stop = asyncio.Event()
 
     async def step(self, stop: asyncio.Event) -> None:
         """Embeds what is there, or waits a moment for it. Raises HotUnavailable."""
         self._stop = stop
+        if self._models:
+            await self._models.follow()
         entries = await self._follower.take_over(EMBED_BATCH_MAX)
         entries = entries or await self._follower.read(EMBED_BATCH_MAX, block_seconds=BLOCK_SECONDS)
         for batch in _batches(entries):
@@ -68,10 +74,10 @@ class EmbedFollower:
         """Does what a batch of entries asks for, and acknowledges them; what cannot be read is buried."""
         entries = [one for one in entries if await self._readable(one)]
         for entry in entries:
-            if later := _ids(entry, "precedes"):
+            if later := ids_in(entry, "precedes"):
                 await self._records.refollow(entry.scope, later, reworded=bool(entry.text("replaced_hash")))
         if self._cache is not None:
-            waiting = [one for one in entries if one.op in ("stored", "updated") and b"embedding" not in one.fields]
+            waiting = [one for one in entries if one.op in ("stored", "updated") and not self._has_vector(one)]
             if waiting:
                 with linked_span(
                     telemetry.EMBED, [one.traceparent for one in waiting], {telemetry.BATCH_SIZE: len(waiting)}
@@ -98,23 +104,25 @@ class EmbedFollower:
         return True
 
     async def _embed(self, cache: EmbeddingCache, entries: Sequence[Entry]) -> None:
+        model, slot = cache.embedder, self._records.slot
         try:
-            vectors = await self._compute(cache, entries)
+            vectors = await self._compute(cache, model, entries)
         except ModelFailed as error:
             await self._fail(cache, entries, error)
             return
         for entry, vector in zip(entries, vectors, strict=True):
-            await self._attach(cache, entry, vector)
+            await self._attach(cache, entry, Attached(
+                entry.text("content_hash"), model.model, int(entry.text("context") or 0), vector, entry.scope,
+                entry.traceparent, slot,
+            ))  # fmt: skip
 
-    async def _compute(self, cache: EmbeddingCache, entries: Sequence[Entry]) -> list[bytes]:
+    async def _compute(self, cache: EmbeddingCache, model: Embedder, entries: Sequence[Entry]) -> list[bytes]:
         """The vectors of a batch; tries again with a growing pause what may succeed later."""
         pause = FIRST_PAUSE_SECONDS
-        texts: Sequence[Text] = [one.text("content") for one in entries]
-        if reads_context(cache.embedder):
-            texts = await self._texts(entries)
+        texts = await texts_of(self._records, model, entries)
         for attempt in range(1, EMBED_TRIES_MAX + 1):
             try:
-                vectors = await cache.embed_all([one.scope for one in entries], texts)
+                vectors = await cache.embed_all([one.scope for one in entries], texts, by=model)
             except ModelFailed as error:
                 self._state.failing = "retrying" if error.retryable else "refused"
                 log.warning("embed.failed", attempt=attempt, batch_size=len(entries), retryable=error.retryable)
@@ -127,16 +135,6 @@ class EmbedFollower:
                 self._state.failing = ""
                 return vectors
         raise AssertionError("the last try returns or raises")
-
-    async def _texts(self, entries: Sequence[Entry]) -> list[Text]:
-        """What the model is to read of each memory: an event together with what it follows, as far as that is still there."""
-        places = [(entry.scope, one) for entry in entries for one in reversed(_ids(entry, "follows"))]
-        before = iter(await self._records.neighbours(places))
-        texts: list[Text] = []
-        for entry in entries:
-            turns = [said(content, speaker) for content, speaker in islice(before, len(_ids(entry, "follows"))) if content]
-            texts.append(_in_context(entry.text("content"), entry.text("speaker"), turns))
-        return texts
 
     async def _fail(self, cache: EmbeddingCache, entries: Sequence[Entry], error: ModelFailed) -> None:
         """Finds the text that the model refuses by halves, so that it takes no other memory with it."""
@@ -153,25 +151,16 @@ class EmbedFollower:
         log.error("embed.dead_letter", id=entry.memory_id, entry=entry.entry_id)
         await self._follower.bury(entry, reason)
 
-    async def _attach(self, cache: EmbeddingCache, entry: Entry, vector: bytes) -> None:
-        scope, content_hash = entry.scope, entry.text("content_hash")
-        key = self._records.keys.memory(kind_of(entry.memory_type), scope, entry.memory_id)
-        attached = Attached(
-            content_hash, cache.embedder.model, int(entry.text("context") or 0), vector, scope, entry.traceparent
-        )
+    async def _attach(self, cache: EmbeddingCache, entry: Entry, attached: Attached) -> None:
+        key = self._records.keys.memory(kind_of(entry.memory_type), attached.scope, entry.memory_id)
         if not await self._records.attach(key, entry.memory_id, attached):
             # Forgotten or changed meanwhile: another daemon has perhaps purged the cache before our vector came into it.
-            await cache.purge(scope, content_hash)
+            await cache.purge(attached.scope, attached.content_hash)
 
-
-def _ids(entry: Entry, field: str) -> list[str]:
-    return list(dict.fromkeys(one for one in entry.text(field).split(",") if one))
-
-
-def _in_context(content: str, speaker: str, turns: Sequence[str]) -> Text:
-    """`content` after the turns before it and its speaker's name: of these the vector is not, but they tell what it means."""
-    before = [*turns, f"{speaker}:"] if speaker else turns
-    return InContext(" ".join(before), own_words(content, speaker)) if before else content
+    def _has_vector(self, entry: Entry) -> bool:
+        """Whether an entry brings a vector of the model that is read."""
+        model = self._cache.embedder.model if self._cache else ""
+        return model in (entry.text("embedding_model"), entry.text("embedding_model2"))
 
 
 def _let_go(entry: Entry) -> list[str]:

@@ -23,10 +23,13 @@ TIMES = ("created_at", "last_accessed", "valid_from", "recorded_at", "valid_unti
 IDS = ("related", "derived_from", "follows")
 PLAIN = ("id", "content", "content_hash", "embedding_model")
 
+SLOTS = ("", "2")
+"""What follows `embedding` and `embedding_model` in a record: while a model is changed it has both. See docs/reindex.md."""
+
 # What a reader needs to build a Memory: everything but the vector and the bookkeeping.
 MEMORY_FIELDS = (
     *PLAIN, *NAMES, *TIMES, *IDS, "memory_type", "tier", "importance", "access_count", "metadata", "tags", "version",
-    "context", "feedback",
+    "context", "feedback", "embedding_model2",
 )  # fmt: skip
 
 Encoded: TypeAlias = str | bytes | int | float
@@ -57,13 +60,22 @@ def record_fields(record: Record, datatype: str) -> dict[str, Encoded]:
 
 def to_memory(fields: Mapping[bytes, bytes]) -> Memory:
     """The memory that these hash fields hold. Raises KeyError or ValueError when they are no whole memory."""
-    return Memory(**{name: _decode(name, fields[key]) for name in MEMORY_FIELDS if (key := name.encode()) in fields})
+    fields = _one_vector(fields)
+    return Memory(**{name: _decode(name, fields[key]) for name in MEMORY_FIELDS[:-1] if (key := name.encode()) in fields})
 
 
 def to_record(fields: Mapping[bytes, bytes], datatype: str) -> Record:
     """The memory and its vector."""
-    vector = fields.get(b"embedding")
+    vector = _one_vector(fields).get(b"embedding")
     return Record(to_memory(fields), from_hot_vector(vector, datatype) if vector is not None else None)
+
+
+def _one_vector(fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+    """The fields with the vector that there is under the first slot's names, whichever slot it is in."""
+    if b"embedding_model" in fields or b"embedding_model2" not in fields:
+        return fields
+    second = {b"embedding": b"embedding2", b"embedding_model": b"embedding_model2"}
+    return {**fields, **{name: fields[raw] for name, raw in second.items() if raw in fields}}
 
 
 def to_hot_vector(vector: bytes, datatype: str) -> bytes:

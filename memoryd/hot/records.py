@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from memoryd import keys as names
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
-from memoryd.hot.codec import MEMORY_FIELDS, Encoded, record_fields, to_fields, to_hot_vector, to_memory
+from memoryd.hot.codec import MEMORY_FIELDS, SLOTS, Encoded, record_fields, to_fields, to_hot_vector, to_memory
 from memoryd.hot.recalls import Note, note_of
 from memoryd.hot.seen import noting
 from memoryd.keys import KINDS, Keys, kind_of
@@ -128,6 +128,8 @@ class Attached:
     vector: bytes
     scope: Scope
     traceparent: str
+    slot: str = SLOTS[0]
+    """Where a record has the vectors of this model."""
 
 
 @dataclass(frozen=True)
@@ -159,12 +161,14 @@ def fitted(record: Record, model: str) -> tuple[Record, bool]:
 
 
 class Records:
-    """The memories of one Redis. `datatype` is how its indexes keep vectors: float32 or float16."""
+    """The memories of one Redis. `datatype` is how its indexes keep vectors: float32 or float16; `slot` is where a record has
+    the vector that they read."""
 
     def __init__(self, redis: Redis, keys: Keys, datatype: str = "float32") -> None:
         self.redis = redis
         self.keys = keys
         self.datatype = datatype
+        self.slot = SLOTS[0]
 
     async def store(self, new: Sequence[NewRecord], *, fsync: bool = False) -> tuple[list[Written], bool]:
         """Stores each in its own atomic step, all in one round trip; the flag says whether a wanted fsync happened."""
@@ -409,7 +413,7 @@ class Records:
         keys = [memory_key, self.keys.journal(bucket), self.keys.kept_events(bucket, attached.scope)]
         args: list[Encoded] = [
             attached.content_hash, attached.model, to_hot_vector(attached.vector, self.datatype),
-            names.events_prefix(attached.scope), attached.traceparent, attached.context,
+            names.events_prefix(attached.scope), attached.traceparent, attached.context, attached.slot,
         ]  # fmt: skip
         with hot_errors("attach"):
             return bool(await scripts.attach(self.redis, keys, args))
@@ -498,7 +502,7 @@ class Records:
         control: list[Encoded] = [
             one.record.memory.version, stone, TOMBSTONE_TTL_SECONDS, int(one.foreign),
             names.events_prefix(one.record.memory.scope), one.traceparent, "" if one.fence is None else one.fence,
-            int(one.adopted),
+            int(one.adopted), self.slot,
         ]  # fmt: skip
         return control + [part for pair in record_fields(one.record, self.datatype).items() for part in pair]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from memoryd import keys as names
 from memoryd.errors import Overloaded
@@ -20,6 +21,7 @@ from memoryd.model.episode import EpisodeFilter, Outcome
 from memoryd.model.feedback import Feedback, from_text
 from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope, to_tag
+from memoryd_schemas.indexes import vector_attribute
 
 ID_CHARS = 36  # of a memory's id, which ends its key
 RETRY_AFTER_SECONDS = 5
@@ -72,8 +74,19 @@ class Found:
     quoted: set[str] = field(default_factory=set)
     crowded: set[str] = field(default_factory=set)
     """The kinds in which more memories have one of the words than one search brings."""
+    another_model: bool = False
+    """Whether the index holds another model's vectors than the one that was asked with."""
     cut: set[str] = field(default_factory=set)
     """By what (words, meaning) was searched for too long: those searches have not looked at everything."""
+
+
+@dataclass(frozen=True)
+class QueryVector:
+    """A question's vector, and whose it is: in an index of another model's vectors it finds nothing."""
+
+    vector: bytes
+    model: str
+    dims: int
 
 
 class Clause:
@@ -188,7 +201,7 @@ class Search:
         return found
 
     async def by_meaning(
-        self, scope: Scope, filters: Filters, found: Found, *, vector: bytes | None
+        self, scope: Scope, filters: Filters, found: Found, *, vector: QueryVector | None
     ) -> dict[str, Row]:
         """The candidates: `found`, narrowed where it was crowded, and the nearest to the vector. One round trip."""
         kinds = [kind for kind in _kinds(filters) if found.by_kind[kind].memories]
@@ -199,13 +212,19 @@ class Search:
                 telling = rarest(found.by_kind[kind].with_term)
                 pipe.execute_command(*_with_terms(names.index(kind), scope_clause(scope, filters), telling))
             for kind in kinds if vector is not None else ():
+                assert vector is not None
                 exact = found.by_kind[kind].memories <= EXACT_MEMORIES_MAX
                 pipe.execute_command(
-                    *self._nearest(names.index(kind), scope_clause(scope, filters), vector or b"", exact=exact)
+                    *self._nearest(names.index(kind), scope_clause(scope, filters), vector, exact=exact)
                 )
             with hot_errors("recall"):
-                answers = await pipe.execute()
+                answers = await pipe.execute(raise_on_error=False)
+                if broken := next((one for one in answers if isinstance(one, Exception) and not _of_another_model(one)), None):
+                    raise broken
         for number, kind in enumerate((*crowded, *(kinds if vector is not None else ()))):
+            if isinstance(answers[number], Exception):
+                found.another_model = True
+                continue
             _take(rows, kind, answers[number])
             if _was_cut(answers[number]):
                 found.cut.add("words" if number < len(crowded) else "meaning")
@@ -214,8 +233,8 @@ class Search:
     def _pipeline(self) -> Any:
         return self._redis.pipeline(transaction=False)
 
-    def _nearest(self, index: str, clause: Clause, vector: bytes, *, exact: bool) -> list[Any]:
-        clause.params |= {"k": CANDIDATES_MAX, "vector": to_hot_vector(vector, self._datatype)}
+    def _nearest(self, index: str, clause: Clause, vector: QueryVector, *, exact: bool) -> list[Any]:
+        clause.params |= {"k": CANDIDATES_MAX, "vector": to_hot_vector(vector.vector, self._datatype)}
         how = ""
         if exact:
             # Vector by vector through the scope: exact, and what others store has no part in it, as it has in a graph.
@@ -223,7 +242,8 @@ class Search:
         elif self._ef_runtime is not None:
             clause.params["ef"] = max(self._ef_runtime, CANDIDATES_MAX)
             how = " EF_RUNTIME $ef"
-        query = f"({clause})=>[KNN $k @embedding $vector{how} AS distance]"
+        theirs = vector_attribute(vector.model, vector.dims, self._datatype)
+        query = f"({clause})=>[KNN $k @{theirs} $vector{how} AS distance]"
         return ["FT.SEARCH", index, query, *_params(clause), *_return("distance", "brief"),
                 "SORTBY", "distance", "LIMIT", 0, CANDIDATES_MAX, "DIALECT", 2]  # fmt: skip
 
@@ -374,6 +394,11 @@ def _all_of(index: str, clause: Clause, count: int = FORGET_PLAN_MAX + 1) -> lis
 def _params(clause: Clause) -> list[Any]:
     flat = [part for pair in clause.params.items() for part in pair]
     return ["TIMEOUT", int(SEARCH_TIMEOUT_SECONDS * 1000), "PARAMS", len(flat), *flat]
+
+
+def _of_another_model(error: Exception) -> bool:
+    # An index that does not know the vector's name has no distance to return. See `vector_attribute`.
+    return isinstance(error, ResponseError) and "not loaded nor in schema" in str(error)
 
 
 def whole(answer: Any, doing: str) -> Any:

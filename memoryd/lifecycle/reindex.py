@@ -15,10 +15,11 @@ from memoryd.config import Settings
 from memoryd.embed.protocol import Embedder
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
-from memoryd.hot.codec import Encoded, derived_fields
+from memoryd.hot.codec import SLOTS, Encoded, derived_fields
 from memoryd.hot.journal import create_groups
 from memoryd.keys import KINDS, Keys
 from memoryd.stores import prepare_redis
+from memoryd_schemas.redis_fill import drop_index_of
 from memoryd_schemas.redis_state import drop_vectors
 
 BATCH = 200  # memories made pending in one round trip
@@ -39,12 +40,13 @@ async def reindex(redis: Redis, settings: Settings, embedder: Embedder, *, progr
         async for batch in _batches(redis, keys):
             derived = await _derived(redis, [record for record, _ in batch])
             answers = await scripts.unembed.many(
-                redis, [(place, [embedder.model, length, *own]) for place, own in zip(batch, derived, strict=True)]
+                redis, [(place, [embedder.model, length, SLOTS[0], *own]) for place, own in zip(batch, derived, strict=True)]
             )
             count += sum(1 for answer in answers if answer)
             progress(len(batch))
         # Last, so that no daemon accepts the new model beside vectors of the old one.
         await drop_vectors(redis, names.SCHEMA)
+        await drop_index_of(redis, SLOTS[1])
     await prepare_redis(redis, keys, settings, embedder)
     return count
 

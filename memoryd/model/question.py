@@ -21,6 +21,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session: str | None = None
     tags: list[str] = []
     profile: str = ""
+    rerank: bool = False
 
     def check(self) -> Question:
         """This, if it asks something and every value is within its limits. Raises BadRequest that names the field."""

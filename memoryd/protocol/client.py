@@ -149,11 +149,12 @@ class MemoryClient:
         session: str | None = None,
         tags: Sequence[str] = (),
         profile: str = "",
+        rerank: bool = False,
     ) -> Recalled:
         """The memories that fit `query` best; iterate over it for its hits."""
         args = {
             "query": query, "limit": limit, "types": list(types), "session": session, "tags": list(tags),
-            "profile": profile,
+            "profile": profile, "rerank": rerank,
         }  # fmt: skip
         return await self._connection.call("recall", args, Recalled)
 

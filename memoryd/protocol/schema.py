@@ -164,6 +164,7 @@ SAYS: dict[str, dict[str, Schema]] = {
             "items": {"type": "string", "minLength": 1, **_NAME},
             "description": "only memories with at least one of these tags; empty: all",
         },
+        "rerank": {"description": "whether the daemon's cross-encoder reads the best candidates too, if it has one"},
         "profile": {
             "description": "by which weights: conversation, facts, recent, or one of the configuration; empty: by the types"
         },

@@ -1,21 +1,35 @@
-"""Bring a Redis to the schemas: create what is missing, rebuild what changed, refuse what does not fit."""
+"""Bring a Redis to the schemas: create what is missing, rebuild what changed, refuse what does not fit.
+
+What queries name is an alias: behind it stands the index of the vectors that are read. So another model's index can be
+filled beside it and take its place in one step (`redis_fill`).
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 
 from redis.asyncio import Redis
+from redis.commands.search.field import Field, TagField
 from redis.commands.search.index_definition import IndexDefinition, IndexType
 from redis.exceptions import LockNotOwnedError, ResponseError
 from redisvl.schema import IndexSchema
 
 from memoryd_schemas.errors import SchemaError
 from memoryd_schemas.fingerprint import fingerprint
-from memoryd_schemas.indexes import KINDS, VectorSettings, definition
+from memoryd_schemas.indexes import (
+    KINDS,
+    OTHER_MODEL,
+    SLOTS,
+    WITH_VECTORS,
+    VectorSettings,
+    alias_of,
+    definition,
+    other_slot,
+)
 from memoryd_schemas.redis_server import check_server, text
-from memoryd_schemas.redis_state import RedisState, Vectors, load_state, refuse_unfit, save_state
+from memoryd_schemas.redis_state import RedisState, Vectors, index_name, load_state, refuse_unfit, save_state
 
 APPLY_SECONDS_MAX = 10.0  # applying takes milliseconds; Redis fills and frees indexes in the background
 WAIT_SECONDS_MAX = 15.0  # must exceed APPLY_SECONDS_MAX: a daemon that died while applying is waited out
@@ -32,7 +46,7 @@ async def apply_redis(
     """
     vectors = Vectors(model, vector) if model is not None and vector is not None else None
     await check_server(client)
-    async with _alone(client, f"{state_key}:lock"):
+    async with alone(client, state_key):
         stored = await load_state(client, state_key)
         wanted = _wanted(stored, RedisState(buckets, vectors))
         done = await _apply_indexes(client, stored, wanted)
@@ -45,15 +59,19 @@ def _wanted(stored: RedisState | None, configured: RedisState) -> RedisState:
     """The state to reach. Raises when it cannot be reached from `stored`."""
     if stored is not None:
         refuse_unfit(stored, configured)
-        configured = replace(configured, vectors=configured.vectors or stored.vectors)
-    vector = _settings(configured)
+        vectors = configured.vectors or stored.vectors
+        if stored.vectors and vectors:
+            vectors = replace(vectors, slot=stored.vectors.slot, source=stored.vectors.source)
+        configured = replace(configured, vectors=vectors, filling=stored.filling)
+    return replace(configured, fingerprints=fingerprints(configured.vectors))
+
+
+def fingerprints(vectors: Vectors | None) -> dict[str, str]:
+    """What is built for these vectors, by kind."""
     # Each query says its own ef_runtime: another default is no reason to build a graph again.
-    built = replace(vector, ef_runtime=0) if vector else None
-    return replace(configured, fingerprints={kind: fingerprint(definition(kind, built)) for kind in KINDS})
-
-
-def _settings(state: RedisState) -> VectorSettings | None:
-    return state.vectors.settings if state.vectors else None
+    built = replace(vectors.settings, ef_runtime=0) if vectors else None
+    how = (vectors.slot, vectors.attribute) if vectors else ()
+    return {kind: fingerprint([definition(kind, built), how if kind in WITH_VECTORS else ()]) for kind in KINDS}
 
 
 async def _apply_indexes(client: Redis, stored: RedisState | None, wanted: RedisState) -> list[str]:
@@ -61,25 +79,44 @@ async def _apply_indexes(client: Redis, stored: RedisState | None, wanted: Redis
     known = stored.fingerprints if stored else {}
     done = []
     for kind in KINDS:
-        index = IndexSchema.from_dict(definition(kind, _settings(wanted)))
-        if index.index.name not in existing:
-            await _create(client, index)
-            done.append(f"created index {index.index.name}")
+        alias, name = alias_of(kind), index_name(kind, wanted.vectors)
+        if alias in existing and alias != name:  # an earlier memoryd's, which had no alias: an index hides one of its name
+            await drop_index(client, alias)
+        if name not in existing:
+            await create_index(client, kind, wanted.vectors)
+            done.append(f"created index {alias}")
         elif known.get(kind) != wanted.fingerprints[kind]:
-            await _drop(client, index.index.name)
-            await _create(client, index)
-            done.append(f"recreated index {index.index.name}: its definition changed; Redis is filling it again")
+            await drop_index(client, name)
+            await create_index(client, kind, wanted.vectors)
+            done.append(f"recreated index {alias}: its definition changed; Redis is filling it again")
+        if alias != name:
+            await client.execute_command("FT.ALIASUPDATE", alias, name)  # type: ignore[no-untyped-call]
     return done
 
 
-async def _create(client: Redis, index: IndexSchema) -> None:
+async def create_index(client: Redis, kind: str, vectors: Vectors | None) -> None:
+    """Creates the index of a kind for these vectors; Redis fills it in the background."""
+    index = IndexSchema.from_dict(definition(kind, vectors.settings if vectors else None))
     storage = IndexType[index.index.storage_type.name]
     by_prefix = IndexDefinition(prefix=[index.index.prefix], index_type=storage)  # type: ignore[no-untyped-call]
+    fields = index.redis_fields if kind not in WITH_VECTORS else _in_slot(index.redis_fields, vectors)
     with _already("Index already exists"):
-        await client.ft(index.index.name).create_index(index.redis_fields, definition=by_prefix)
+        await client.ft(index_name(kind, vectors)).create_index(fields, definition=by_prefix)
 
 
-async def _drop(client: Redis, name: str) -> None:
+def _in_slot(fields: Sequence[Field], vectors: Vectors | None) -> list[Field]:
+    """The fields of an index, with those of the vector taken from its slot of a record under names that say whose it is."""
+    slot = vectors.slot if vectors else SLOTS[0]
+    for field in fields:
+        if field.name == "embedding" and vectors:
+            field.name, field.as_name = f"embedding{slot}", vectors.attribute
+        elif field.name == "embedding_model":
+            field.name, field.as_name = f"embedding_model{slot}", "embedding_model"
+    return [*fields, TagField(f"embedding_model{other_slot(slot)}", as_name=OTHER_MODEL, case_sensitive=True, separator=",")]
+
+
+async def drop_index(client: Redis, name: str) -> None:
+    """Drops an index, whether or not it is there; the records stay."""
     with _already("no such index", "Unknown Index name", "Unknown index name"):
         await client.ft(name).dropindex(delete_documents=False)
 
@@ -95,9 +132,9 @@ def _already(*messages: str) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _alone(client: Redis, name: str) -> AsyncIterator[None]:
+async def alone(client: Redis, state_key: str) -> AsyncIterator[None]:
     """One apply at a time, or two first daemons with different models would both believe to have set up the store."""
-    lock = client.lock(name, timeout=APPLY_SECONDS_MAX, blocking_timeout=WAIT_SECONDS_MAX)
+    lock = client.lock(f"{state_key}:lock", timeout=APPLY_SECONDS_MAX, blocking_timeout=WAIT_SECONDS_MAX)
     if not await lock.acquire():
         raise SchemaError("another memoryd has been applying the schemas for too long", hint="start this one again")
     try:

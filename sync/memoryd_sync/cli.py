@@ -196,7 +196,9 @@ async def _opened() -> AsyncIterator[_Tools]:
     async with open_redis(settings.redis_url) as redis, open_mongo(settings.mongo_url) as mongo:
         records = Records(redis, Keys(settings.buckets), settings.vector_type)
         with hot_errors("open"):
-            model: Any = await redis.hget(SCHEMA, "model")
+            state: Any = redis
+            model, slot = await state.hmget(SCHEMA, ["model", "slot"])
+            records.slot = (slot or b"").decode()
         yield _Tools(records, Archive(mongo[settings.mongo_database]), (model or b"").decode())
 
 

@@ -89,6 +89,7 @@ class Follower:
         with hot_errors("follow"):
             state = cast("dict[bytes, bytes]", await self._records.redis.hgetall(SCHEMA))
         self._projector.model = state.get(b"model", b"").decode()
+        self._records.slot = state.get(b"slot", b"").decode()
         return bool(state)
 
     async def _lose_place(self, kind: str, why: str) -> None:

@@ -131,6 +131,12 @@ local function brief(record)
     record.importance, record.valid_from, record.feedback or '', record.terms or '' }, '\n')
 end
 
+-- A record's vectors go: that of the model that is read, and that of one which is filled beside it. Memory follows.
+local function drop_vectors(key, record)
+  redis.call('HDEL', key, 'embedding', 'embedding_model', 'embedding2', 'embedding_model2')
+  record.embedding, record.embedding_model, record.embedding2, record.embedding_model2 = nil, nil, nil, nil
+end
+
 -- How often feedback has changed: the higher count knows more.
 local function judgements(feedback)
   return tonumber(string.match(feedback or '', '^%d+') or '0')

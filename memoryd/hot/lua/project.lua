@@ -2,14 +2,14 @@
 -- KEYS  1 record  2 journal  3 tombstone  4 dedup filter  5 fence  6 events  7 timeline (of an event in a session only)
 -- ARGV  1 version  2 tombstone as JSON ('' = a living memory)  3 tombstone ttl  4 journal it as an update ('1'|'0')
 --       5 events prefix  6 traceparent  7 the writer's fence ('' = none)  8 inserted there by hand ('1'|'0')
---       9.. the record's fields and values
+--       9 the slot of the record that its vector is for  10.. the record's fields and values
 -- Returns applied | enriched (same version: a vector, a context, newer counters, feedback) | ignored | fenced (a newer writer is active)
 --       | kept (a forget from elsewhere met what was said after it, which is lifted above the tombstone).
 -- What a forget or a new content from elsewhere leaves behind here, the cached vectors, is told to the journal's followers.
 -- Atomic because a local write between the comparison and the copy would be overwritten by its own past.
-local version, tombstone = tonumber(ARGV[1]), ARGV[2]
+local version, tombstone, slot = tonumber(ARGV[1]), ARGV[2], ARGV[9]
 local fields = {}
-for i = 9, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+for i = 10, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 local known = redis.call('HMGET', KEYS[1], 'version', 'entries', 'pending', 'content_hash', 'access_count',
   'said_at', 'reinforced_at', 'context', 'follows', 'valid_from', 'feedback')
 local context, known_context = tonumber(fields.context or '0'), tonumber(known[8] or '0')
@@ -52,12 +52,13 @@ if version == current then
   if context > known_context then -- told elsewhere that it follows others now: the vector made before is no longer its own
     local record = read_record(KEYS[1])
     record.follows = fields.follows
-    redis.call('HDEL', KEYS[1], 'embedding', 'embedding_model')
+    drop_vectors(KEYS[1], record)
     redis.call('HSET', KEYS[1], 'follows', fields.follows, 'context', fields.context, 'pending', '1', 'brief', brief(record))
     known[3], known_context, enriched = '1', context, 'enriched'
   end
   if known[3] == '1' and fields.embedding and fields.content_hash == known[4] and context == known_context then
-    redis.call('HSET', KEYS[1], 'embedding', fields.embedding, 'embedding_model', fields.embedding_model, 'pending', '0')
+    redis.call('HSET', KEYS[1], 'embedding' .. slot, fields.embedding, 'embedding_model' .. slot, fields.embedding_model,
+      'pending', '0')
     notify(KEYS[6], ARGV[5], 'embedded', fields, version, '')
     enriched = 'enriched'
   end
@@ -106,7 +107,8 @@ end
 redis.call('DEL', KEYS[1])
 local flat = { 'entries', entries, 'brief', brief(fields) }
 for name, value in pairs(fields) do
-  flat[#flat + 1] = name
+  local vectors = name == 'embedding' or name == 'embedding_model'
+  flat[#flat + 1] = vectors and name .. slot or name
   flat[#flat + 1] = value
 end
 redis.call('HSET', KEYS[1], unpack(flat))

@@ -11,7 +11,7 @@ if not record.id then return false end
 local now = follows(KEYS[3], ARGV[1])
 if now == (record.follows or '') and (ARGV[2] == '0' or now == '') then return false end
 record.follows, record.context = now, string.format('%d', tonumber(record.context or '0') + 1)
-record.embedding, record.embedding_model = nil, nil
+drop_vectors(KEYS[1], record)
 local kept = {}
 for id in string.gmatch(record.entries or '', '[^,]+') do
   local found = redis.call('XRANGE', KEYS[2], id, id)[1]
@@ -23,7 +23,6 @@ for id in string.gmatch(record.entries or '', '[^,]+') do
 end
 record.entries = table.concat(kept, ',')
 local entry = journal_record(KEYS[2], 'updated', '', record)
-redis.call('HDEL', KEYS[1], 'embedding', 'embedding_model')
 redis.call('HSET', KEYS[1], 'follows', record.follows, 'context', record.context, 'pending', '1',
   'brief', brief(record), 'entries', entries_with(record.entries, KEYS[2], entry))
 return entry

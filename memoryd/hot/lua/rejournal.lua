@@ -6,10 +6,12 @@
 local record = read_record(KEYS[1])
 if record.id then
   local count, entries = 1, entries_with(record.entries, KEYS[2], journal_record(KEYS[2], 'updated', ARGV[1], record))
-  if record.embedding then
+  local slot = record.embedding and '' or '2'
+  if record['embedding' .. slot] then
     local entry = redis.call('XADD', KEYS[2], '*', 'op', 'embedded', 'traceparent', ARGV[1], 'id', record.id,
       'tenant', record.tenant, 'project', record.project, 'memory_type', record.memory_type, 'version', record.version,
-      'content_hash', record.content_hash, 'embedding_model', record.embedding_model, 'embedding', record.embedding,
+      'content_hash', record.content_hash, 'embedding_model', record['embedding_model' .. slot],
+      'embedding', record['embedding' .. slot],
       'context', record.context or '0', 'follows', record.follows or '')
     count, entries = 2, entries_with(entries, KEYS[2], entry)
   end

@@ -17,8 +17,9 @@ local changes, replaced = { version = version, said_at = said_now() }, nil
 for i = 10, #ARGV, 2 do changes[ARGV[i]] = ARGV[i + 1] end
 if changes.content_hash and changes.content_hash ~= record.content_hash then
   -- Neither the old vector nor what was said of the old words says anything about the new ones.
-  redis.call('HDEL', KEYS[1], 'embedding', 'embedding_model', 'feedback')
-  record.embedding, record.embedding_model, record.feedback = nil, nil, nil
+  drop_vectors(KEYS[1], record)
+  redis.call('HDEL', KEYS[1], 'feedback')
+  record.feedback = nil
   changes.pending = '1'
   replaced = record.content_hash
 end

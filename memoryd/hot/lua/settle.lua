@@ -1,0 +1,25 @@
+-- settle: a memory's old vector goes, and the archive gets the one that is read now.
+-- KEYS  1 record  2 journal
+-- ARGV  1 slot that is read  2 slot that was  3 model that is read  4 journal limit
+-- Returns settled, or nothing (there is none to do), full (the journal: come again), gone.
+-- A memory that lacks the vector waits for it: its journal entry brings it. Atomic because the old vector must not go
+-- without the entry that brings the new one.
+local record = read_record(KEYS[1])
+if not record.id then return 'gone' end
+local old = record['embedding' .. ARGV[2]] or record['embedding_model' .. ARGV[2]]
+local fits = record['embedding' .. ARGV[1]] and record['embedding_model' .. ARGV[1]] == ARGV[3]
+if not old and (record.pending == '1') == not fits then return 'nothing' end
+if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[4]) then return 'full' end
+local entry
+if fits then
+  entry = redis.call('XADD', KEYS[2], '*', 'op', 'embedded', 'traceparent', '', 'id', record.id, 'tenant', record.tenant,
+    'project', record.project, 'memory_type', record.memory_type, 'version', record.version,
+    'content_hash', record.content_hash, 'embedding_model', ARGV[3], 'embedding', record['embedding' .. ARGV[1]],
+    'context', record.context or '0', 'follows', record.follows or '')
+  redis.call('HDEL', KEYS[1], 'embedding' .. ARGV[2], 'embedding_model' .. ARGV[2])
+else
+  drop_vectors(KEYS[1], record)
+  entry = journal_record(KEYS[2], 'updated', '', record)
+end
+redis.call('HSET', KEYS[1], 'pending', fits and '0' or '1', 'entries', entries_with(record.entries, KEYS[2], entry))
+return 'settled'
