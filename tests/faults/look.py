@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import bson
@@ -21,19 +23,62 @@ async def look(lab: Lab, tenant: str) -> Evidence:
         versions.setdefault(document["memory_id"], []).append(_archived(document))
     archived = {one["_id"]: _archived(one) async for one in lab.archive.memories.find({"tenant": tenant})}
     evidence = Evidence(hot={}, archived=archived, versions=versions, canaries_in_mongo=await _canaries_in_mongo(lab))
-    hot: dict[str, Seen] = {}
-    async for key in lab.redis.scan_iter(count=BATCH):
-        evidence.canaries_in_redis |= await _canaries_of(lab, key)
-        if await lab.redis.ttl(key) == -1 and not key.decode().startswith(PERMANENT_PREFIXES):
-            evidence.other.append(f"a key without a TTL that is not declared permanent: {_kind(key)}")
-        if key.startswith(b"aether:memory:"):
-            fields: Any = await lab.redis.hgetall(key)
-            evidence.other += _unfinished(fields)
-            if fields[b"tenant"] == tenant.encode():
-                hot[fields[b"id"].decode()] = _hot(fields)
-    evidence.hot = hot
+    keys = [key async for key in lab.redis.scan_iter(count=BATCH)]
+    for start in range(0, len(keys), BATCH):
+        for key in await _held(lab, keys[start : start + BATCH]):
+            _note(key, evidence, tenant)
     evidence.other += await _dead_letters(lab)
     return evidence
+
+
+@dataclass
+class _Key:
+    """A key, and what it holds: compressed, as DUMP gives it, and in its own form where it may be long."""
+
+    name: bytes
+    ttl: int
+    dump: bytes
+    value: Any
+
+    def texts(self) -> Iterator[bytes]:
+        """Every byte of it."""
+        yield self.name
+        yield self.dump
+        match self.value:
+            case bytes():
+                yield self.value
+            case dict():
+                yield from (part for pair in self.value.items() for part in pair)
+            case list():
+                yield from (part for _, fields in self.value for pair in fields.items() for part in pair)
+
+
+_READ = {b"string": "get", b"hash": "hgetall", b"stream": "xrange"}
+
+
+async def _held(lab: Lab, keys: Sequence[bytes]) -> list[_Key]:
+    """In two round trips, because a run leaves thousands of keys."""
+    async with lab.redis.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.ttl(key)
+            pipe.dump(key)
+            pipe.type(key)
+        rows = await pipe.execute()
+    async with lab.redis.pipeline(transaction=False) as pipe:
+        for key, kind in zip(keys, rows[2::3], strict=True):
+            getattr(pipe, _READ.get(kind, "type"))(key)
+        values = await pipe.execute()
+    return [_Key(*one) for one in zip(keys, rows[::3], [dump or b"" for dump in rows[1::3]], values, strict=True)]
+
+
+def _note(key: _Key, evidence: Evidence, tenant: str) -> None:
+    evidence.canaries_in_redis |= canaries_in(b"\0".join(key.texts()))
+    if key.ttl == -1 and not key.name.decode().startswith(PERMANENT_PREFIXES):
+        evidence.other.append(f"a key without a TTL that is not declared permanent: {_kind(key.name)}")
+    if key.name.startswith(b"aether:memory:") and isinstance(key.value, dict):
+        evidence.other += _unfinished(key.value)
+        if key.value[b"tenant"] == tenant.encode():
+            evidence.hot[key.value[b"id"].decode()] = _hot(key.value)
 
 
 def _hot(fields: dict[bytes, bytes]) -> Seen:
@@ -65,21 +110,6 @@ def _unfinished(fields: dict[bytes, bytes]) -> list[str]:
 async def _dead_letters(lab: Lab) -> list[str]:
     rows: Any = await lab.redis.xrange(DEAD_LETTERS)
     return [f"dead letter: {fields[b'group'].decode()}: {fields[b'reason'].decode()}" for _, fields in rows]
-
-
-async def _canaries_of(lab: Lab, key: bytes) -> set[str]:
-    """The canaries in a key's name and in everything that it holds. DUMP compresses long strings: they are read too."""
-    redis: Any = lab.redis
-    found = canaries_in(key) | canaries_in(await redis.dump(key) or b"")
-    match await redis.type(key):
-        case b"string":
-            found |= canaries_in(await redis.get(key) or b"")
-        case b"hash":
-            found |= canaries_in(b"\0".join(part for pair in (await redis.hgetall(key)).items() for part in pair))
-        case b"stream":
-            for _, fields in await redis.xrange(key):
-                found |= canaries_in(b"\0".join(part for pair in fields.items() for part in pair))
-    return found
 
 
 async def _canaries_in_mongo(lab: Lab) -> set[str]:

@@ -50,7 +50,7 @@ class Seen:
 class Evidence:
     """What the stores hold in the end."""
 
-    hot: Mapping[str, Seen]
+    hot: dict[str, Seen]
     archived: Mapping[str, Seen]
     versions: Mapping[str, list[Seen]]
     canaries_in_redis: set[str] = field(default_factory=set)
