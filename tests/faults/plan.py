@@ -6,8 +6,8 @@ import random
 from collections.abc import Collection
 from dataclasses import dataclass
 
-BLOCK = 8  # consecutive seeds share a shape, so that processes live on from run to run
-SPAN_SECONDS = 5.0  # faults begin within this time; the clients work for about as long
+BLOCK = 16  # consecutive seeds share a shape, so that processes live on from run to run
+SPAN_SECONDS = 3.0  # faults begin within this time; the clients work for about as long
 
 # How often each fault is chosen, and for how long it lasts at most.
 FAULTS: dict[str, tuple[int, float]] = {
@@ -91,15 +91,15 @@ def make_plan(seed: int, *, aof: str = "", quick: bool = False, only: Collection
     """The plan of a seed. With `aof` the fsync policy is given, with `only` the faults; `quick` makes it shorter."""
     chance = random.Random(f"{seed}:plan")
     shape = shape_of(seed, aof=aof, quick=quick)
-    span = SPAN_SECONDS / 2 if quick else SPAN_SECONDS
+    span = 0.8 * SPAN_SECONDS if quick else SPAN_SECONDS
     kinds = [kind for kind in _kinds(shape) if not only or kind in only]
     weights = [FAULTS[kind][0] for kind in kinds]
-    chosen = chance.choices(kinds, weights, k=chance.randint(2, 4) if quick else chance.randint(3, 6))
+    chosen = chance.choices(kinds, weights, k=chance.randint(2, 4) if quick else chance.randint(3, 5))
     faults = [
         Fault(chance.uniform(0.1, span), kind, chance.randrange(6), chance.uniform(0, FAULTS[kind][1]))
         for kind in chosen
     ]
-    steps = chance.randint(15, 25) if quick else chance.randint(30, 50)
+    steps = chance.randint(15, 25) if quick else chance.randint(20, 30)
     return Plan(
         seed=seed, shape=shape, faults=tuple(sorted(faults, key=lambda one: one.at)), clients=chance.randint(3, 5),
         steps=steps, flush=chance.randrange(FLUSH_EVERY) == 0,

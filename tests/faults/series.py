@@ -11,7 +11,7 @@ from tests.faults.lab import Lab
 from tests.faults.plan import Plan
 from tests.faults.run import Verdict, run
 
-RUNS_MAX = 8  # then the stores have grown so much that looking at them takes longer than a new laboratory
+RUNS_MAX = 16  # then the stores have grown so much that looking at them takes longer than a new laboratory
 
 
 class Series:

@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from tests.faults.plan import Plan, make_plan
+from tests.faults.plan import BLOCK, Plan, make_plan
 from tests.faults.series import Series
 
 
@@ -21,7 +21,7 @@ async def test_nothing_acknowledged_is_lost_and_nothing_forgotten_returns(seed: 
 
 async def test_nothing_is_lost_or_returns_with_seeds_that_nobody_chose() -> None:
     """Two runs that are different each time."""
-    seed = random.SystemRandom().randrange(1_000_000) // 8 * 8  # both of one shape
+    seed = random.SystemRandom().randrange(1_000_000) // BLOCK * BLOCK  # both of one shape
     await judged(make_plan(seed, quick=True), make_plan(seed + 1, quick=True))
 
 

@@ -259,7 +259,7 @@ async def read(
 ) -> None:
     """Reads what is known, at random, until it is time to stop: no version may be followed by a lower one."""
     while not stop.is_set():
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.03)
         if known:
             memory_id = chance.choice(known[-40:])
             began = time.monotonic()
