@@ -119,6 +119,7 @@ def _options(data: Path, port: int) -> tuple[str, ...]:
         "--nounixsocket",  # a socket file in /tmp that another user left would keep it from starting
         # Else it writes a metrics file each second, for support cases.
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        "--slowOpSampleRate", "0",  # the log of slow operations quotes what is written, and outlives every forget
         # A primary waits 15 s for others to take over before it leaves; here are no others.
         *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
     )
