@@ -324,6 +324,12 @@ def message() -> Iterator[str]:
     return _fields({**schema["$defs"]["ChannelMessage"], "$defs": schema["$defs"]})
 
 
+def peer() -> Iterator[str]:
+    """The fields of an agent as others see it."""
+    schema = protocol_schema("agent.peers.result")
+    return _fields({**schema["$defs"]["Peer"], "$defs": schema["$defs"]})
+
+
 def agent_limits() -> Iterator[str]:
     """The limits of what an agent has besides its memories."""
     return _limits(AGENT_LIMITS)
@@ -462,7 +468,7 @@ def _without_home(value: Any) -> str:
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "settings": settings, "spans": spans, "attributes": attributes, "metrics": metrics, "limits": protocol_limits,
     "errors": protocol_errors, "cli": cli, "exit_codes": exit_codes, "session_limits": session_limits,
-    "NewMessage": new_message, "receipt_fields": receipt_fields, "Episode": episode, "ChannelMessage": message,
+    "NewMessage": new_message, "receipt_fields": receipt_fields, "Episode": episode, "ChannelMessage": message, "Peer": peer,
     "agent_limits": agent_limits, "Fact": fact, "Doing": part_of("introspect", "Doing"),
     "ToolReport": part_of("introspect", "ToolReport"), "Evidence": part_of("what_do_i_know", "Evidence"),
     "AgentState": agent_state, "Snapshot": snapshot,

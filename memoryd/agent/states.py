@@ -16,7 +16,18 @@ from memoryd.hot.agents import HotAgents
 from memoryd.hot.documents import Change, Step
 from memoryd.hot.records import Request
 from memoryd.limits import AGENTS_LIST_MAX
-from memoryd.model.agent import AgentChanges, AgentList, AgentState, Heard, agent_place, agent_scope, fresh, to_state
+from memoryd.model.agent import (
+    AgentChanges,
+    AgentList,
+    AgentState,
+    Heard,
+    Peer,
+    Peers,
+    agent_place,
+    agent_scope,
+    fresh,
+    to_state,
+)
 from memoryd.model.document import Document
 from memoryd.model.memory import Durability
 from memoryd.model.scope import Scope
@@ -58,6 +69,18 @@ class AgentStates:
         """The scope's agents, those that changed last first."""
         documents, degraded = await self.all(scope)
         return AgentList(agents=await self._shown(documents[:AGENTS_LIST_MAX]), degraded=degraded)
+
+    async def peers(self, scope: Scope) -> Peers:
+        """The agents of the scope's whole project, as they see each other."""
+        found = await self.listed(Scope(scope.tenant, scope.project))
+        peers = [
+            Peer(
+                agent=one.agent, task=one.task, status=one.status, tools=one.tools, updated_at=one.updated_at,
+                heartbeat_at=one.heartbeat_at, alive=one.alive,
+            )
+            for one in found.agents
+        ]  # fmt: skip
+        return Peers(peers=peers, degraded=found.degraded)
 
     async def all(self, scope: Scope) -> tuple[list[Document], str]:
         """The states of the scope's agents, in Redis and in the archive; and why something was not looked at."""

@@ -63,6 +63,35 @@ class Summarized(BaseModel):
     made_by: Annotated[str, Field(description="Which summariser has made it.")]
 
 
+class ToolCalls(BaseModel):
+    """How one of the agent's tools went."""
+
+    tool: str
+    calls: int
+    success_rate: float | None
+    error_kinds: dict[str, int]
+    p50_ms: float | None
+    p95_ms: float | None
+
+
+class Known(BaseModel):
+    """What this agent knows of itself; counted, not guessed."""
+
+    memories: int
+    by_type: dict[str, int]
+    by_age: Annotated[dict[str, int], Field(description="How many are at most an hour, a day, a week … old.")]
+    since: Annotated[datetime | None, Field(description="From when the oldest memory is.")]
+    topics: Annotated[dict[str, int], Field(description="What it is about most, and in how many memories.")]
+    entities: Annotated[dict[str, int], Field(description="Names that come up most.")]
+    facts: Annotated[int, Field(description="Facts that hold now, of those with a confidence.")]
+    doubtful: Annotated[int, Field(description="How many of these are not believed much.")]
+    calls: Annotated[int, Field(description="Tool calls and the like in this time.")]
+    success_rate: float | None
+    tools: list[ToolCalls]
+    gaps: Annotated[dict[str, int], Field(description="Questions to which nothing was found, and how often.")]
+    note: Annotated[str, Field(description="Why something was not looked at; empty when all was.")]
+
+
 class Counts(BaseModel):
     """How much is remembered here."""
 

@@ -1,4 +1,4 @@
-"""What a host may attach to a conversation: the sessions of the scope, as JSON. The scope is the client's."""
+"""What a host may attach to a conversation: the scope's sessions and its agents' state, as JSON. The scope is the client's."""
 
 from __future__ import annotations
 
@@ -38,7 +38,25 @@ def add_resources(server: MCPServer, memory: MemoryClient) -> None:
     async def session(session: str) -> str:
         return await _session(memory, session, None)
 
-    if not memory.scope.agent:
+    @server.resource(
+        "memoryd://agents", name="agents", title="Agents", mime_type=JSON,
+        description="The agents of the project: task, status, tools, and whether they were heard of in time.",
+    )  # fmt: skip
+    async def agents() -> str:
+        with _told():
+            return _json(await memory.agent.peers())
+
+    if memory.scope.agent:
+
+        @server.resource(
+            "memoryd://agent", name="agent", title="This agent", mime_type=JSON,
+            description="What this agent has said of itself: task, status, tools, self-model.",
+        )  # fmt: skip
+        async def agent() -> str:
+            with _told():
+                return _json(await memory.agent.get())
+
+    else:
 
         @server.resource(
             "memoryd://agents/{agent}/sessions/{session}", name="agent_session", title="A session of an agent",

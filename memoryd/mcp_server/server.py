@@ -33,6 +33,7 @@ def mcp_server(memory: MemoryClient) -> MCPServer:
             _tool(tools.update_memory, ToolAnnotations(destructive_hint=False)),
             _tool(tools.forget_memory, ToolAnnotations(destructive_hint=True, idempotent_hint=True)),
             _tool(tools.summarize_memory, ToolAnnotations(read_only_hint=True)),
+            *([_tool(tools.introspect, ToolAnnotations(read_only_hint=True))] if memory.scope.agent else []),
             _tool(tools.memory_stats, ToolAnnotations(read_only_hint=True)),
         ],
     )

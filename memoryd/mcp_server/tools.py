@@ -13,7 +13,18 @@ from pydantic import Field
 from memoryd import MemoryClient
 from memoryd.errors import MemorydError
 from memoryd.limits import SUMMARY_CHARS_MAX, SUMMARY_CHARS_MIN
-from memoryd.mcp_server.answers import Counts, Forgotten, Found, Kept, Remembered, Search, Summarized
+from memoryd.mcp_server.answers import (
+    Counts,
+    Forgotten,
+    Found,
+    Kept,
+    Known,
+    Remembered,
+    Search,
+    Summarized,
+    ToolCalls,
+)
+from memoryd.model.introspection import ToolReport
 from memoryd.model.memory import Memory
 
 Id = Annotated[str, Field(description="The memory's id (mem_…), as store_memory or search_memory gave it.")]
@@ -119,6 +130,22 @@ class Tools:
             receipt=forgotten.receipt,
         )
 
+    async def introspect(
+        self,
+        days: Annotated[int, Field(ge=1, le=366, description="Of how many days what was done is counted.")] = 30,
+    ) -> Known:
+        """Look at yourself: what you know, about what, how surely, how well your tools went, and what you could not answer."""
+        with _told():
+            found = await self._memory.introspect(days=days)
+        return Known(
+            memories=found.memories, by_type=found.by_type, by_age=found.by_age, since=found.since,
+            topics={one.name: one.memories for one in found.topics},
+            entities={one.name: one.memories for one in found.entities},
+            facts=found.surety.facts, doubtful=found.surety.doubtful, calls=found.doing.all.calls,
+            success_rate=found.doing.all.success_rate, tools=[_calls(one) for one in found.doing.tools],
+            gaps={one.query: one.times for one in found.gaps}, note=found.degraded,
+        )  # fmt: skip
+
     async def memory_stats(self) -> Counts:
         """How many memories there are, and whether the service is whole."""
         with _told():
@@ -139,6 +166,14 @@ def _told() -> Iterator[None]:
     except MemorydError as error:
         hint = f"\nhint: {error.hint}" if error.hint else ""
         raise ToolError(f"{error.code}: {error.message}{hint}") from error
+
+
+def _calls(one: ToolReport) -> ToolCalls:
+    latency = one.latency
+    return ToolCalls(
+        tool=one.tool, calls=one.calls, success_rate=one.success_rate, error_kinds=one.error_kinds,
+        p50_ms=latency.p50_us / 1000 if latency else None, p95_ms=latency.p95_us / 1000 if latency else None,
+    )  # fmt: skip
 
 
 def _fields(memory: Memory) -> dict[str, Any]:

@@ -84,6 +84,25 @@ class AgentList(msgspec.Struct, frozen=True, kw_only=True):
     degraded: str = ""
 
 
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent as the other agents of its project see it: what it is at, not what it thinks of itself."""
+
+    agent: str
+    task: str
+    status: AgentStatus
+    tools: list[str]
+    updated_at: datetime
+    heartbeat_at: datetime | None
+    alive: bool
+
+
+class Peers(msgspec.Struct, frozen=True, kw_only=True):
+    """The agents of a project, those that changed last first."""
+
+    peers: list[Peer]
+    degraded: str = ""
+
+
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
     """A heartbeat that was noted."""
 

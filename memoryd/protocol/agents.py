@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from memoryd.limits import HEARTBEAT_SECONDS
-from memoryd.model.agent import AgentList, AgentState, Heard, Restored, Snapshot, SnapshotPage, Verified
+from memoryd.model.agent import AgentList, AgentState, Heard, Peers, Restored, Snapshot, SnapshotPage, Verified
 from memoryd.model.memory import Durability
 from memoryd.protocol.connection import Connection
 
@@ -41,6 +41,10 @@ class AgentClient:
     async def list(self) -> AgentList:
         """The scope's agents, those that changed last first."""
         return await self._connection.call("agent.list", {}, AgentList)
+
+    async def peers(self) -> Peers:
+        """What all agents of the project are at, and whether they are there; also for a client of one agent."""
+        return await self._connection.call("agent.peers", {}, Peers)
 
     async def snapshot(
         self, label: str = "", *, durability: str = Durability.HOT, request_id: str | None = None

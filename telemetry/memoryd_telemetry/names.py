@@ -51,6 +51,7 @@ OPERATIONS: Final[dict[str, str]] = {
     "agent.get": "memoryd.agent.get",
     "agent.beat": "memoryd.agent.beat",
     "agent.list": "memoryd.agent.list",
+    "agent.peers": "memoryd.agent.peers",
     "agent.snapshot": "memoryd.agent.snapshot",
     "agent.history": "memoryd.agent.history",
     "agent.verify": "memoryd.agent.verify",

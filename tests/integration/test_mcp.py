@@ -71,6 +71,7 @@ async def test_a_model_is_told_what_each_tool_does_and_what_it_may_break(model: 
         "search_memory",
         "get_memory",
         "summarize_memory",
+        "introspect",
         "memory_stats",
     }
     assert tools.keys() - {name for name, hint in hints.items() if hint.read_only_hint} == {
@@ -159,6 +160,22 @@ async def test_a_model_reads_in_few_words_what_it_knows(model: Client) -> None:
     assert labelled["made_by"]
     assert (await use(model, "memory_stats"))["memories"] == 7
     assert "chars" in await refusal(model, "summarize_memory", chars=1)
+
+
+async def test_a_model_looks_at_itself(world: World, memory: MemoryClient, model: Client) -> None:
+    """What it knows and how its tools went, as a tool; what agents say of themselves, as resources."""
+    await use(model, "store_memory", content="Ada bought tea in Graz.", type="fact")
+    await memory.episodes.record("tool_call", {}, tool="search", latency_seconds=0.2)
+    await memory.episodes.record("tool_call", {}, tool="search", outcome="error", error_kind="timeout", latency_seconds=1)
+    await world.drained(memory)
+    found = await use(model, "introspect", days=7)
+
+    assert (found["memories"], found["by_type"]["fact"], found["calls"], found["success_rate"]) == (3, 1, 2, 0.5)
+    assert [(one["tool"], one["error_kinds"], one["p95_ms"]) for one in found["tools"]] == [("search", {"timeout": 1}, 1000)]
+    assert "not_found" in str((await asyncio.gather(resource(model, "memoryd://agent"), return_exceptions=True))[0])
+    await memory.agent.set(task="tea", status="working")
+    assert json.loads(await resource(model, "memoryd://agent"))["task"] == "tea"
+    assert [one["agent"] for one in json.loads(await resource(model, "memoryd://agents"))["peers"]] == ["scout"]
 
 
 async def test_a_host_attaches_sessions_of_the_scope_and_no_others(world: World, memory: MemoryClient, model: Client) -> None:

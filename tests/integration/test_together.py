@@ -16,6 +16,23 @@ from tests.wire import Wire
 from tests.world import World
 
 
+async def test_agents_of_a_project_see_what_the_others_are_at_and_no_more(world: World, memory: MemoryClient) -> None:
+    """Status and heartbeat; not what they think of themselves, and nothing of another project's."""
+    await memory.agent.set(task="deploy", status="working", tools=["kubectl"], self_model={"secret": "kumquat"})
+    async with world.connect(agent="ada") as ada, world.connect(project="sales", agent="eve") as eve:
+        await ada.agent.set(status="error", error="kumquat")
+        await eve.agent.set(status="idle")
+        for client in (memory, ada):
+            peers = {one.agent: one for one in (await client.agent.peers()).peers}
+            assert peers.keys() == {"scout", "ada"}
+            assert (peers["scout"].task, peers["scout"].status, peers["scout"].tools) == ("deploy", "working", ["kubectl"])
+            assert peers["ada"].status == "error"
+            assert peers["ada"].alive
+        assert [one.agent for one in (await eve.agent.peers()).peers] == ["eve"]
+    async with Wire(world) as wire:
+        assert "kumquat" not in str(await wire.result("agent.peers"))
+
+
 # --- leases -----------------------------------------------------------------------------------------------------------
 async def test_of_many_that_want_a_task_one_has_it_and_tokens_only_grow(world: World, memory: MemoryClient) -> None:
     """Whoever they are; also another worker of the same agent. Another project has tasks of its own."""

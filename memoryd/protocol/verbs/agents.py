@@ -22,7 +22,17 @@ from memoryd.limits import (
     SELF_MODEL_BYTES_MAX,
     SNAPSHOTS_PAGE_MAX,
 )
-from memoryd.model.agent import AgentChanges, AgentList, AgentState, Heard, Restored, Snapshot, SnapshotPage, Verified
+from memoryd.model.agent import (
+    AgentChanges,
+    AgentList,
+    AgentState,
+    Heard,
+    Peers,
+    Restored,
+    Snapshot,
+    SnapshotPage,
+    Verified,
+)
 from memoryd.model.memory import Durability
 from memoryd.model.scope import Scope
 from memoryd.protocol.verbs.verb import Form, Handler
@@ -53,6 +63,10 @@ class AgentBeatArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 class AgentListArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Arguments of `agent.list`: none."""
+
+
+class AgentPeersArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `agent.peers`: none."""
 
 
 class AgentSnapshotArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,6 +103,7 @@ FORMS: Mapping[str, Form] = {
     "agent.get": Form(AgentGetArgs, AgentState),
     "agent.beat": Form(AgentBeatArgs, Heard),
     "agent.list": Form(AgentListArgs, AgentList),
+    "agent.peers": Form(AgentPeersArgs, Peers),
     "agent.snapshot": Form(AgentSnapshotArgs, Snapshot, writes=True),
     "agent.history": Form(AgentHistoryArgs, SnapshotPage),
     "agent.verify": Form(AgentVerifyArgs, Verified),
@@ -100,6 +115,19 @@ _AGENT = {"agent": {"maxLength": NAME_BYTES_MAX, "description": "whose, when the
 _BEAT = {"ttl_seconds": {"description": "within how many seconds it will be heard of again"}}
 _DURABILITY = {"durability": {"description": "as of `store`"}}
 SAYS: Mapping[str, Any] = {
+    "Peer": {
+        "agent": {"description": "its name"},
+        "task": {"description": "what it is at, in words"},
+        "status": {"description": "idle, working, or error"},
+        "tools": {"description": "names of its tools"},
+        "updated_at": {"description": "when it said something of itself last"},
+        "heartbeat_at": {**_TIME, "description": "when it was last heard of; null: not for a week"},
+        "alive": {"description": "whether the next heartbeat is not overdue"},
+    },
+    "Peers": {
+        "peers": {"description": "those that changed last first, the caller's own agent among them"},
+        "degraded": {"description": "why something was not looked at; empty when all was"},
+    },
     "AgentSetArgs": {
         "task": {"maxLength": AGENT_TEXT_BYTES_MAX, "description": "what it is at, in words"},
         "status": {"description": "idle, working, or error"},
@@ -175,6 +203,7 @@ class AgentVerbs:
         """Who carries out which verb."""
         return {
             "agent.set": self._set, "agent.get": self._get, "agent.beat": self._beat, "agent.list": self._list,
+            "agent.peers": self._peers,
             "agent.snapshot": self._snapshot, "agent.history": self._history, "agent.verify": self._verify,
             "agent.restore": self._restore,
         }  # fmt: skip
@@ -193,6 +222,9 @@ class AgentVerbs:
 
     async def _list(self, scope: Scope, args: AgentListArgs, request: Request) -> Any:
         return await self._states.listed(scope)
+
+    async def _peers(self, scope: Scope, args: AgentPeersArgs, request: Request) -> Any:
+        return await self._states.peers(scope)
 
     async def _snapshot(self, scope: Scope, args: AgentSnapshotArgs, request: Request) -> Any:
         return await self._chains.snapshot(scope, args.label, durability=args.durability, request=request)
