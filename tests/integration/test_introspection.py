@@ -219,6 +219,7 @@ async def test_questions_that_found_nothing_are_gaps_that_a_forget_reaches(
     for query in ("quokka habitats", "quokka habitats", "zebra stripes", "Ada's tea?"):
         await memory.recall(query)
     await memory.recall("axolotl gills", session="s1")
+    await memory.recall("llama wool", types=["procedural"])  # asks for less than is known: no gap
     async with world.connect(agent="other") as other, world.connect(agent="") as project:
         await other.recall("other kumquats")
 

@@ -114,7 +114,8 @@ class MemoryVerbs:
         found = await self._recalling.recall(scope, question)
         asked = scope.narrowed(question.session)
         await self._sightings.asked(asked, question.query)
-        await self._gaps.note(asked, question.query, found)
+        if not question.types and not question.tags:  # of those there may be none, and the answer be known all the same
+            await self._gaps.note(asked, question.query, found)
         return found
 
     async def _update(self, scope: Scope, args: UpdateArgs, request: Request) -> Any:
