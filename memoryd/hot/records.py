@@ -105,6 +105,8 @@ class Doomed:
     archived_version: int = 0
     """The version that the archive holds; 0 when it holds none, or need not be asked because Redis has the record."""
     content_hash: str = ""
+    said_before: int = 0
+    """Only what was said here, and before this (microseconds, by Redis's clock); 0: whatever it is."""
 
 
 @dataclass(frozen=True)
@@ -403,7 +405,7 @@ class Records:
             now, to_tag(one.inside.agent), to_tag(one.inside.session), one.archived_version, one.request.fingerprint,
             IDEMPOTENCY_TTL_SECONDS, TOMBSTONE_TTL_SECONDS, names.events_prefix(one.scope), one.request.traceparent,
             one.memory_id, to_tag(one.scope.tenant), to_tag(one.scope.project), to_tag(one.scope.agent),
-            to_tag(one.scope.session), one.memory_type, one.content_hash,
+            to_tag(one.scope.session), one.memory_type, one.content_hash, one.said_before,
         ]  # fmt: skip
         return keys, args
 

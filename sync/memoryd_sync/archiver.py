@@ -11,6 +11,8 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 
+from bson.timestamp import Timestamp
+
 from memoryd.archive.codec import to_bson_vector, to_document, to_tombstone, tombstone_document
 from memoryd.archive.codec import to_record as from_document
 from memoryd.archive.documents import DocumentArchive
@@ -38,6 +40,7 @@ log = get_logger("memoryd.archiver")
 
 EARLY_SECONDS_MAX = 120.0  # whoever held the memory's own entry has lost it to another by then
 REFUSED_SECONDS_MAX = 60.0  # a validator that somebody is about to correct must not bury what is good
+NOW = Timestamp(0, 0)  # MongoDB puts its own time there, which its change stream can be compared with
 BLOCK_SECONDS = 0.5  # how soon a stop is noticed, and how often dead archivers' entries are looked for
 
 
@@ -110,7 +113,7 @@ class Archiver:
             match entry.op:
                 case "stored" | "updated":
                     record = to_record(entry.fields, self._records.datatype)
-                    document = {**to_document(record), "traceparent": entry.traceparent}
+                    document = {**to_document(record), "traceparent": entry.traceparent, "archived": NOW}
                     batch.put(document, entry.op, int(entry.text("said_at") or document["recorded_at"]))
                     if record.memory.context and record.vector is None:
                         batch.vectors.append(_new_context(record.memory))

@@ -7,8 +7,10 @@ was written by someone else: it is given a version first, and then comes back as
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from typing import Any
 
+from bson.timestamp import Timestamp
 from pymongo.errors import DuplicateKeyError
 
 from memoryd.archive.codec import Document, to_record, to_tombstone
@@ -55,7 +57,7 @@ class Projector:
                 if (document := change.get("fullDocument")) is not None:
                     await self.apply_document(document)
             case "delete":
-                await self.forget_deleted(change["documentKey"]["_id"])
+                await self.forget_deleted(change["documentKey"]["_id"], at=change["clusterTime"], told=_told(change))
 
     async def apply_document(self, document: Document) -> None:
         """Brings a document to Redis, only if newer; someone else's gets its version first."""
@@ -141,15 +143,23 @@ class Projector:
         except DuplicateKeyError:
             log.warning("follow.version_known", version_id=version_id)
 
-    async def forget_deleted(self, memory_id: str) -> None:
-        """A person deleted the document: that is a forget, and its past goes too."""
-        memory = await self._last_known(memory_id)
-        if memory is None or await self._archive.get(memory_id) is not None:
+    async def forget_deleted(self, memory_id: str, *, at: Timestamp | None = None, told: int = 0) -> None:
+        """A person deleted the document: that is a forget, and its past goes too.
+
+        `at` is when, by MongoDB's order of things, `told` the same in microseconds. What the archiver has written there
+        since goes as well, when it was said before; what was said since, or written by a person, stays.
+        """
+        memory, found = await self._last_known(memory_id), await self._archive.get(memory_id)
+        if memory is None or not (found is None or (at is not None and _came_late(found, at))):
             return  # never followed, or somebody has written it again
+        version = max(memory.version, int(found["version"]) if found else 0)
         scope = Scope(memory.tenant, memory.project)
-        request = Request(id=f"deleted {memory_id} {memory.version}", fingerprint="", traceparent="")
+        request = Request(id=f"deleted {memory_id} {version}", fingerprint="", traceparent="")
         now = self._clock.now()
-        doomed = Doomed(memory_id, memory.memory_type, memory.scope, scope, request, memory.version, memory.content_hash)
+        doomed = Doomed(
+            memory_id, memory.memory_type, memory.scope, scope, request, version, memory.content_hash,
+            said_before=told if found else 0,
+        )  # fmt: skip
         [written] = await self._records.forget([doomed], now=to_microseconds(now))
         if written.outcome == "forgotten":
             bucket = self._records.keys.bucket(memory_id)
@@ -170,6 +180,25 @@ class Projector:
         except ValueError:
             return None  # no id of ours
         return from_hash(fields, self._records.datatype).memory if fields else None
+
+
+def _came_late(found: Document, at: Timestamp) -> bool:
+    """Whether an archiver wrote the document after that moment. A copy that a person puts back has an older time in it,
+    and of what a person has changed the seal does not fit."""
+    archived = found.get("archived")
+    if found.get("tombstone") or not isinstance(archived, Timestamp) or archived <= at:
+        return False
+    try:
+        return bool(found.get("seal") == seal(to_record(found).memory))
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return False
+
+
+def _told(change: Mapping[str, Any]) -> int:
+    """When a change was made, in microseconds; MongoDB before 6.0 tells the second."""
+    if wall := change.get("wallTime"):
+        return to_microseconds(wall.replace(tzinfo=UTC))
+    return int(change["clusterTime"].time) * 1_000_000
 
 
 def _exactly(document: Document) -> Document:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from bson.timestamp import Timestamp
 
 from memoryd import MemoryClient
 from memoryd.embed.protocol import Vectors
@@ -229,7 +230,7 @@ async def test_an_old_delete_event_does_not_forget_what_was_stored_again(unsynce
         kept = await memory.store(SECRET, type="fact")
         await hand.archive_all()
         await unsynced.memories.delete_one({"_id": kept.id})
-        event = {"operationType": "delete", "documentKey": {"_id": kept.id}}
+        event = {"operationType": "delete", "documentKey": {"_id": kept.id}, "clusterTime": Timestamp(1, 0)}
         await hand.projector.apply(event)
         await hand.archive_all()
         again = await memory.store(SECRET, type="fact")
@@ -238,6 +239,42 @@ async def test_an_old_delete_event_does_not_forget_what_was_stored_again(unsynce
         await hand.projector.apply(event)
 
         assert (await memory.get(kept.id)).version == again.version
+
+
+@pytest.mark.parametrize("what", ["from before", "from after", "from another Redis", "a copy by hand"])
+async def test_what_is_written_again_after_a_deletion_stays_if_it_was_said_since(unsynced: World, what: str) -> None:
+    """The archiver is behind, and the follower behind the archiver: a document is there again when the deletion is heard.
+
+    What an agent had said before the deletion goes too. What it said afterwards stays, and so does what a person put back.
+    """
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand, await unsynced.memories.watch() as stream:
+        kept = await memory.store(SECRET, type="fact")
+        await hand.archive_all()
+        copy = await unsynced.memories.find_one({"_id": kept.id})
+        assert copy is not None
+        if what in ("from before", "from another Redis"):
+            await memory.update(kept.id, content=CHANGED)
+        await unsynced.memories.delete_one({"_id": kept.id})
+        if what == "from after":
+            await asyncio.sleep(0.01)  # the two servers' clocks are one here, and tell milliseconds
+            await memory.update(kept.id, content=CHANGED)
+        if what == "a copy by hand":
+            await unsynced.memories.insert_one(copy)
+        await hand.archive_all()
+        assert await unsynced.memories.find_one({"_id": kept.id, "tombstone": {"$ne": True}})
+
+        while (deletion := await stream.next())["operationType"] != "delete":
+            continue
+        if what == "from another Redis":  # which alone knows when it was said
+            await unsynced.redis.hdel(unsynced.keys.memory("semantic", memory.scope, kept.id), "said_at")
+        await hand.projector.apply(deletion)
+        await hand.archive_all()
+
+        if what == "from before":
+            await eventually(lambda: _no_backlog(memory), what="all is acknowledged")
+            await nothing_is_left(unsynced, memory, kept.id)
+        else:
+            assert (await memory.get(kept.id)).content == (SECRET if what == "a copy by hand" else CHANGED)
 
 
 # --- in flight ----------------------------------------------------------------------------------------------------------

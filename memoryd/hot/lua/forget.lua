@@ -3,7 +3,7 @@
 -- ARGV  1 now  2 agent tag ('' = any)  3 session tag ('' = any)  4 version that the archive holds ('0' = none)
 --       5 fingerprint  6 idempotency ttl  7 tombstone ttl  8 events prefix  9 traceparent  10 id
 --       11 tenant tag  12 project tag  13 agent tag  14 session tag  15 type  16 content hash
---       (11-16: of a memory only the archive has)
+--       (11-16: of a memory only the archive has)  17 only what was said here, and before this ('0' = whatever it is)
 -- Returns {'forgotten', id, version, entry, '', journal entries removed, when, 1 if its record was here};
 --       {'already', id, version, '', '', '', when} when a tombstone stands; {'missing'}; {'reused'}.
 -- Atomic because a writer between the removal and the tombstone could bring the memory back.
@@ -12,6 +12,10 @@ if first then return first end
 local record = read_record(KEYS[1])
 local buried, buried_at = tombstone_version(KEYS[3])
 local archived, here = tonumber(ARGV[4]), record.id and 1 or 0
+if ARGV[17] ~= '0' then
+  local said = math.max(tonumber(record.said_at or '0'), tonumber(record.reinforced_at or '0'))
+  if said == 0 or said > tonumber(ARGV[17]) then return { 'missing' } end -- 0: it was said to another Redis
+end
 if record.id then
   if not inside(record, ARGV[2], ARGV[3]) then return { 'missing' } end
 elseif buried and buried >= archived then
