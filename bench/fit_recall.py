@@ -78,7 +78,7 @@ async def _case(search: Search, embedder: Embedder | None, asked: Asked, names: 
     vector = None
     if embedder is not None:
         [row] = await embedder.embed([first_person(asked.text, who)])
-        vector = QueryVector(row.astype("<f4").tobytes(), embedder.model, embedder.dims)
+        vector = QueryVector(row.astype("<f4").tobytes(), embedder.model)
     rows = await search.by_meaning(scope, Filters(), found, vector=vector)
     pool = Pool(rows, terms, found.spread.with_term, found.spread.memories)
     raw = signals(pool, CONVERSATION, who=who, now=0)

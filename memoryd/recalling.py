@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 
 from memoryd.clock import Clock, to_microseconds
-from memoryd.embed.cache import EmbeddingCache
+from memoryd.embed.cache import EmbeddingCache, model_of
 from memoryd.embed.protocol import ModelFailed
 from memoryd.hot.records import Records
 from memoryd.hot.search import Filters, QueryVector, Row, Search
@@ -69,15 +69,9 @@ class Recalling:
         asked = first_person(question.query, who)
         vector, degraded = await self._query_vector(scope, asked)
         rows = await self._search.by_meaning(scope, filters, found, vector=vector)
-        if found.another_model:  # somebody has changed the model: this daemon follows, and asks once more
-            with contextlib.suppress(TimeoutError):  # a model that is slow to open is opened by the follower meanwhile
-                async with asyncio.timeout(FOLLOW_SECONDS_MAX):
-                    await self._follow()
-            found.another_model = False
+        if vector and found.nothing_near and await self._changed(vector):  # this daemon follows, and asks once more
             vector, degraded = await self._query_vector(scope, asked)
             rows = await self._search.by_meaning(scope, filters, found, vector=vector)
-        if found.another_model:
-            vector, degraded = None, "the index holds another model's vectors: words only"
         pool = Pool(rows, terms, found.spread.with_term, found.spread.memories)
         now = to_microseconds(self._clock.now())
         ranked = rank(pool, weights, who=who, quoted=found.quoted, now=now, limit=max(question.limit, RERANK_CANDIDATES) + SPARE)
@@ -120,6 +114,13 @@ class Recalling:
             return ranked, f"{late}: the order is that of the other signals"
         return with_relevance(ranked, dict(zip(texts, found, strict=True))), ""
 
+    async def _changed(self, vector: QueryVector) -> bool:
+        """Whether another model's vectors are read by now than the one that this was made by."""
+        with contextlib.suppress(TimeoutError):  # a model that is slow to open is opened by the follower meanwhile
+            async with asyncio.timeout(FOLLOW_SECONDS_MAX):
+                await self._follow()
+        return model_of(self._cache) != vector.model
+
     async def _query_vector(self, scope: Scope, query: str) -> tuple[QueryVector | None, str]:
         if self._cache is None:
             return None, "no embedding model is configured: words only"
@@ -128,7 +129,7 @@ class Recalling:
             [vector] = await self._cache.embed([scope], [query], by=model)
         except ModelFailed as error:
             return None, f"the embedding model failed ({error.code}): words only"
-        return QueryVector(vector, model.model, model.dims), ""
+        return QueryVector(vector, model.model), ""
 
 
 async def _stay() -> None:

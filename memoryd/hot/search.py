@@ -21,7 +21,6 @@ from memoryd.model.episode import EpisodeFilter, Outcome
 from memoryd.model.feedback import Feedback, from_text
 from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope, to_tag
-from memoryd_schemas.indexes import vector_attribute
 
 ID_CHARS = 36  # of a memory's id, which ends its key
 RETRY_AFTER_SECONDS = 5
@@ -74,19 +73,18 @@ class Found:
     quoted: set[str] = field(default_factory=set)
     crowded: set[str] = field(default_factory=set)
     """The kinds in which more memories have one of the words than one search brings."""
-    another_model: bool = False
-    """Whether the index holds another model's vectors than the one that was asked with."""
+    nothing_near: bool = False
+    """Whether the search by meaning has found nothing, or was refused: the vectors are perhaps another model's by now."""
     cut: set[str] = field(default_factory=set)
     """By what (words, meaning) was searched for too long: those searches have not looked at everything."""
 
 
 @dataclass(frozen=True)
 class QueryVector:
-    """A question's vector, and whose it is: in an index of another model's vectors it finds nothing."""
+    """A question's vector, and whose it is: among another model's vectors it finds nothing."""
 
     vector: bytes
     model: str
-    dims: int
 
 
 class Clause:
@@ -223,18 +221,18 @@ class Search:
                     raise broken
         for number, kind in enumerate((*crowded, *(kinds if vector is not None else ()))):
             if isinstance(answers[number], Exception):
-                found.another_model = True
                 continue
             _take(rows, kind, answers[number])
             if _was_cut(answers[number]):
                 found.cut.add("words" if number < len(crowded) else "meaning")
+        found.nothing_near = bool(vector and kinds) and not any(one.similarity is not None for one in rows.values())
         return rows
 
     def _pipeline(self) -> Any:
         return self._redis.pipeline(transaction=False)
 
     def _nearest(self, index: str, clause: Clause, vector: QueryVector, *, exact: bool) -> list[Any]:
-        clause.params |= {"k": CANDIDATES_MAX, "vector": to_hot_vector(vector.vector, self._datatype)}
+        clause.params |= {"k": CANDIDATES_MAX, "model": vector.model, "vector": to_hot_vector(vector.vector, self._datatype)}
         how = ""
         if exact:
             # Vector by vector through the scope: exact, and what others store has no part in it, as it has in a graph.
@@ -242,8 +240,8 @@ class Search:
         elif self._ef_runtime is not None:
             clause.params["ef"] = max(self._ef_runtime, CANDIDATES_MAX)
             how = " EF_RUNTIME $ef"
-        theirs = vector_attribute(vector.model, vector.dims, self._datatype)
-        query = f"({clause})=>[KNN $k @{theirs} $vector{how} AS distance]"
+        # The model is a condition: a query cannot meet another model's vectors, whatever the index holds by now.
+        query = f"({clause} @embedding_model:{{$model}})=>[KNN $k @embedding $vector{how} AS distance]"
         return ["FT.SEARCH", index, query, *_params(clause), *_return("distance", "brief"),
                 "SORTBY", "distance", "LIMIT", 0, CANDIDATES_MAX, "DIALECT", 2]  # fmt: skip
 
@@ -397,8 +395,8 @@ def _params(clause: Clause) -> list[Any]:
 
 
 def _of_another_model(error: Exception) -> bool:
-    # An index that does not know the vector's name has no distance to return. See `vector_attribute`.
-    return isinstance(error, ResponseError) and "not loaded nor in schema" in str(error)
+    # Of other dimensions, that is; among as many the query's own condition finds nothing.
+    return isinstance(error, ResponseError) and "does not match index's expected size" in str(error)
 
 
 def whole(answer: Any, doing: str) -> Any:

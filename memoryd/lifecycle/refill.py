@@ -32,6 +32,7 @@ from memoryd.hot.journal import Entry
 from memoryd.hot.records import Records
 from memoryd.keys import KINDS, Keys
 from memoryd.limits import EMBED_BATCH_MAX, JOURNAL_ENTRIES_MAX
+from memoryd.retry import heed_cancellation
 from memoryd.stores import vector_settings
 from memoryd_schemas.errors import SchemaError
 from memoryd_schemas.indexes import OTHER_MODEL, other_slot
@@ -104,6 +105,7 @@ class Refill:
         loop = asyncio.get_running_loop()
         whole_since: float | None = None
         while True:
+            heed_cancellation()
             lacking, total = await self._lacking(state.filling)
             if lacking:
                 await self._fill(lacking)
@@ -193,6 +195,7 @@ class Refill:
         async for keys in batches(self._redis):
             left = keys
             while left:
+                heed_cancellation()
                 calls: list[scripts.Call] = [
                     ([key, self._records.keys.journal(self._records.keys.bucket(key.rpartition(":")[2]))],
                      [slot, old, self._embedder.model, JOURNAL_ENTRIES_MAX // 2])

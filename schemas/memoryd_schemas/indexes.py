@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -14,13 +13,8 @@ KINDS = ("semantic", "episodic", "working", "agent_state")
 WITH_VECTORS = ("semantic", "episodic")
 SLOTS = ("", "2")
 """What follows the names of the fields that hold a memory's vector and its model: while a model is changed, a record has
-both. A query calls neither by its own name."""
+both. Its index calls those of its slot by their plain names."""
 OTHER_MODEL = "other_model"  # what an index calls the model of the vector in the slot that is not its own
-
-
-def vector_attribute(model: str, dims: int, datatype: str) -> str:
-    """What an index calls a model's vectors. A query by another's is refused, so they are never mixed."""
-    return f"vector_{hashlib.sha256(f'{model}, {dims} dimensions, {datatype}'.encode()).hexdigest()[:8]}"
 
 
 def alias_of(kind: str) -> str:

@@ -70,7 +70,7 @@ def fingerprints(vectors: Vectors | None) -> dict[str, str]:
     """What is built for these vectors, by kind."""
     # Each query says its own ef_runtime: another default is no reason to build a graph again.
     built = replace(vectors.settings, ef_runtime=0) if vectors else None
-    how = (vectors.slot, vectors.attribute) if vectors else ()
+    how = (vectors.slot, OTHER_MODEL) if vectors else ()
     return {kind: fingerprint([definition(kind, built), how if kind in WITH_VECTORS else ()]) for kind in KINDS}
 
 
@@ -105,13 +105,11 @@ async def create_index(client: Redis, kind: str, vectors: Vectors | None) -> Non
 
 
 def _in_slot(fields: Sequence[Field], vectors: Vectors | None) -> list[Field]:
-    """The fields of an index, with those of the vector taken from its slot of a record under names that say whose it is."""
+    """The fields of an index, with those of the vector taken from its slot of a record, under their plain names."""
     slot = vectors.slot if vectors else SLOTS[0]
     for field in fields:
-        if field.name == "embedding" and vectors:
-            field.name, field.as_name = f"embedding{slot}", vectors.attribute
-        elif field.name == "embedding_model":
-            field.name, field.as_name = f"embedding_model{slot}", "embedding_model"
+        if field.name in ("embedding", "embedding_model") and slot:
+            field.name, field.as_name = f"{field.name}{slot}", field.name
     return [*fields, TagField(f"embedding_model{other_slot(slot)}", as_name=OTHER_MODEL, case_sensitive=True, separator=",")]
 
 

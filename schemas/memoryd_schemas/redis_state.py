@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.typing import EncodableT, FieldT
 
 from memoryd_schemas.errors import SchemaError, VectorMismatch
-from memoryd_schemas.indexes import SLOTS, WITH_VECTORS, VectorSettings, alias_of, vector_attribute
+from memoryd_schemas.indexes import SLOTS, WITH_VECTORS, VectorSettings, alias_of
 from memoryd_schemas.redis_server import text
 
 SCHEMA_VERSION = 1
@@ -30,11 +30,6 @@ class Vectors:
     settings: VectorSettings
     slot: str = SLOTS[0]
     source: str = ""
-
-    @property
-    def attribute(self) -> str:
-        """What a query calls these vectors."""
-        return vector_attribute(self.model, self.settings.dims, self.settings.datatype)
 
     def __str__(self) -> str:
         """What makes two vectors comparable; the number type counts, because hashes hold raw bytes."""

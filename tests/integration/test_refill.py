@@ -146,7 +146,6 @@ async def test_the_model_is_changed_while_agents_write_and_read(
     texts = {f"Ada tells of harbour {number}.": "" for number in range(150)}
     kept = await memory.store_many([{"content": one, "type": "fact"} for one in texts], wait="searchable")
     some = dict(list(zip(texts, (one.id for one in kept if not isinstance(one, Exception)), strict=True))[:5])
-    attributes = set()
 
     async with readers(world, some) as wrong, writers(world, clients=2) as written:
         running = asyncio.create_task(refilled(world, endpoint, rate=10))
@@ -155,7 +154,6 @@ async def test_the_model_is_changed_while_agents_write_and_read(
         state = await load_state(world.redis, SCHEMA)
         assert state is not None
         assert (state.vectors.model, state.filling.model) == ("hash-embedder", "new-model")  # type: ignore[union-attr]
-        attributes.add(state.vectors.attribute)  # type: ignore[union-attr]
         running.cancel()
         await asyncio.wait([running])
         had = {key for key, one in (await slots(world)).items() if "embedding2" in one}
@@ -188,11 +186,15 @@ async def test_the_model_is_changed_while_agents_write_and_read(
     listed = {one.decode() for one in await world.redis.execute_command("FT._LIST")}  # type: ignore[no-untyped-call]
     assert {one for one in listed if one.endswith((":1", ":2"))} == {"aether:index:semantic:2", "aether:index:episodic:2"}
 
-    # No query can mix models: by the old one's name none is answered.
-    [old] = attributes
-    query = ["FT.SEARCH", "aether:index:semantic", f"*=>[KNN 3 @{old} $v AS d]", "PARAMS", 2, "v", bytes(128)]
-    with pytest.raises(ResponseError, match="not loaded nor in schema"):
-        await world.redis.execute_command(*query, "SORTBY", "d", "DIALECT", 2)  # type: ignore[no-untyped-call]
+    # No query can mix models: one of the old dimensions is refused, one of the old model's name finds nothing.
+    for dims, model in ((32, "hash-embedder"), (48, "hash-embedder"), (48, "new-model")):
+        query = "(@embedding_model:{$model})=>[KNN 3 @embedding $v AS d]"
+        params = ["PARAMS", 4, "v", bytes(4 * dims), "model", model, "DIALECT", 2]
+        try:
+            answer: Any = await world.redis.execute_command("FT.SEARCH", "aether:index:semantic", query, *params)  # type: ignore[no-untyped-call]
+            assert (answer[b"total_results"] > 0) == (model == "new-model")
+        except ResponseError as error:
+            assert (dims, "expected size" in str(error)) == (32, True)  # noqa: PT017
 
 
 async def _filled(world: World, model: str, least: int) -> bool:
