@@ -189,7 +189,7 @@ async def test_the_model_is_changed_while_agents_write_and_read(
     # No query can mix models: one of the old dimensions is refused, one of the old model's name finds nothing.
     for dims, model in ((32, "hash-embedder"), (48, "hash-embedder"), (48, "new-model")):
         query = "(@embedding_model:{$model})=>[KNN 3 @embedding $v AS d]"
-        params = ["PARAMS", 4, "v", bytes(4 * dims), "model", model, "DIALECT", 2]
+        params = ["PARAMS", 4, "v", np.ones(dims, dtype="<f4").tobytes(), "model", model, "DIALECT", 2]
         try:
             answer: Any = await world.redis.execute_command("FT.SEARCH", "aether:index:semantic", query, *params)  # type: ignore[no-untyped-call]
             assert (answer[b"total_results"] > 0) == (model == "new-model")
