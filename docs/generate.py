@@ -98,6 +98,15 @@ LIMITS = {
     "RECEIPTS_WAITING_MAX": "receipts that wait for MongoDB",
     "AOF_REWRITE_SECONDS_MAX": "longest wait for Redis's files to be written anew",
 }
+COMPRESSION_LIMITS = {
+    "SUMMARY_GROUP_MAX": "memories behind one summary",
+    "SUMMARY_GROUP_MIN": "the fewest",
+    "SUMMARY_CHARS_MIN": "characters of the shortest summary that is asked for",
+    "SUMMARY_CHARS_MAX": "characters of the longest",
+    "SUMMARIZE_MEMORIES_MAX": "memories of one summarize",
+    "COMPRESS_MEMORIES_MAX": "memories of one compress",
+    "EXPAND_PAGE_MAX": "memories of one answer of expand",
+}
 SESSION_LIMITS = {
     "SESSION_TTL_SECONDS": "a session in Redis after its last use, unless it was opened with another time",
     "SESSION_TTL_SECONDS_MIN": "the shortest such time",
@@ -269,6 +278,11 @@ def protocol_limits() -> Iterator[str]:
 def session_limits() -> Iterator[str]:
     """The same of sessions."""
     return _limits(SESSION_LIMITS)
+
+
+def compression_limits() -> Iterator[str]:
+    """The same of compression."""
+    return _limits(COMPRESSION_LIMITS)
 
 
 def _limits(which: Mapping[str, str]) -> Iterator[str]:
@@ -470,6 +484,7 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "errors": protocol_errors, "cli": cli, "exit_codes": exit_codes, "session_limits": session_limits,
     "NewMessage": new_message, "receipt_fields": receipt_fields, "Episode": episode, "ChannelMessage": message, "Peer": peer,
     "agent_limits": agent_limits, "Fact": fact, "Doing": part_of("introspect", "Doing"),
+    "compression_limits": compression_limits,
     "ToolReport": part_of("introspect", "ToolReport"), "Evidence": part_of("what_do_i_know", "Evidence"),
     "AgentState": agent_state, "Snapshot": snapshot,
     "knowledge_limits": knowledge_limits, "insight": insight,

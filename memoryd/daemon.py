@@ -53,12 +53,15 @@ from memoryd.hot.scratch import Scratchpads
 from memoryd.hot.search import Search
 from memoryd.hot.selves import HotSelf
 from memoryd.hot.tools import ToolCache
+from memoryd.lifecycle.compressing import Compressing
 from memoryd.lifecycle.forgetting import Forgetting
 from memoryd.lifecycle.holders import CachedVectors, Holder
+from memoryd.lifecycle.moving import Mover
 from memoryd.lifecycle.planning import Planner
 from memoryd.lifecycle.receipts import ReceiptBook
 from memoryd.lifecycle.summarizing import Summarizing
 from memoryd.lifecycle.verifying import Verifier
+from memoryd.limits import MOVE_SWEEP_SECONDS
 from memoryd.protocol.server import Server
 from memoryd.protocol.verbs.agents import AgentVerbs
 from memoryd.protocol.verbs.checkpoints import CheckpointVerbs
@@ -78,7 +81,7 @@ from memoryd.protocol.verbs.tools import ToolVerbs
 from memoryd.protocol.verbs.verb import Handler
 from memoryd.recall.profiles import Profiles
 from memoryd.recalling import Recalling
-from memoryd.retry import work
+from memoryd.retry import persistently, wait_for_stop, work
 from memoryd.stores import MongoClient, Stores, open_stores, prepare_redis
 from memoryd.summarize.protocol import Summarizer
 from memoryd_telemetry.logs import get_logger
@@ -117,10 +120,12 @@ async def serve(
             prepare_redis=prepare,
         )
         await server.prepare()
+        moves = mover(stores, settings)
         embed = work(lambda: embedding.step(stop), embedding.leave, stop, doing="embed", prepare=prepare)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.run(stop), name="serve agents")
             tasks.create_task(embed, name="embed")
+            tasks.create_task(persistently(lambda: end_moves(moves, stop), stop, doing="end moves"), name="end moves")
             log.info("daemon.ready", daemon=name, model=stores.embedder.model if stores.embedder else None)
             ready()
     log.info("daemon.stopped", daemon=name)
@@ -170,15 +175,31 @@ def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Reca
         **TogetherVerbs(leases, ProjectChannels(channels)).handlers(),
         **ToolVerbs(Tools(ToolCache(stores.redis, stores.keys))).handlers(),
         **_forgetting(stores, settings, recalling, holders).handlers(),
-        **_compression(stores, settings, recalling).handlers(),
+        **_compression(stores, settings, engine, recalling).handlers(),
     }
 
 
-def _compression(stores: Stores, settings: Settings, recalling: Recalling) -> CompressionVerbs:
+def _compression(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> CompressionVerbs:
     records = stores.records
     planner = Planner(records, _search(stores, settings), stores.archive, recalling.recall, (), stores.clock)
     seconds = settings.summarize_timeout_seconds
-    return CompressionVerbs(Summarizing(planner, stores.archive, stores.summarizer, seconds=seconds))
+    summarizing = Summarizing(planner, stores.archive, stores.summarizer, seconds=seconds)
+    compressing = Compressing(
+        engine, records, stores.archive, planner, summarizing, mover(stores, settings), embeds=stores.embedder is not None
+    )
+    return CompressionVerbs(summarizing, compressing)
+
+
+def mover(stores: Stores, settings: Settings) -> Mover:
+    """What moves memories between the tiers."""
+    model = stores.embedder.model if stores.embedder else ""
+    return Mover(stores.records, _search(stores, settings), stores.archive, model=model)
+
+
+async def end_moves(one: Mover, stop: asyncio.Event) -> None:
+    """Ends what moves were begun and not ended, by whomever; then waits for a while."""
+    while not await wait_for_stop(stop, MOVE_SWEEP_SECONDS):
+        await one.sweep()
 
 
 def _episodes(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> EpisodeStore:

@@ -33,12 +33,12 @@ from memoryd.errors import (
 )
 from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import GROUPS, backlogs
-from memoryd.hot.records import Projection, Records, Request, Written, fitted
+from memoryd.hot.records import Records, Request, Written, brought_back
 from memoryd.hot.search import Search
 from memoryd.hot.seen import SeenFilters
 from memoryd.limits import SEARCHABLE_TIMEOUT_SECONDS, STORE_MANY_MAX
 from memoryd.model.ids import check_id, hash_content
-from memoryd.model.memory import Changes, Durability, Memory, NewMemory, Wait, in_utc
+from memoryd.model.memory import Changes, Durability, Memory, NewMemory, Tier, Wait, in_utc
 from memoryd.model.record import Record
 from memoryd.model.results import ArchiveStats, EmbedderStats, Stats, Stored
 from memoryd.model.scope import Scope
@@ -167,7 +167,11 @@ class Engine:
         """Changes what was given and counts the version up. Raises NotFound, Conflict and what `store` raises."""
         self._check_wait(wait)
         values = changes.check().given()
-        memory = await self.in_hot(scope, memory_id)
+        memory, before = await self._in_hot(scope, memory_id)
+        if memory.tier is Tier.ARCHIVE:
+            values["tier"] = Tier.SHORT  # on its way there; what is changed is in use
+        if if_version == before:
+            if_version = memory.version
         await self.check_sources(scope, values.get("derived_from", []))
         for field in ("valid_from", "valid_until"):
             if isinstance(values.get(field), datetime):
@@ -191,13 +195,17 @@ class Engine:
 
     async def in_hot(self, scope: Scope, memory_id: str) -> Memory:
         """The memory, brought back from the archive when it is only there."""
+        return (await self._in_hot(scope, memory_id))[0]
+
+    async def _in_hot(self, scope: Scope, memory_id: str) -> tuple[Memory, int]:
+        """The memory, brought back from the archive when it is only there, and the version that a reader has seen there."""
         check_id("id", memory_id)
         if memory := await self._records.get(scope.check(), memory_id):
-            return memory
+            return memory, memory.version
         record = await self._archived(scope, memory_id)
-        fit, unembedded = fitted(record, model_of(self._cache))
-        await self._records.project(Projection(fit, foreign=unembedded))
-        return record.memory
+        projection = brought_back(record, model_of(self._cache))
+        await self._records.project(projection)
+        return projection.record.memory, record.memory.version
 
     # --- acknowledging --------------------------------------------------------------------------------------------
 

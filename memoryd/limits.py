@@ -108,6 +108,18 @@ SUMMARY_WORDS_EACH_MAX = 6  # words of one memory by which its summary is found 
 SUMMARIZE_MEMORIES_MAX = 5_000  # of one `summarize`: the passages of a long book, about 1 s of choosing
 SUMMARIZE_TRIES_MAX = 3  # calls to an endpoint that says 429, 5xx or nothing, within the time of one summary
 
+COMPRESS_MEMORIES_MAX = 50_000  # of one compression: as of one forget
+EXPAND_PAGE_MAX = 200  # memories of one answer
+
+# --- the tier archive -----------------------------------------------------------------------------------------------
+DICTIONARY_BYTES = 16 * 1024  # of a zstd dictionary: what a few hundred short texts have in common
+DICTIONARY_SAMPLES_MIN = 64  # fewer texts train none that is worth its bytes
+DICTIONARY_SAMPLES_MAX = 500  # few enough that a forget seldom meets one, and then everything is packed anew
+DICTIONARY_GROWTH = 4  # times as many archived memories as it was trained at: then a new one is trained
+MOVE_WAIT_SECONDS = 5.0  # for the journal's followers to pass what was moved; later moves are ended by the sweep
+MOVE_SWEEP_SECONDS = 20.0  # how often a daemon looks for moves that were not ended
+PACK_BATCH_MAX = 250  # documents of one transaction: far below the 16 MB and 60 s that MongoDB allows
+
 # --- forgetting -----------------------------------------------------------------------------------------------------
 FORGET_PLAN_MAX = 50_000  # memories of one forget: its receipt is one document of at most 7 MB, and MongoDB takes 16
 RECEIPT_PAGE_MAX = 1_000  # memories that one answer lists of a plan or a receipt; about 130 KB

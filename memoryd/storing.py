@@ -17,7 +17,7 @@ from memoryd.archive.store import Archive
 from memoryd.clock import Clock
 from memoryd.embed.cache import EmbeddingCache, model_of
 from memoryd.errors import ArchiveUnavailable, MemorydError, Overloaded, RequestIdReused
-from memoryd.hot.records import NewRecord, Projection, Records, Request, Written, fitted
+from memoryd.hot.records import NewRecord, Records, Request, Written, brought_back
 from memoryd.model.ids import content_id, event_id, hash_content
 from memoryd.model.memory import Memory, NewMemory, in_utc
 from memoryd.model.scope import Scope
@@ -133,8 +133,7 @@ class Storing:
         if document is None:
             return 0
         if not document.get("tombstone") and "seal" in document:
-            record, unembedded = fitted(to_record(document), model_of(self._cache))
-            await self._records.project(Projection(record, foreign=unembedded))
+            await self._records.project(brought_back(to_record(document), model_of(self._cache)))
         return int(document.get("version", 0))
 
     def new_record(self, one: Arrival) -> NewRecord:

@@ -66,7 +66,7 @@ def completed(document: Mapping[str, Any], now: datetime) -> Document:
         "derived_from": [], "follows": [], "context": 0, "version": 0, "valid_from": moment, "valid_until": None,
         "embedding_model": "", "feedback": None,
     }  # fmt: skip
-    whole = defaults | dict(document)
+    whole = {name: value for name, value in (defaults | dict(document)).items() if name not in ("content_zstd", "dictionary")}
     whole["content_hash"] = hash_content(whole["content"])
     whole["recorded_at"] = moment
     if whole["content_hash"] != document.get("content_hash"):
@@ -101,8 +101,28 @@ def to_bson_vector(vector: bytes) -> Binary:
 
 
 def from_bson_vector(binary: bytes) -> bytes:
-    """The float32 bytes of a BSON vector (whose first two bytes are its type and padding)."""
-    return bytes(binary)[2:]
+    """The float32 bytes of a BSON vector (whose first two bytes are its type and padding). One of bytes comes back with the
+    same direction, to a part in about a hundred; its length is one."""
+    kind, numbers = bytes(binary)[:1], bytes(binary)[2:]
+    if kind != BinaryVectorDtype.INT8.value:
+        return numbers
+    import numpy as np
+
+    row = np.frombuffer(numbers, dtype=np.int8).astype("<f4")
+    return (row / max(1.0, float(np.linalg.norm(row)))).astype("<f4").tobytes()
+
+
+def to_bytes_vector(binary: bytes) -> Binary:
+    """A BSON vector with a signed byte a dimension, the largest number as 127: a quarter of the size, for the tier
+    `archive`."""
+    if bytes(binary)[:1] == BinaryVectorDtype.INT8.value:
+        return Binary(bytes(binary), 9)
+    import numpy as np
+
+    row = np.frombuffer(bytes(binary)[2:], dtype="<f4")
+    largest = float(np.max(np.abs(row), initial=0.0)) or 1.0
+    numbers = np.rint(row * (127 / largest)).astype(np.int8).tobytes()
+    return Binary(bytes([BinaryVectorDtype.INT8.value[0], 0]) + numbers, 9)
 
 
 def from_feedback(feedback: Feedback) -> Document:

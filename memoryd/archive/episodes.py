@@ -69,7 +69,8 @@ class EpisodeArchive:
         """Those of the memories that the archive holds for the scope, by id."""
         query = {"_id": {"$in": list(ids)}, "tombstone": {"$ne": True}, "seal": {"$exists": True}}
         with self._archive.asking("get episodes"):
-            found = [to_record(one).memory async for one in self._archive.memories.find(query, {"embedding": 0})]
+            documents = [one async for one in self._archive.memories.find(query, {"embedding": 0})]
+            found = [to_record(one).memory for one in await self._archive.packing.opened(documents)]
         return {one.id: one for one in found if scope.holds(one.scope)}
 
     async def newest(self, scope: Scope, wanted: EpisodeFilter, limit: int) -> list[Memory]:
@@ -81,7 +82,8 @@ class EpisodeArchive:
                 .limit(limit)
                 .max_time_ms(SECONDS_MAX_MS)
             )
-            return [to_record(one).memory async for one in found]
+            documents = await self._archive.packing.opened([one async for one in found])
+            return [to_record(one).memory for one in documents]
 
 
 def _events(scope: Scope, wanted: EpisodeFilter) -> Document:

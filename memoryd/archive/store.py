@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,13 +18,14 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from memoryd.archive.codec import Document, completed, from_bson_vector, from_feedback, to_record
+from memoryd.archive.packing import PACKED, Packing
 from memoryd.breaker import Breaker
 from memoryd.clock import EPOCH, to_microseconds
 from memoryd.errors import ArchiveUnavailable, MemorydError
 from memoryd.limits import ARCHIVE_ANSWER_SECONDS
 from memoryd.model.feedback import Feedback
 from memoryd.model.memory import Memory
-from memoryd.model.record import Record
+from memoryd.model.record import Record, seal
 from memoryd.model.scope import Scope
 
 if TYPE_CHECKING:
@@ -154,6 +156,7 @@ class Archive:
         )
         self.versions = database.get_collection("versions", write_concern=MAJORITY)
         self.database = database
+        self.packing = Packing(self)
         self.breaker = Breaker(ArchiveUnavailable, store="archive")
 
     @contextmanager
@@ -175,7 +178,8 @@ class Archive:
     async def get(self, memory_id: str) -> Document | None:
         """The document of a memory or its tombstone."""
         with self.asking("get"):
-            return await self.memories.find_one({"_id": memory_id})
+            found = await self.memories.find_one({"_id": memory_id})
+            return (await self.packing.opened([found]))[0] if found else None
 
     async def get_memory(self, scope: Scope, memory_id: str) -> Record | None:
         """The memory, if this scope holds it and it is not forgotten."""
@@ -191,7 +195,7 @@ class Archive:
             with archive_errors("read"):
                 wanted = {"_id": {"$in": list(memory_ids)}, "seal": {"$exists": True}}
                 async for document in self.memories.find(wanted, {"embedding": 0}):
-                    yield document
+                    yield (await self.packing.opened([document]))[0]
 
     async def living_with(self, memory_ids: Sequence[str], content_hash: str) -> dict[str, int]:
         """Those of the memories that are not forgotten and have this content, with their versions."""
@@ -227,21 +231,22 @@ class Archive:
             async for document in (
                 self.memories.find(_living(scope), {"embedding": 0}).sort("recorded_at", 1).allow_disk_use(True)
             ):
-                yield to_record(document).memory
+                [whole] = await self.packing.opened([document])
+                yield to_record(whole).memory
 
     async def batches(
         self, query: Document, size: int, projection: Document | None = None
     ) -> AsyncIterator[list[Document]]:
-        """The documents of `memories` that match, `size` at a time."""
+        """The documents of `memories` that match, `size` at a time; contents in the clear."""
         batch: list[Document] = []
         with archive_errors("read"):
             async for document in self.memories.find(query, projection, batch_size=size):
                 batch.append(document)
                 if len(batch) >= size:
-                    yield batch
+                    yield await self.packing.opened(batch)
                     batch = []
-        if batch:
-            yield batch
+            if batch:
+                yield await self.packing.opened(batch)
 
     # --- for a forget ---------------------------------------------------------------------------------------------
 
@@ -272,6 +277,19 @@ class Archive:
         query = {"_id": {"$in": list(memory_ids)}, **_LIVING}
         async for documents in self.batches(query, NAMED_MAX, _left_out(with_text)):
             found |= {one["_id"]: _whole(one) for one in documents}
+        return found
+
+    async def records(self, memory_ids: Sequence[str]) -> dict[str, Record]:
+        """Those of the memories that live in the archive, each with its vector. A document that somebody else has changed
+        is left out until sync has given it a version."""
+        found: dict[str, Record] = {}
+        query = {"_id": {"$in": list(memory_ids)}, **_LIVING}
+        async for documents in self.batches(query, NAMED_MAX):
+            for one in documents:
+                with contextlib.suppress(KeyError, ValueError, TypeError, OverflowError):  # no whole memory of ours
+                    record = to_record(one)
+                    if one["seal"] == seal(record.memory):
+                        found[record.memory.id] = record
         return found
 
     async def vectors(self, memory_ids: Sequence[str]) -> dict[str, bytes]:
@@ -334,6 +352,7 @@ class Archive:
             await self._write_versions(list(batch.versions.values()))
             await self._bury_versions(batch)
             await self._write_vectors(batch.vectors)
+            await self._unhear(list(batch.forgotten))
             await write_unordered(self.memories, [_touch(one) for one in batch.touches])
             await write_unordered(self.memories, [_judge(one) for one in batch.verdicts])
         return refused
@@ -377,6 +396,15 @@ class Archive:
     async def _write_vectors(self, vectors: Sequence[Vector]) -> None:
         await write_unordered(self.memories, [_attach("_id", one) for one in vectors])
         await write_unordered(self.versions, [_attach("memory_id", one) for one in vectors])
+
+    async def _unhear(self, forgotten: Sequence[str]) -> None:
+        """Takes the vectors of archived events that followed what is forgotten: they have a trace of it, and nobody makes
+        new ones there."""
+        heard = {"follows": {"$in": forgotten}, "tier": "archive"}
+        gone = {"$unset": {"embedding": ""}, "$set": {"embedding_model": ""}}
+        if forgotten and (ids := [one["_id"] async for one in self.memories.find(heard, {"_id": 1})]):
+            await write_unordered(self.versions, [UpdateMany({"memory_id": {"$in": ids}}, gone)])
+            await write_unordered(self.memories, [UpdateMany({"_id": {"$in": ids}, **heard}, gone)])
 
     async def holds_version(self, document: Document) -> bool:
         """Whether exactly this version is archived already (then being refused as current is no loss)."""
@@ -423,7 +451,7 @@ def _naming(field: str, memory_ids: Sequence[str]) -> Document:
 
 
 def _left_out(with_text: bool) -> Document:
-    return {"embedding": 0} if with_text else {"embedding": 0, "content": 0, "metadata": 0}
+    return {"embedding": 0} if with_text else {"embedding": 0, "content": 0, PACKED: 0, "metadata": 0}
 
 
 def _whole(document: Document) -> Memory:

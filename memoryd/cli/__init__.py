@@ -8,6 +8,7 @@ import typer
 
 from memoryd.cli import (
     agent,
+    compress,
     config,
     demo,
     explain,
@@ -54,6 +55,9 @@ app.command("get")(get.get)
 app.command("update")(update.update)
 app.command("seen")(seen.seen)
 app.command("stats")(stats.stats)
+app.command("summarize")(compress.summarize)
+app.command("compress")(compress.compress)
+app.command("expand")(compress.expand)
 app.command("import")(import_.import_)
 app.command("export")(export.export)
 app.command("demo")(demo.demo)

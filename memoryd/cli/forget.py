@@ -71,7 +71,7 @@ def memories(
     async def work() -> list[str] | None:
         selection = _selection(
             ids=ids, session=target.session, tags=tag, types=type, before=before, words=words, query=query,
-            older_than_seconds=_seconds(older_than), everything=everything,
+            older_than_seconds=seconds_of(older_than), everything=everything,
         )  # fmt: skip
         if query:
             selection |= {"limit": limit, "min_score": min_score}
@@ -180,7 +180,7 @@ def _selection(**given: Any) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value}
 
 
-def _seconds(text: str) -> int | None:
+def seconds_of(text: str) -> int | None:
     """A length of time, for instance 30d. Raises BadRequest."""
     if not text:
         return None

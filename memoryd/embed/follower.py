@@ -77,7 +77,7 @@ class EmbedFollower:
             if later := ids_in(entry, "precedes"):
                 await self._records.refollow(entry.scope, later, reworded=bool(entry.text("replaced_hash")))
         if self._cache is not None:
-            waiting = [one for one in entries if one.op in ("stored", "updated") and not self._has_vector(one)]
+            waiting = [one for one in entries if one.op in ("stored", "updated", "moved") and not self._has_vector(one)]
             if waiting:
                 with linked_span(
                     telemetry.EMBED, [one.traceparent for one in waiting], {telemetry.BATCH_SIZE: len(waiting)}
@@ -94,7 +94,7 @@ class EmbedFollower:
     async def _readable(self, entry: Entry) -> bool:
         """Whether the entry says which memory it means. One that does not must not hold up its bucket."""
         try:
-            if entry.op in ("stored", "updated", "forgotten"):
+            if entry.op in ("stored", "updated", "moved", "forgotten"):
                 check_id("id", entry.memory_id)
                 kind_of(entry.memory_type)
                 entry.scope.check()

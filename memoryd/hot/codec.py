@@ -16,6 +16,7 @@ from memoryd.model.memory import Memory, MemoryType, Tier
 from memoryd.model.record import Record
 from memoryd.model.scope import from_tag, to_tag
 from memoryd.model.speech import speaker_of
+from memoryd.model.summary import words_of_summary
 from memoryd.model.terms import bounded
 
 NAMES = ("tenant", "project", "agent_id", "session_id", "source_tool")
@@ -43,7 +44,8 @@ def to_fields(values: Mapping[str, Any]) -> dict[str, Encoded]:
 
 def derived_fields(content: str | None, metadata: Mapping[str, Any] | None) -> dict[str, Encoded]:
     """What ranking asks of every candidate: made once, when it is written, and for Redis only (it follows from the rest)."""
-    fields: dict[str, Encoded] = {} if content is None else {"terms": bounded(content)}
+    found_by = "" if metadata is None else " ".join(words_of_summary(metadata))
+    fields: dict[str, Encoded] = {} if content is None else {"terms": bounded(f"{content}\n{found_by}")}
     if metadata is None:
         return fields
     return {**fields, "speaker": speaker_of(metadata), **event_fields(metadata), **fact_fields(metadata)}

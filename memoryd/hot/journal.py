@@ -37,7 +37,7 @@ class Entry:
 
     @property
     def op(self) -> str:
-        """stored, updated, embedded, touched, judged or forgotten; document, parts, dropped or ended."""
+        """stored, updated, moved, embedded, touched, judged or forgotten; document, parts, dropped or ended."""
         return self.text("op")
 
     @property
@@ -213,7 +213,7 @@ async def last_written(redis: Redis, journal: str, memory_id: str) -> dict[bytes
         with hot_errors("read the journal"):
             rows = await client.xrevrange(journal, max=last, count=READ_MAX)
         for entry_id, fields in rows:
-            if fields.get(b"id") == memory_id.encode() and fields[b"op"] in (b"stored", b"updated"):
+            if fields.get(b"id") == memory_id.encode() and fields[b"op"] in (b"stored", b"updated", b"moved"):
                 return dict(fields)
             last = f"({entry_id.decode()}"
         if not rows:

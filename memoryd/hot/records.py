@@ -26,7 +26,7 @@ from memoryd.limits import (
 )
 from memoryd.model.episode import FIELDS as EVENT_FIELDS
 from memoryd.model.fact import FIELDS as FACT_FIELDS
-from memoryd.model.memory import Memory, MemoryType
+from memoryd.model.memory import Memory, MemoryType, Tier
 from memoryd.model.record import Record, Tombstone
 from memoryd.model.scope import Scope, from_tag, to_tag
 
@@ -138,7 +138,8 @@ class Attached:
 class Projection:
     """What the archive holds of one memory, on its way here.
 
-    With `tombstone`, the record's memory gives the place only. `foreign` journals it, so that it is embedded here.
+    With `tombstone`, the record's memory gives the place only. `foreign` journals it, so that it is embedded here;
+    `moved` journals it as a change of its tier. `away`: it belongs to the archive only.
     A follower gives the `fence` of its lease: a newer one shuts it out. `adopted`: it was inserted there by hand, and has
     yet to find its place among the events of its session.
     """
@@ -149,6 +150,17 @@ class Projection:
     traceparent: str = ""
     fence: int | None = None
     adopted: bool = False
+    moved: bool = False
+
+    @property
+    def away(self) -> bool:
+        """Whether it must not come here when it is not here."""
+        return self.record.memory.tier is Tier.ARCHIVE
+
+    @property
+    def journal_as(self) -> str:
+        """The journal's word for it; empty when it is not journaled."""
+        return "moved" if self.moved else "updated" if self.foreign else ""
 
 
 def fitted(record: Record, model: str) -> tuple[Record, bool]:
@@ -160,6 +172,19 @@ def fitted(record: Record, model: str) -> tuple[Record, bool]:
     if record.memory.embedding_model == model:
         return record, False
     return Record(record.memory), bool(model)
+
+
+def brought_back(record: Record, model: str) -> Projection:
+    """What only the archive has of a memory, on its way back because it is used.
+
+    One that was archived lives hot again, as a version of its own; its vector is made anew, because the archive's is less exact.
+    """
+    memory = record.memory
+    if memory.tier is not Tier.ARCHIVE:
+        fit, unembedded = fitted(record, model)
+        return Projection(fit, foreign=unembedded)
+    hot = msgspec.structs.replace(memory, tier=Tier.SHORT, version=memory.version + 1, embedding_model="")
+    return Projection(Record(hot), moved=True)
 
 
 class Records:
@@ -248,6 +273,10 @@ class Records:
                         batch = []
         if batch:
             yield await self._read(batch, wanted)
+
+    async def read(self, keys: Sequence[str]) -> list[Memory]:
+        """The memories under these keys that are there."""
+        return await self._read(keys, MEMORY_FIELDS) if keys else []
 
     async def _read(self, keys: Sequence[str], wanted: Sequence[str]) -> list[Memory]:
         with hot_errors("walk"):
@@ -502,11 +531,44 @@ class Records:
     def _project_args(self, one: Projection) -> list[Encoded]:
         stone = msgspec.json.encode(rename(one.tombstone, to_tag)) if one.tombstone else ""
         control: list[Encoded] = [
-            one.record.memory.version, stone, TOMBSTONE_TTL_SECONDS, int(one.foreign),
+            one.record.memory.version, stone, TOMBSTONE_TTL_SECONDS, one.journal_as,
             names.events_prefix(one.record.memory.scope), one.traceparent, "" if one.fence is None else one.fence,
-            int(one.adopted), self.slot,
+            int(one.adopted), self.slot, int(one.away),
         ]  # fmt: skip
         return control + [part for pair in record_fields(one.record, self.datatype).items() for part in pair]
+
+    async def move(self, memories: Sequence[Memory], tier: Tier, *, with_vector: bool, traceparent: str) -> list[Written]:
+        """Gives each another tier, if it still has the version that was decided on; all in one round trip.
+
+        moved, already, missing, conflict, pending (with `with_vector`, when it has none), or overloaded.
+        """
+        calls: list[scripts.Call] = []
+        for one in memories:
+            bucket = self.keys.bucket(one.id)
+            keys = [
+                self.keys.memory(kind_of(one.memory_type), one.scope, one.id), self.keys.journal(bucket),
+                self.keys.kept_events(bucket, one.scope),
+            ]  # fmt: skip
+            prefix = names.events_prefix(one.scope)
+            calls.append((keys, [one.version, tier, int(with_vector), JOURNAL_ENTRIES_MAX, prefix, traceparent]))
+        with hot_errors("move"):
+            return [Written.parse(one) for one in await scripts.move.many(self.redis, calls)] if calls else []
+
+    async def put_away(self, memories: Sequence[Memory]) -> list[str]:
+        """Removes the records of archived memories, which the archive was seen to have at these versions: gone, absent,
+        changed, or waiting (a follower of the journal has still to see what it holds of it)."""
+        calls: list[scripts.Call] = [
+            (
+                [
+                    self.keys.memory(kind_of(one.memory_type), one.scope, one.id),
+                    self.keys.journal(self.keys.bucket(one.id)),
+                ],
+                [one.version],
+            )
+            for one in memories
+        ]
+        with hot_errors("put away"):
+            return [one.decode() for one in await scripts.put_away.many(self.redis, calls)] if calls else []
 
     async def raise_fences(self, fence: int) -> None:
         """Shuts out every follower with a lower number, in all buckets."""

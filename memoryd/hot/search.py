@@ -19,7 +19,7 @@ from memoryd.hot.codec import to_hot_vector
 from memoryd.limits import CANDIDATES_MAX, EXACT_MEMORIES_MAX, FORGET_PLAN_MAX, RECALL_LIMIT_MAX, SEARCH_TIMEOUT_SECONDS
 from memoryd.model.episode import EpisodeFilter, Outcome
 from memoryd.model.feedback import Feedback, from_text
-from memoryd.model.memory import MemoryType
+from memoryd.model.memory import MemoryType, Tier
 from memoryd.model.scope import Scope, to_tag
 
 ID_CHARS = 36  # of a memory's id, which ends its key
@@ -280,6 +280,20 @@ class Search:
                 for answer in await pipe.execute():
                     found += [row[b"id"][-ID_CHARS:].decode() for row in whole(answer, "search")[b"results"]]
         return found[:count]
+
+    async def in_tier(self, tier: Tier, count: int) -> list[str]:
+        """The keys of some records of a tier, whoever's: for the daemon's own work, never for a caller."""
+        found: list[str] = []
+        with hot_errors("look at a tier"):
+            for kind in names.KINDS:
+                clause = Clause()
+                clause.tag("tier", [tier])
+                answer: Any = await self._redis.execute_command(  # type: ignore[no-untyped-call]
+                    "FT.SEARCH", names.index(kind), str(clause), *_params(clause), "NOCONTENT", "LIMIT", 0, count,
+                    "DIALECT", 2,
+                )  # fmt: skip
+                found += [row[b"id"].decode() for row in answer[b"results"]]
+        return found
 
     async def count(self, scope: Scope) -> Counts:
         """How many memories of each type the scope holds here, and how many wait for their vector."""

@@ -13,6 +13,7 @@ from typing import Any, Self
 import msgspec
 
 from memoryd.errors import BadRequest, MemorydError
+from memoryd.limits import EXPAND_PAGE_MAX
 from memoryd.model.events import Event, Place
 from memoryd.model.feedback import Judged
 from memoryd.model.introspection import Introspection, Knowledge
@@ -31,7 +32,7 @@ from memoryd.model.results import Recalled, Receipt, Stats, Stored
 from memoryd.model.scope import Scope
 from memoryd.model.seen import Seen
 from memoryd.model.session import SessionPage
-from memoryd.model.summary import Summary
+from memoryd.model.summary import Compressed, Expanded, Summary
 from memoryd.protocol import listener, messages
 from memoryd.protocol.agents import AgentClient
 from memoryd.protocol.channels import ChannelClient
@@ -265,6 +266,23 @@ class MemoryClient:
         """In few words what the selected memories say; nothing is changed. The selection is as for `forget_many`:
         ids, session, agent, tags, types, before, older_than_seconds, words, query (with limit), or everything=True."""
         return await self._connection.call("summarize", {"chars": chars, **selection}, Summary, patience=LONG)
+
+    async def compress(
+        self, *, dry_run: bool = False, request_id: str | None = None, **selection: Any
+    ) -> Compressed:
+        """Puts summaries in the place of the selected memories, which go to the archive: `expand` gives them back.
+
+        The selection is as for `summarize`. Groups whose summary is no good stay as they are, and say why.
+        """
+        args = {"dry_run": dry_run, **selection}
+        return await self._connection.call("compress", args, Compressed, request_id, patience=LONG)
+
+    async def expand(
+        self, memory_id: str, *, restore: bool = False, first: int = 0, limit: int = EXPAND_PAGE_MAX
+    ) -> Expanded:
+        """What a summary stands for, as it was. With `restore` it lives in Redis again."""
+        args = {"id": memory_id, "restore": restore, "first": first, "limit": limit}
+        return await self._connection.call("expand", args, Expanded)
 
     # --- sessions -------------------------------------------------------------------------------------------------
 

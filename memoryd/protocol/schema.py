@@ -116,7 +116,9 @@ SAYS: dict[str, dict[str, Schema]] = {
     },
     "Hint": {
         "v": {"const": VERSION, "description": "the protocol's version"},
-        "op": {"enum": ["stored", "updated", "embedded", "touched", "judged", "forgotten"], "description": "what happened"},
+        "op": {
+            "enum": ["stored", "updated", "moved", "embedded", "touched", "judged", "forgotten"], "description": "what happened",
+        },
         "id": {**_ID, "description": "the memory that changed"},
         "type": {"description": "its type"},
         "session": {"description": "its session, empty when it has none"},

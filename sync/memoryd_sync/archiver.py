@@ -18,7 +18,7 @@ from memoryd.archive.codec import to_record as from_document
 from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.episodes import EpisodeArchive
 from memoryd.archive.foreign import adopted, is_edited
-from memoryd.archive.store import Archive, ArchiveRefused, Batch, Touch, Vector, Verdict
+from memoryd.archive.store import Archive, ArchiveRefused, Batch, Touch, Vector, Verdict, archive_errors
 from memoryd.clock import Clock
 from memoryd.errors import ArchiveUnavailable, BadRequest, HotUnavailable, Overloaded
 from memoryd.hot.codec import from_hot_vector, to_record
@@ -105,13 +105,22 @@ class Archiver:
         if forgotten := await self._records.forgotten(written):
             await self._archive.forget_versions(forgotten)
         await self._orphans.forget(entries)
+        await self._keep_packed(batch)
         return await self._too_early(unseen)
+
+    async def _keep_packed(self, batch: Batch) -> None:
+        """Packs what has come to the tier `archive`; what was packed there with the help of something forgotten, anew."""
+        with archive_errors("pack"):
+            if archived := [key for key, one in batch.current.items() if one.get("tier") == "archive"]:
+                await self._archive.packing.pack(archived)
+            if batch.forgotten:
+                await self._archive.packing.forget(list(batch.forgotten))
 
     def _batch(self, entries: Sequence[Entry]) -> Batch:
         batch = Batch()
         for entry in sorted(entries, key=lambda one: (one.memory_id, one.version)):
             match entry.op:
-                case "stored" | "updated":
+                case "stored" | "updated" | "moved":
                     record = to_record(entry.fields, self._records.datatype)
                     document = {**to_document(record), "traceparent": entry.traceparent, "archived": NOW}
                     batch.put(document, entry.op, int(entry.text("said_at") or document["recorded_at"]))

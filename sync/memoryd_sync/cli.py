@@ -250,6 +250,7 @@ def _report(
             {
                 "hot": comparison.hot,
                 "archived": comparison.archived,
+                "away": comparison.away,
                 "differences": [{"id": memory_id, "kind": kind} for memory_id, kind in rows],
                 "digests": digests,
                 "documents": {"hot": documents.hot, "behind": [one.id for one in documents.behind]},
@@ -263,6 +264,7 @@ def _report(
         {
             "memories in Redis": comparison.hot,
             "memories in MongoDB": comparison.archived,
+            "of these in the archive only": comparison.away,
             "documents in Redis": documents.hot,
             "differences": len(rows),
         }

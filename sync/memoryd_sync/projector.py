@@ -15,6 +15,7 @@ from pymongo.errors import DuplicateKeyError
 
 from memoryd.archive.codec import Document, to_record, to_tombstone
 from memoryd.archive.foreign import adopted
+from memoryd.archive.packing import PACKED
 from memoryd.archive.store import Archive, archive_errors
 from memoryd.clock import Clock, to_microseconds
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, Overloaded
@@ -62,6 +63,8 @@ class Projector:
     async def apply_document(self, document: Document) -> None:
         """Brings a document to Redis, only if newer; someone else's gets its version first."""
         try:
+            with archive_errors("follow"):
+                [document] = await self._archive.packing.opened([document])
             outcome = await self._outcome(document)
         except (HotUnavailable, ArchiveUnavailable, Overloaded, Fenced):
             raise
@@ -74,6 +77,8 @@ class Projector:
 
     async def apply_all(self, documents: Sequence[Document]) -> None:
         """The same for many documents, with one round trip for all that are our own."""
+        with archive_errors("follow"):
+            documents = await self._archive.packing.opened(documents)
         projections = [self._projection(document) for document in documents]
         if ours := [one for one in projections if one is not None]:
             for outcome in await self._records.project_many(ours):
@@ -205,4 +210,6 @@ def _exactly(document: Document) -> Document:
     """Matches the document only as it was read: nothing that a person may edit has changed since."""
     absent: Document = {"$exists": False}
     edited = {name: {"$eq": document[name]} if name in document else absent for name in (*SEALED, "seal")}
+    if PACKED in document:
+        edited |= {"content": absent, PACKED: {"$eq": document[PACKED]}}
     return {"_id": document["_id"], **edited}

@@ -22,8 +22,8 @@ from memoryd.hot.journal import entry_order
 from memoryd.hot.records import Records
 from memoryd.keys import KINDS, Keys, kind_of
 from memoryd.limits import FOLLOW_BATCH_MAX
-from memoryd.model.memory import Memory, MemoryType
-from memoryd.model.record import seal
+from memoryd.model.memory import Memory, MemoryType, Tier
+from memoryd.model.record import Tombstone, seal
 from memoryd.model.scope import Scope
 from memoryd_sync.place import compared_with
 from memoryd_sync.projector import Projector
@@ -78,6 +78,8 @@ class Comparison:
 
     hot: int = 0
     archived: int = 0
+    away: int = 0
+    """Those of the archived that are in their tier's only place, and in no digest."""
     differences: list[Difference] = field(default_factory=list)
     differing: int = 0
     digests: dict[str, list[int]] = field(default_factory=dict)
@@ -250,19 +252,22 @@ class Reconciler:
         living = [one for one in documents if not one.get("tombstone") and "seal" in one]
         places = {one["_id"]: _place(one) for one in living}
         hot = await self._hot_of(list(places.values()))
+        stones = await self._records.tombstones([one for one in places if one not in hot])
         for document in living:
-            memory_id = document["_id"]
+            memory_id, version = document["_id"], int(document["version"])
             comparison.archived += 1
-            bucket = self._records.keys.bucket(memory_id)
-            comparison.digest(bucket, 1, memory_id, int(document["version"]), document["seal"])
-            if memory_id not in hot:
-                kind = await self._why_missing(document)
-                comparison.add(Difference(places[memory_id], kind))
+            missing = None if memory_id in hot else _why_missing(document, stones.get(memory_id))
+            if missing is Kind.HOT_LACKS and document.get("tier") == Tier.ARCHIVE:
+                comparison.away += 1  # where it belongs
+                continue
+            comparison.digest(self._records.keys.bucket(memory_id), 1, memory_id, version, document["seal"])
+            if missing is not None:
+                comparison.add(Difference(places[memory_id], missing))
 
-    async def _why_missing(self, document: Document) -> Kind:
-        stone = await self._records.tombstone(_place(document).scope, document["_id"])
-        forgotten = stone is not None and stone.version >= int(document["version"])
-        return Kind.ARCHIVE_NOT_FORGOTTEN if forgotten else Kind.HOT_LACKS
+
+def _why_missing(document: Document, stone: Tombstone | None) -> Kind:
+    forgotten = stone is not None and stone.version >= int(document["version"])
+    return Kind.ARCHIVE_NOT_FORGOTTEN if forgotten else Kind.HOT_LACKS
 
 
 async def rejournal(records: Records, places: Sequence[Place]) -> int:
@@ -281,7 +286,7 @@ def _journal_keys(keys: Keys, place: Place) -> list[str]:
 
 _SUMMARY: dict[str, Any] = {
     "version": 1, "seal": 1, "tombstone": 1, "feedback": 1, "embedding_model": 1, "tenant": 1, "project": 1, "agent_id": 1,
-    "session_id": 1, "memory_type": 1,
+    "session_id": 1, "memory_type": 1, "tier": 1,
 }  # fmt: skip
 
 

@@ -27,6 +27,8 @@ OPERATIONS: Final[dict[str, str]] = {
     "receipts": "memoryd.receipts",
     "verify_receipt": "memoryd.verify_receipt",
     "summarize": "memoryd.summarize",
+    "compress": "memoryd.compress",
+    "expand": "memoryd.expand",
     "stats": "memoryd.stats",
     "seen": "memoryd.seen",
     "seen_query": "memoryd.seen_query",
@@ -195,9 +197,13 @@ SEEN_LOOKS: Final = Metric(
 LEASES: Final = Metric("memoryd.leases", "counter", "{lease}", "leases of tasks that were taken, found held, or lost")
 CHANNEL_MESSAGES: Final = Metric("memoryd.channel.messages", "counter", "{message}", "messages published in projects' channels")
 
+MOVES: Final = Metric(
+    "memoryd.moves", "counter", "{look}", "looks at memories on their way to the archive: gone (their record is removed), waiting …"
+)
+
 METRICS: Final = (
     FEEDBACK,
     OPERATION_COUNT, OPERATION_DURATION, REQUESTS_BACKLOG, HOT_MEMORY_SHARE, CIRCUIT_OPEN, JOURNAL_BACKLOG, GAPS,
     DIFFERENCES, LEASE_CHANGES, EMBED_BATCH_SIZE, EMBED_DURATION, EMBED_FAILURES, ARCHIVE_BATCH_SIZE, ARCHIVE_DURATION,
-    FOLLOW_EVENTS, DEAD_LETTERS, TOOL_CLAIMS, TOOL_RESULT_AGE, SEEN_LOOKS, LEASES, CHANNEL_MESSAGES,
+    FOLLOW_EVENTS, DEAD_LETTERS, TOOL_CLAIMS, TOOL_RESULT_AGE, SEEN_LOOKS, LEASES, CHANNEL_MESSAGES, MOVES,
 )  # fmt: skip

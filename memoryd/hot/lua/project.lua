@@ -1,15 +1,17 @@
 -- project: bring what the archive holds into Redis, only if it is newer.
 -- KEYS  1 record  2 journal  3 tombstone  4 dedup filter  5 fence  6 events  7 timeline (of an event in a session only)
--- ARGV  1 version  2 tombstone as JSON ('' = a living memory)  3 tombstone ttl  4 journal it as an update ('1'|'0')
+-- ARGV  1 version  2 tombstone as JSON ('' = a living memory)  3 tombstone ttl  4 journal it as this ('' = do not)
 --       5 events prefix  6 traceparent  7 the writer's fence ('' = none)  8 inserted there by hand ('1'|'0')
---       9 the slot of the record that its vector is for  10.. the record's fields and values
--- Returns applied | enriched (same version: a vector, a context, newer counters, feedback) | ignored | fenced (a newer writer is active)
+--       9 the slot of the record that its vector is for  10 it belongs to the archive only: nothing comes here that is not
+--       here ('1'|'0')  11.. the record's fields and values
+-- Returns away (it is not here, and belongs there)
+--       | applied | enriched (same version: a vector, a context, newer counters, feedback) | ignored | fenced (a newer writer is active)
 --       | kept (a forget from elsewhere met what was said after it, which is lifted above the tombstone).
 -- What a forget or a new content from elsewhere leaves behind here, the cached vectors, is told to the journal's followers.
 -- Atomic because a local write between the comparison and the copy would be overwritten by its own past.
 local version, tombstone, slot = tonumber(ARGV[1]), ARGV[2], ARGV[9]
 local fields = {}
-for i = 10, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+for i = 11, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 local known = redis.call('HMGET', KEYS[1], 'version', 'entries', 'pending', 'content_hash', 'access_count',
   'said_at', 'reinforced_at', 'context', 'follows', 'valid_from', 'feedback')
 local context, known_context = tonumber(fields.context or '0'), tonumber(known[8] or '0')
@@ -47,6 +49,12 @@ if tombstone ~= '' then
   notify(KEYS[6], ARGV[5], 'forgotten', fields, version, '')
   return 'applied'
 end
+if ARGV[10] == '1' and current == 0 then
+  -- What is stored again or said after it must be met all the same: the filter sends to the archive, the timeline tells.
+  redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id)
+  if KEYS[7] then redis.call('ZADD', KEYS[7], fields.valid_from, fields.id) end
+  return 'away'
+end
 if version == current then
   local enriched = 'ignored'
   if context > known_context then -- told elsewhere that it follows others now: the vector made before is no longer its own
@@ -77,7 +85,8 @@ end
 
 local entry, entries = '', known[2] or ''
 local replaced = known[4] and known[4] ~= fields.content_hash and known[4] or nil
-local journaled, touched = ARGV[4] == '1', ''
+local op, touched = ARGV[4], ''
+local journaled = op ~= ''
 if KEYS[7] then
   if journaled and (replaced or (known[10] and known[10] ~= fields.valid_from)) then touched = precedes(KEYS[7], fields.id) end
   redis.call('ZADD', KEYS[7], fields.valid_from, fields.id)
@@ -97,7 +106,7 @@ if not replaced and judgements(known[11]) > judgements(fields.feedback) then -- 
     fields.feedback, journaled = known[11], true
 end
 if journaled then
-  entry = journal_record(KEYS[2], 'updated', ARGV[6], fields, replaced, touched)
+  entry = journal_record(KEYS[2], op == '' and 'updated' or op, ARGV[6], fields, replaced, touched)
   entries = entries_with(entries, KEYS[2], entry)
 elseif replaced then
   redis.call('XADD', KEYS[2], '*', 'op', 'touched', 'traceparent', ARGV[6], 'id', fields.id, 'tenant', fields.tenant,

@@ -1,0 +1,312 @@
+"""Compression that can be undone: summaries in Redis, everything else in the archive, and each way back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from memoryd import MemoryClient
+from memoryd.errors import NotFound
+from memoryd.lifecycle.grouping import grouped
+from memoryd.limits import SUMMARY_GROUP_MAX
+from memoryd.model.memory import Memory
+from memoryd.model.results import Stored
+from memoryd.summarize.protocol import Passage
+from tests.integration.test_summaries import Scripted
+from tests.integration.tools import caught_up, hot
+from tests.waiting import eventually
+from tests.world import World
+
+START = datetime(2026, 5, 8, 9, tzinfo=UTC)
+SAID = (
+    "Ben: I signed the mortgage for the house on Elm Street on Friday, and we move in on 3 May with the piano.",
+    "Ada: I adopted a dog called Rex from the shelter last week, and he already sleeps on the sofa every night.",
+    "Ben: We are planning a camping trip to Yosemite in July with the kids, the canoe and my brother Karl.",
+    "Ada: The pottery class in Boston was fun; I made a blue vase and two cups for my grandmother's birthday.",
+    "Ben: My sister Ingrid has found a job as a nurse at the children's hospital in Portland, starting in June.",
+    "Ada: I read a book on the history of tea in Japan, and now I want to learn how to whisk matcha properly.",
+)
+
+
+@pytest.fixture
+async def quick(settings: Any) -> AsyncIterator[World]:
+    """A memoryd whose summariser does what the test says."""
+    async with World(settings.model_copy(update={"summarize_timeout_seconds": 0.5})) as world:
+        world.summarizer = Scripted()
+        await world.start("daemon", "sync")
+        yield world
+
+
+async def remember(memory: MemoryClient, session: str, count: int = 1, **details: Any) -> list[str]:
+    """A session's talk, `count` times over with other numbers; the ids."""
+    talk = []
+    for number in range(count * len(SAID)):
+        text = SAID[number % len(SAID)] + (f" That was number {number} of {session}." if number >= len(SAID) else "")
+        at = (START + timedelta(minutes=number)).isoformat()
+        talk.append({"content": text, "type": "episodic", "session": session, "valid_from": at, **details})
+    kept = await memory.store_many(talk, wait="searchable")
+    return [one.id for one in kept if isinstance(one, Stored)]
+
+
+async def before(memory: MemoryClient, ids: Sequence[str]) -> dict[str, Memory]:
+    """The memories as they are."""
+    return {one: await memory.get(one) for one in ids}
+
+
+def told(one: Memory) -> dict[str, Any]:
+    """Everything that somebody said: what a move must not change."""
+    moved = ("version", "tier", "embedding_model", "access_count", "last_accessed", "context")
+    return {name: value for name, value in msgspec.structs.asdict(one).items() if name not in moved}
+
+
+async def test_what_is_compressed_leaves_redis_is_still_read_found_and_expanded_and_comes_back(quick: World) -> None:
+    """The whole way there and back, byte for byte; nothing of another agent is touched."""
+    async with quick.connect() as memory, quick.connect(agent="other") as other:
+        ids = await remember(memory, "s1", importance=0.9, tags=["home"], metadata={"speaker": "", "n": [1, {"ä": None}]})
+        foreign = await remember(other, "s1")
+        fact = (await memory.store("The house on Elm Street has a red door.", type="fact", session="s2")).id
+        await caught_up(quick, memory)
+        were = await before(memory, ids)
+
+        planned = await memory.compress(session="s1", dry_run=True)
+        assert [one.outcome for one in planned.groups] == ["planned"]
+        assert planned.groups[0].text
+        assert planned.moved == 0
+        done = await memory.compress(session="s1")
+        [group] = done.groups
+        assert (group.outcome, group.memories, group.moved, group.reason) == ("compressed", 6, 6, "")
+        assert group.summary_chars * 2 <= group.chars == sum(len(one.content) for one in were.values())
+
+        summary = await memory.get(group.summary)
+        assert summary.derived_from == ids
+        assert summary.tags == ["summary", "home"]
+        assert (summary.session_id, summary.agent_id, summary.importance) == ("s1", "scout", 0.9)
+        assert not summary.pending
+        here = await hot(quick)
+        assert here.keys() == {*foreign, fact, summary.id}
+
+        expanded = await memory.expand(group.summary)
+        assert [one.id for one in expanded.memories] == ids
+        assert (expanded.total, expanded.missing, expanded.restored) == (6, 0, 0)
+        assert [told(one) for one in expanded.memories] == [told(were[one]) for one in ids]
+        assert (await memory.get(ids[2])).tier == "archive"
+        assert [one.id for one in (await memory.expand(ids[2])).memories] == [ids[2]]
+        page = await memory.expand(group.summary, first=4, limit=1)
+        assert ([one.id for one in page.memories], page.total) == (ids[4:5], 6)
+        for query in ("Which hospital does Ingrid work at?", "matcha", "What did the grandmother get?"):
+            assert group.summary in [hit.memory.id for hit in await memory.recall(query)]
+        with pytest.raises(NotFound):
+            await other.expand(group.summary)
+
+        again = await memory.compress(session="s1")
+        assert (again.memories, again.groups) == (0, [])
+
+        restored = await memory.expand(group.summary, restore=True)
+        assert restored.restored == 6
+        await caught_up(quick, memory)
+        now = await before(memory, ids)
+        assert [told(one) for one in now.values()] == [told(one) for one in were.values()]
+        assert {one.tier for one in now.values()} == {"short"}
+        back = await hot(quick)
+        assert all(back[one].vector == here_before.vector for one, here_before in (await vectors_of(quick, ids)).items())
+        assert ids[4] in [hit.memory.id for hit in await memory.recall("Ingrid the nurse")]
+
+        finished = await memory.compress(session="s1")  # it has its summary still
+        assert [(one.outcome, one.summary, one.moved) for one in finished.groups] == [("finished", group.summary, 6)]
+        assert (await hot(quick)).keys() == {*foreign, fact, summary.id}
+
+
+async def vectors_of(world: World, ids: Sequence[str]) -> dict[str, Any]:
+    """What the archive has of the memories that live hot again: the vectors that were made anew."""
+
+    async def all_there() -> dict[str, Any] | None:
+        found = await world.archive.records(ids)
+        return found if all(one.vector for one in found.values()) and len(found) == len(ids) else None
+
+    there: dict[str, Any] = await eventually(all_there, what="the archive has the new vectors")
+    return there
+
+
+async def test_the_archive_packs_what_it_takes_with_a_dictionary_that_ends_with_a_sample(quick: World) -> None:
+    """Small, readable everywhere, and no piece of a forgotten memory stays in a dictionary."""
+    async with quick.connect() as memory:
+        ids = await remember(memory, "s1", 12)
+        plain = {one: len((await memory.get(one)).content.encode()) for one in ids}
+        done = await memory.compress(session="s1")
+        assert done.moved == len(ids) == done.memories
+        assert 3 <= len(done.groups) <= 6
+        documents = [one async for one in quick.memories.find({"tier": "archive"})]
+        assert len(documents) == 72
+        assert all("content" not in one and one["embedding"][0] == 3 for one in documents)
+        assert all(len(one["embedding"]) == 2 + quick.embedder.dims for one in documents)
+        helped = [one for one in documents if "dictionary" in one]
+        assert sum(len(one["content_zstd"]) for one in helped) < sum(plain[one["_id"]] for one in helped) / 2
+        assert await quick.versions.count_documents({"memory_id": {"$in": ids}, "content": {"$exists": True}}) == 0
+        dictionaries = quick.archive.collection("dictionaries")
+        [dictionary] = [one async for one in dictionaries.find({})]
+        assert {one["dictionary"] for one in helped} == {dictionary["_id"]}
+
+        exported = [one async for one in quick.archive.export(memory.scope)]
+        assert {one.id: one.content for one in exported if one.id in ids} == {
+            one.id: one.content for group in done.groups for one in (await memory.expand(group.summary)).memories
+        }
+        sample = dictionary["samples"][0]
+        content = (await memory.get(sample)).content
+        await memory.forget(sample, durability="archived")
+        assert await dictionaries.count_documents({"_id": dictionary["_id"]}) == 0
+        assert await quick.memories.count_documents({"dictionary": dictionary["_id"]}) == 0
+        assert await quick.versions.count_documents({"dictionary": dictionary["_id"]}) == 0
+        rest = [one for one in ids if one != sample]
+        assert len(await quick.archive.living(rest)) == len(rest)
+        for one in (await quick.archive.living(rest)).values():
+            assert one.content != content
+
+
+async def test_a_forget_reaches_what_is_archived_and_every_summary_of_it(quick: World) -> None:
+    """By id, by words and with everything; and what was forgotten is not expanded."""
+    async with quick.connect() as memory:
+        ids = await remember(memory, "s1")
+        more = await remember(memory, "s2")
+        [first] = (await memory.compress(session="s1")).groups
+        [second] = (await memory.compress(session="s2")).groups
+        await memory.forget(ids[0], durability="archived")
+        with pytest.raises(NotFound):
+            await memory.get(ids[0])
+        await eventually(lambda: is_gone(memory, first.summary), what="its summary is forgotten too")
+        plan = await memory.plan_forget(words="Ingrid nurse")
+        assert {ids[4], more[4], second.summary} <= {one.id for one in plan.memories}
+        receipt = await memory.forget_many(session="s2", durability="archived")
+        assert (await memory.verify_receipt(receipt.id)).ok
+        assert {one.id for one in receipt.memories} == {*more, second.summary}
+        left = await quick.everything_in_mongo()
+        assert "Karl" not in left  # of the first session only packed contents are left
+        assert (await quick.archive.living(ids[1:])).keys() == set(ids[1:])
+
+
+async def is_gone(memory: MemoryClient, memory_id: str) -> bool:
+    """Whether a client sees it no more."""
+    try:
+        await memory.get(memory_id)
+    except NotFound:
+        return True
+    return False
+
+
+async def test_what_is_used_again_lives_hot_again(quick: World) -> None:
+    """An update with the version that was read, and the same fact stored again, wherever they are."""
+    async with quick.connect() as memory:
+        facts = [(await memory.store(text, type="fact", session="s1")).id for text in SAID]
+        [group] = (await memory.compress(session="s1")).groups
+        assert group.moved == 6
+        seen = await memory.get(facts[0])
+        changed = await memory.update(facts[0], if_version=seen.version, importance=1.0)
+        assert changed.version == seen.version + 2  # back in Redis, then changed
+        again = await memory.store(SAID[1], type="fact", session="s1")
+        assert (again.id, again.outcome) == (facts[1], "reinforced")
+        await caught_up(quick, memory)
+        assert facts[0] in (here := await hot(quick))
+        assert {here[one].memory.tier for one in facts[:2]} == {"short"}
+        assert here[facts[1]].memory.access_count == 1
+        assert all(here[one].vector for one in facts[:2])
+
+
+async def test_a_summariser_that_fails_in_any_way_changes_nothing(quick: World) -> None:
+    """And the reason is shown."""
+    assert isinstance(quick.summarizer, Scripted)
+    async with quick.connect() as memory:
+        ids = await remember(memory, "s1")
+        await caught_up(quick, memory)
+        here = await hot(quick)
+        for answer, why in (
+            ("", "empty"),
+            ("Error: 503 Service Unavailable", "error"),
+            ("\n".join(SAID), "not shorter"),
+            ("Interest rates rose sharply while exporters hedged currency exposure.", "something else"),
+            (RuntimeError("boom"), "RuntimeError"),
+            (None, "within 0.5 s"),
+        ):
+
+            async def act(passages: Sequence[Passage], chars: int, answer: Any = answer) -> str:
+                if isinstance(answer, Exception):
+                    raise answer
+                if answer is None:
+                    await asyncio.Event().wait()
+                return str(answer)
+
+            quick.summarizer.act = act
+            done = await memory.compress(session="s1")
+            assert [one.outcome for one in done.groups] == ["refused"]
+            assert why in done.groups[0].reason
+            assert (done.refused, done.moved, done.summary_chars) == (1, 0, 0)
+        await caught_up(quick, memory)
+        assert await hot(quick) == here
+        assert set(ids) == here.keys()
+
+
+async def test_a_redis_that_was_emptied_gets_the_summaries_and_not_what_they_stand_for(quick: World) -> None:
+    """The tier says what belongs where; a comparison of both stores finds nothing to mend."""
+    async with quick.connect() as memory:
+        ids = await remember(memory, "s1")
+        kept = (await memory.store("The house on Elm Street has a red door.", type="fact")).id
+        [group] = (await memory.compress(session="s1")).groups
+        await caught_up(quick, memory)
+        await quick.stop("sync")
+        await quick.stop("daemon")
+        await quick.redis.flushall()
+        await quick.start("daemon", "sync")
+        await eventually(lambda: has(quick, {kept, group.summary}), within_seconds=20, what="the rest is back")
+        await caught_up(quick, memory)
+        assert (await hot(quick)).keys() == {kept, group.summary}
+        assert [one.id for one in (await memory.expand(group.summary)).memories] == ids
+        repeated = await memory.store(SAID[0], type="fact", session="s1")
+        assert repeated.outcome == "stored"  # an event with these words is no such fact
+
+
+async def has(world: World, ids: set[str]) -> bool:
+    """Whether Redis has at least these."""
+    return ids <= (await hot(world)).keys()
+
+
+async def test_a_person_may_edit_what_is_archived(quick: World) -> None:
+    """In `mongosh`, in the clear: it gets the next version, and is read as it is now."""
+    async with quick.connect() as memory:
+        ids = await remember(memory, "s1")
+        [group] = (await memory.compress(session="s1")).groups
+        was = await memory.get(ids[0])
+        await quick.memories.update_one({"_id": ids[0]}, {"$set": {"content": "Ben: I sold the house."}})
+        await quick.memories.update_one({"_id": ids[1]}, {"$set": {"importance": 0.1}})
+
+        async def adopted() -> bool:
+            found = [await memory.get(one) for one in ids[:2]]
+            return [one.version for one in found] == [was.version + 1] * 2
+
+        await eventually(adopted, what="both edits have their versions")
+        assert (await memory.get(ids[0])).content == "Ben: I sold the house."
+        assert (await memory.get(ids[1])).content == SAID[1]
+        assert (await memory.get(ids[1])).importance == 0.1
+        assert (await hot(quick)).keys() == {group.summary}
+
+
+def test_groups_are_of_one_session_without_a_pause_and_not_too_long() -> None:
+    """Cut where the words change."""
+
+    def one(number: int, session: str, text: str, minutes: int) -> Memory:
+        at = START + timedelta(minutes=minutes)
+        return Memory(
+            id=f"mem_{number:032x}", tenant="t", project="p", session_id=session, memory_type="episodic", content=text,  # type: ignore[arg-type]
+            content_hash="", importance=0.5, created_at=at, last_accessed=at, version=1, valid_from=at, recorded_at=at,
+        )  # fmt: skip
+
+    tea = [one(n, "a", f"tea leaves and pots {n}", n) for n in range(17)]
+    dogs = [one(50 + n, "a", f"dogs bark at cats {n}", 20 + n) for n in range(15)]
+    later = [one(90 + n, "a", "another day", 2000 + n) for n in range(2)]
+    other = [one(99, "b", "another session", 3)]
+    groups = grouped([*dogs, *later, *other, *tea], {})
+    assert sorted(map(len, groups)) == [1, 2, 15, 17]
+    assert all(len(group) <= SUMMARY_GROUP_MAX and len({m.session_id for m in group}) == 1 for group in groups)
+    assert {m.content.split()[0] for m in next(g for g in groups if len(g) == 17)} == {"tea"}
