@@ -12,6 +12,7 @@ from memoryd.agent.agent_holders import AgentHolder
 from memoryd.agent.chains import Chains
 from memoryd.agent.channels import ChannelHolder, ProjectChannels
 from memoryd.agent.checkpoints import Checkpoints
+from memoryd.agent.closing import Closing
 from memoryd.agent.context import Contexts
 from memoryd.agent.documents import DocumentStore
 from memoryd.agent.episodes import EpisodeStore
@@ -55,7 +56,7 @@ from memoryd.hot.selves import HotSelf
 from memoryd.hot.tools import ToolCache
 from memoryd.lifecycle.compressing import Compressing
 from memoryd.lifecycle.forgetting import Forgetting
-from memoryd.lifecycle.holders import CachedVectors, Holder
+from memoryd.lifecycle.holders import CachedVectors, Dictionaries, Holder
 from memoryd.lifecycle.moving import Mover
 from memoryd.lifecycle.planning import Planner
 from memoryd.lifecycle.receipts import ReceiptBook
@@ -159,13 +160,16 @@ def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Reca
         SessionHolder(sessions), AgentHolder(states, chains), GapHolder(gaps.gaps),
         PassingHolder(Passing(stores.redis, stores.keys)), ChannelHolder(channels),
     ]  # fmt: skip
+    summarizing, compressing = _compression(stores, settings, engine, recalling)
     sightings = Sightings(stores.records, _search(stores, settings), stores.archive, stores.clock)
     return {
         **MemoryVerbs(engine, recalling, sightings, gaps).handlers(),
         **SeenVerbs(sightings).handlers(),
         **EventVerbs(Events(stores.redis, stores.keys)).handlers(),
         **FeedbackVerbs(feedbacks).handlers(),
-        **SessionVerbs(sessions, Contexts(sessions, recalling, feedbacks), sightings).handlers(),
+        **SessionVerbs(
+            sessions, Contexts(sessions, recalling, feedbacks), sightings, Closing(sessions, compressing)
+        ).handlers(),
         **CheckpointVerbs(Checkpoints(sessions)).handlers(),
         **AgentVerbs(states, chains).handlers(),
         **EpisodeVerbs(_episodes(stores, settings, engine, recalling)).handlers(),
@@ -175,11 +179,13 @@ def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Reca
         **TogetherVerbs(leases, ProjectChannels(channels)).handlers(),
         **ToolVerbs(Tools(ToolCache(stores.redis, stores.keys))).handlers(),
         **_forgetting(stores, settings, recalling, holders).handlers(),
-        **_compression(stores, settings, engine, recalling).handlers(),
+        **CompressionVerbs(summarizing, compressing).handlers(),
     }
 
 
-def _compression(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> CompressionVerbs:
+def _compression(
+    stores: Stores, settings: Settings, engine: Engine, recalling: Recalling
+) -> tuple[Summarizing, Compressing]:
     records = stores.records
     planner = Planner(records, _search(stores, settings), stores.archive, recalling.recall, (), stores.clock)
     seconds = settings.summarize_timeout_seconds
@@ -187,7 +193,7 @@ def _compression(stores: Stores, settings: Settings, engine: Engine, recalling: 
     compressing = Compressing(
         engine, records, stores.archive, planner, summarizing, mover(stores, settings), embeds=stores.embedder is not None
     )
-    return CompressionVerbs(summarizing, compressing)
+    return summarizing, compressing
 
 
 def mover(stores: Stores, settings: Settings) -> Mover:
@@ -231,6 +237,7 @@ def _forgetting(stores: Stores, settings: Settings, recalling: Recalling, holder
     archive, clock = stores.archive, stores.clock
     records = stores.records
     search = _search(stores, settings)
+    holders = [*holders, Dictionaries(archive)]
     if stores.cache:
         holders = [*holders, CachedVectors(stores.cache)]
     planner = Planner(records, search, archive, recalling.recall, holders, clock)

@@ -6,6 +6,7 @@ A daemon that dies in between leaves both, and the next append does it again: a 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -72,6 +73,15 @@ class Overflow:
         if not await self._sessions.leave(place, list(found), now=now, oldest=max(found) + 1):
             return 0, 0
         return len(found), sum(len(msgspec.json.encode(body)) for body in found.values())
+
+    async def remember(self, place: Place, request: Request, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Makes memories of the messages that a session holds, which stay there. Raises what `store` raises."""
+        head = await self._sessions.head(place)
+        numbers = iter(head.oldest_first() if head else ())
+        while block := list(islice(numbers, SESSION_OVERFLOW_MESSAGES)):
+            found = await self._sessions.messages(place, block)
+            some = {number: body for number, body in found.items() if wanted(body)}
+            await asyncio.gather(*(self._remember(place, number, body, request) for number, body in some.items()))
 
     async def _remember(self, place: Place, number: int, body: dict[str, Any], request: Request) -> None:
         memory = _memory(number, body)

@@ -33,6 +33,8 @@ from memoryd.limits import (
     SUMMARY_GROUP_MIN,
     TAGS_MAX,
 )
+from memoryd.model.episode import event_of
+from memoryd.model.fact import FACT
 from memoryd.model.ids import check_id
 from memoryd.model.memory import Durability, Memory, MemoryType, NewMemory, Tier, Wait
 from memoryd.model.scope import Scope
@@ -73,7 +75,7 @@ class Compressing:
         Raises BadRequest, TooLarge, ArchiveUnavailable, HotUnavailable, Overloaded.
         """
         found = await self._planner.memories(scope.check(), selection.check(), most=COMPRESS_MEMORIES_MAX)
-        memories = [one for one in found if one.tier is not Tier.ARCHIVE and not is_summary(one)]
+        memories = [one for one in found if _compressible(one)]
         if not dry_run:
             await self._searchable(memories)
         named = await self._named(scope, memories)
@@ -188,6 +190,13 @@ class Compressing:
     async def _pending(self, project: Scope, memories: Mapping[str, Memory]) -> Mapping[str, Memory]:
         pending = await self._records.pending(project, list(memories))
         return {key: one for key, one in memories.items() if key in pending}
+
+
+def _compressible(one: Memory) -> bool:
+    """Whether it is text that a summary can stand for: no summary itself, no event of a log and no triple, which are asked for
+    by what they are; and not in the archive already."""
+    structured = event_of(one) is not None or FACT in one.metadata
+    return one.tier is not Tier.ARCHIVE and not is_summary(one) and not structured
 
 
 def _by_summary(memories: Sequence[Memory], named: Mapping[str, Memory]) -> list[tuple[Memory, list[Memory]]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from memoryd.archive.store import NAMED_MAX, Archive, archive_errors
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.lifecycle.selection import Criteria, Selection
 from memoryd.lifecycle.targets import Target
@@ -63,6 +64,34 @@ class CachedVectors:
         """Nothing: a receipt knows no content. That every embedding follower has passed the forget, and purged what came
         late, is seen in its journal."""
         return []
+
+
+class Dictionaries:
+    """What compresses archived memories holds pieces of some. The archiver ends such a dictionary with the forget itself,
+    whoever forgets; here it is looked at."""
+
+    name = "MongoDB: dictionaries"
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    async def find(self, criteria: Criteria, targets: Sequence[Target]) -> Removed:
+        """Nothing: what goes is counted where it goes."""
+        return {}
+
+    async def remove(self, criteria: Criteria, selection: Selection, targets: Sequence[Target]) -> Removed:
+        """Nothing: the archiver does it, before the forget counts as archived."""
+        return {}
+
+    async def look(self, receipt: FullReceipt) -> list[Finding]:
+        """Dictionaries that were trained on what is gone."""
+        found: list[str] = []
+        ids = [one.id for one in receipt.memories]
+        with archive_errors("look at dictionaries"):
+            for start in range(0, len(ids), NAMED_MAX):
+                found += await self._archive.packing.trained_on(ids[start : start + NAMED_MAX])
+        what = "was trained on something that is forgotten"
+        return [Finding(where=self.name, id=one, what=what) for one in dict.fromkeys(found)]
 
 
 def _contents(targets: Sequence[Target]) -> list[str]:

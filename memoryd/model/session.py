@@ -156,6 +156,17 @@ class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
     """hot: it was in Redis; archive: it was brought back, or is listed from there; new: it did not exist."""
 
 
+class Closed(SessionInfo, frozen=True, kw_only=True):
+    """A session that is closed, and what its compression came to."""
+
+    summaries: list[str] = []
+    """The ids of the summaries that stand for what was said in it."""
+    archived: int = 0
+    """How many of the memories of what was said have moved to the archive now."""
+    not_compressed: str = ""
+    """Why something stayed as it was; empty when nothing did, or when it was not asked for."""
+
+
 class SessionPage(msgspec.Struct, frozen=True, kw_only=True):
     """One page of sessions. Ask again with `after` for the next one; it is empty on the last."""
 

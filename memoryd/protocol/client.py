@@ -290,9 +290,12 @@ class MemoryClient:
         """A session's working memory. `agent`: whose, for a client that sees a whole project."""
         return WorkingMemory(self._connection, session, agent)
 
-    def session(self, session: str, *, agent: str | None = None) -> Session:
-        """A session to work in, from its beginning to its end: use it with `async with`."""
-        return Session(self, self._connection, session, agent)
+    def session(self, session: str, *, agent: str | None = None, compress: bool = True) -> Session:
+        """A session to work in, from its beginning to its end: use it with `async with`.
+
+        At its end what was said in it is kept in few words; `compress=False` leaves it in the session alone.
+        """
+        return Session(self, self._connection, session, agent, compress=compress)
 
     async def sessions(
         self, *, agent: str | None = None, archived: bool = False, after: str = "", limit: int = 50

@@ -1,7 +1,8 @@
 """The session that a runtime works in: `async with memory.session("s1") as session`.
 
 It is working memory with a beginning and an end: what is in `variables` is saved when it ends, also with an error; its tool
-calls and checkpoints are in the agent's log; and at its end the archive has all of it, or says that it has not.
+calls and checkpoints are in the agent's log; and at its end the archive has all of it, or says that it has not, and what was
+said is compressed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from memoryd.errors import DurabilityNotReached, MemorydError
 from memoryd.limits import EPISODE_DATA_DEPTH_MAX, EPISODE_PAYLOAD_BYTES_MAX
 from memoryd.model.memory import Durability
 from memoryd.model.scope import check_name
-from memoryd.model.session import Captured, SessionInfo
+from memoryd.model.session import Captured, Closed
 from memoryd.model.values import canonical, check_json
 from memoryd.protocol.connection import Connection
 from memoryd.protocol.sessions import WorkingMemory
@@ -36,15 +37,18 @@ class Session(WorkingMemory):
     how it ended, and `durability` whether the archive has all of it by then.
     """
 
-    def __init__(self, memory: MemoryClient, connection: Connection, session: str, agent: str | None = None) -> None:
+    def __init__(
+        self, memory: MemoryClient, connection: Connection, session: str, agent: str | None = None, *, compress: bool = True
+    ) -> None:
         super().__init__(connection, session, agent)
+        self._compress = compress
         self._memory = memory
         self._session = session
         self._owed: list[dict[str, Any]] = []
         self._counts = {"tool_calls": 0, "tool_errors": 0, "checkpoints": 0, "events_given_up": 0}
         self._saved: dict[str, bytes] = {}
         self.variables: dict[str, Any] = {}
-        self.closed: SessionInfo | None = None
+        self.closed: Closed | None = None
         self.durability = Durability.HOT
 
     async def __aenter__(self) -> Self:
@@ -132,7 +136,7 @@ class Session(WorkingMemory):
         self._owe("session_closed", told, started=self._began, **how)
         await self._pay()
         try:
-            self.closed = await self.close(durability=Durability.ARCHIVED)
+            self.closed = await self.close(durability=Durability.ARCHIVED, compress=self._compress)
             self.durability = Durability.ARCHIVED
         except DurabilityNotReached as error:
             self.durability = Durability(error.details["reached"])

@@ -15,6 +15,7 @@ from memoryd.model.session import (
     Captured,
     Checkpoint,
     CheckpointState,
+    Closed,
     Context,
     RolledBack,
     SessionInfo,
@@ -22,7 +23,7 @@ from memoryd.model.session import (
     Window,
 )
 from memoryd.model.values import check_json
-from memoryd.protocol.connection import Connection
+from memoryd.protocol.connection import LONG, USUAL, Connection, Patience
 
 Given = Mapping[str, Any]
 T = TypeVar("T")
@@ -46,9 +47,18 @@ class WorkingMemory:
         """Goes on with a session that exists, in Redis or in the archive. Raises NotFound."""
         return await self.open(make=False)
 
-    async def close(self, *, durability: str = Durability.HOT) -> SessionInfo:
-        """Says that nobody is at work in it any more; it can be opened again."""
-        return await self._call("working.close", SessionInfo, durability=durability)
+    async def close(self, *, durability: str = Durability.HOT, compress: bool = False) -> Closed:
+        """Says that nobody is at work in it any more; it can be opened again.
+
+        With `compress` what was said in it becomes memories, and these get summaries that stand for them (`expand` gives
+        them back); what keeps that from happening is in the answer, and the session is closed all the same.
+        """
+        patience = LONG if compress else USUAL
+        return await self._call("working.close", Closed, durability=durability, compress=compress, patience=patience)
+
+    async def compress_and_close(self) -> Closed:
+        """The end of a session: the archive has all of it by then, and what was said in it is compressed."""
+        return await self.close(durability=Durability.ARCHIVED, compress=True)
 
     async def append(
         self, *messages: Given, durability: str = Durability.HOT, request_id: str | None = None
@@ -122,8 +132,10 @@ class WorkingMemory:
         """Makes the session what it was at a checkpoint; rolling back to the answer's `undo` undoes it."""
         return await self._call("checkpoint.rollback", RolledBack, request_id, number=number, durability=durability)
 
-    async def _call(self, op: str, answer: type[T], request_id: str | None = None, /, **args: Any) -> T:
-        return await self._connection.call(op, {**self._which, **args}, answer, request_id)
+    async def _call(
+        self, op: str, answer: type[T], request_id: str | None = None, /, *, patience: Patience = USUAL, **args: Any
+    ) -> T:
+        return await self._connection.call(op, {**self._which, **args}, answer, request_id, patience=patience)
 
 
 def _check_message(message: Given) -> None:

@@ -157,7 +157,8 @@ async def test_the_archive_packs_what_it_takes_with_a_dictionary_that_ends_with_
         }
         sample = dictionary["samples"][0]
         content = (await memory.get(sample)).content
-        await memory.forget(sample, durability="archived")
+        forgotten = await memory.forget(sample, durability="archived")
+        assert (await memory.verify_receipt(forgotten.receipt)).ok
         assert await dictionaries.count_documents({"_id": dictionary["_id"]}) == 0
         assert await quick.memories.count_documents({"dictionary": dictionary["_id"]}) == 0
         assert await quick.versions.count_documents({"dictionary": dictionary["_id"]}) == 0

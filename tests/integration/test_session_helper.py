@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +12,10 @@ from memoryd.errors import BadRequest, NoAnswer
 from memoryd.model.episode import Episode
 from memoryd.model.memory import Durability
 from memoryd.protocol.episodes import EpisodeClient
+from memoryd.summarize.protocol import Passage
+from tests.integration.test_compression import SAID
+from tests.integration.test_summaries import Scripted
+from tests.integration.tools import hot
 from tests.world import World
 
 
@@ -127,3 +132,50 @@ async def test_a_context_keeps_to_its_budget_and_says_what_it_left_out(world: Wo
     }  # fmt: skip
     assert state.recalled == {hit.memory.id: hit.memory.version for hit in context.recalled}
     assert state.recalled.keys() <= {one.id for one in kept}
+
+
+async def test_what_was_said_is_compressed_at_the_end_and_the_session_comes_back_whole(world: World, memory: MemoryClient) -> None:
+    """Its summary is recalled, its messages are expanded, and closing it again says only what is new."""
+    async with memory.session("s1") as session:
+        await session.append({"role": "system", "content": "You are a helpful assistant of the Larsen family."})
+        await session.append(*({"role": "user", "name": "Ada", "content": one.partition(": ")[2]} for one in SAID))
+    assert session.closed is not None
+    [summary] = session.closed.summaries
+    assert (session.closed.archived, session.closed.not_compressed) == (6, "")
+    expanded = await memory.expand(summary)
+    assert [one.content.partition(": ")[2] for one in expanded.memories] == [one.partition(": ")[2] for one in SAID]
+    assert summary in [hit.memory.id for hit in await memory.recall("Where did Ingrid find a job?")]
+    assert (await hot(world)).keys() >= {summary}
+    assert not (await hot(world)).keys() & {one.id for one in expanded.memories}
+
+    async with memory.session("s1") as session:
+        assert len(session.messages) == 7
+        await session.append({"role": "user", "name": "Ada", "content": "Thanks!"})
+    assert session.closed is not None
+    assert (session.closed.summaries, session.closed.archived) == ([], 0)
+    assert "one memory alone" in session.closed.not_compressed
+
+    await memory.forget(expanded.memories[0].id, durability="archived")
+    left = [one.content for one in (await memory.working("s1").window(10)).messages]
+    assert len(left) == 7  # the message went with its memory
+    assert not any("mortgage" in one for one in left)
+
+
+async def test_a_session_that_cannot_be_compressed_is_closed_and_says_why(world: World, memory: MemoryClient) -> None:
+    """Also when the summariser breaks; and who does not want it leaves what was said in the session alone."""
+    world.summarizer = scripted = Scripted()
+
+    async def breaks(passages: Sequence[Passage], chars: int) -> str:
+        raise RuntimeError("boom")
+
+    scripted.act = breaks
+    await world.stop("daemon")
+    await world.start("daemon")
+    async with memory.session("s1") as session:
+        await session.append(*({"role": "user", "content": one} for one in SAID))
+    assert session.closed is not None
+    assert (session.closed.status, session.closed.archived, session.durability) == ("closed", 0, Durability.ARCHIVED)
+    assert "RuntimeError" in session.closed.not_compressed
+    async with memory.session("s2", compress=False) as session:
+        await session.append(*({"role": "user", "content": one} for one in SAID))
+    assert {one.memory.session_id for one in (await hot(world)).values() if "message" in one.memory.tags} == {"s1"}

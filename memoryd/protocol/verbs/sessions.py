@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from memoryd.agent.closing import Closing
 from memoryd.agent.context import Contexts
 from memoryd.agent.seen import Sightings
 from memoryd.agent.sessions import Sessions
@@ -29,7 +30,7 @@ from memoryd.limits import (
 )
 from memoryd.model.memory import Durability
 from memoryd.model.scope import Scope
-from memoryd.model.session import Appended, Context, NewMessage, SessionInfo, SessionPage, State, Window
+from memoryd.model.session import Appended, Closed, Context, NewMessage, SessionInfo, SessionPage, State, Window
 from memoryd.protocol.verbs.verb import Form, Handler
 
 Root = Literal["variables", "tools"]
@@ -56,6 +57,7 @@ class WorkingOpenArgs(SessionArgs, frozen=True, kw_only=True, forbid_unknown_fie
 class WorkingCloseArgs(SessionArgs, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Arguments of `working.close`."""
 
+    compress: bool = False
     durability: Durability = Durability.HOT
 
 
@@ -119,7 +121,7 @@ class WorkingContextArgs(SessionArgs, frozen=True, kw_only=True, forbid_unknown_
 
 FORMS: Mapping[str, Form] = {
     "working.open": Form(WorkingOpenArgs, SessionInfo, writes=True),
-    "working.close": Form(WorkingCloseArgs, SessionInfo),
+    "working.close": Form(WorkingCloseArgs, Closed, long=True),
     "working.append": Form(WorkingAppendArgs, Appended, writes=True),
     "working.window": Form(WorkingWindowArgs, Window),
     "working.get": Form(WorkingGetArgs, State),
@@ -144,13 +146,39 @@ _STATE: dict[str, Any] = {
 _IF_STATE = {"if_state_version": {"description": "only if this is still the state's version; null: whatever it is"}}
 _BUDGET = {"description": "tokens that it may have, by the tokenizer in `counted_by`"}
 
+_INFO: dict[str, Any] = {
+    "session": {"description": "its name"},
+    "agent": {"description": "whose it is; empty: the project's"},
+    "status": {"description": "closed: nobody is at work in it"},
+    "version": {"description": "counts its changes"},
+    "created_at": {"description": "when it began"},
+    "updated_at": {"description": "when it changed last"},
+    "ttl_seconds": {"description": "how long it stays in Redis after its last use"},
+    "messages": {"description": "messages that it holds; older ones may have become episodic memories"},
+    "bytes": {"description": "of the messages as JSON; of a session listed from the archive, when its state changed last"},
+    "source": {
+        "enum": ["hot", "archive", "new"],
+        "description": "hot: it was in Redis; archive: it was brought back, or is listed from there; new: there was none",
+    },
+}
+
 SAYS: dict[str, dict[str, Any]] = {
     "WorkingOpenArgs": {
         **_WHICH,
         "ttl_seconds": {"description": "how long it stays in Redis after its last use; null: as it is, 1 h for a new one"},
         "make": {"description": "false: only one that exists, in Redis or in the archive"},
     },
-    "WorkingCloseArgs": {**_WHICH, **_DURABILITY},
+    "WorkingCloseArgs": {
+        **_WHICH,
+        "compress": {"description": "make memories of what was said in it, and compress these; give it time then"},
+        **_DURABILITY,
+    },
+    "Closed": {
+        **_INFO,
+        "summaries": {"description": "the ids of the summaries that stand for what was said in it"},
+        "archived": {"description": "how many of the memories of what was said have moved to the archive"},
+        "not_compressed": {"description": "why something stayed as it was; empty when nothing did"},
+    },
     "WorkingAppendArgs": {
         **_WHICH,
         "messages": {
@@ -203,21 +231,7 @@ SAYS: dict[str, dict[str, Any]] = {
         "budget_tokens": _BUDGET,
         "limit": {"description": "recalled memories at most"},
     },
-    "SessionInfo": {
-        "session": {"description": "its name"},
-        "agent": {"description": "whose it is; empty: the project's"},
-        "status": {"description": "closed: nobody is at work in it"},
-        "version": {"description": "counts its changes"},
-        "created_at": {"description": "when it began"},
-        "updated_at": {"description": "when it changed last"},
-        "ttl_seconds": {"description": "how long it stays in Redis after its last use"},
-        "messages": {"description": "messages that it holds; older ones may have become episodic memories"},
-        "bytes": {"description": "of the messages as JSON; of a session listed from the archive, when its state changed last"},
-        "source": {
-            "enum": ["hot", "archive", "new"],
-            "description": "hot: it was in Redis; archive: it was brought back, or is listed from there; new: there was none",
-        },
-    },
+    "SessionInfo": _INFO,
     "SessionPage": {"after": {"description": "ask again with it; empty: this was the last page"}},
     "Appended": {
         "id": {"description": "the session's id"},
@@ -255,10 +269,11 @@ SAYS: dict[str, dict[str, Any]] = {
 class SessionVerbs:
     """Carries them out."""
 
-    def __init__(self, sessions: Sessions, contexts: Contexts, sightings: Sightings) -> None:
+    def __init__(self, sessions: Sessions, contexts: Contexts, sightings: Sightings, closing: Closing) -> None:
         self._sessions = sessions
         self._contexts = contexts
         self._sightings = sightings
+        self._closing = closing
 
     def handlers(self) -> dict[str, Handler]:
         """Who carries out which verb."""
@@ -274,7 +289,9 @@ class SessionVerbs:
         )
 
     async def _close(self, scope: Scope, args: WorkingCloseArgs, request: Request) -> Any:
-        return await self._sessions.close(args.inside(scope), request=request, durability=args.durability)
+        return await self._closing.close(
+            args.inside(scope), request=request, durability=args.durability, compress=args.compress
+        )
 
     async def _append(self, scope: Scope, args: WorkingAppendArgs, request: Request) -> Any:
         return await self._sessions.append(

@@ -1,0 +1,119 @@
+"""Whatever dies between the steps of a compression: every memory stays readable, and the next run finishes it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import memoryd.daemon
+from memoryd import MemoryClient
+from memoryd.archive.packing import Packing
+from memoryd.engine import Engine
+from memoryd.hot.records import Records
+from memoryd.lifecycle.summarizing import Summarizing
+from tests.integration.test_compression import before, remember, told
+from tests.integration.tools import caught_up, hot
+from tests.waiting import eventually
+from tests.world import World
+
+STEPS = (
+    ("the summary is made", Summarizing, "text_of"),
+    ("the summary is stored", Engine, "store"),
+    ("some are on their way", Records, "move"),
+    ("the archive was seen to have them", Records, "put_away"),
+)
+
+
+class Trap:
+    """A step after which, or before which, nothing more happens."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, first: bool = False) -> None:
+        self.reached = asyncio.Event()
+        original: Callable[..., Any] = getattr(owner, name)
+
+        async def step(*given: Any, **named: Any) -> Any:
+            result = None if first else await original(*given, **named)
+            self.reached.set()
+            await asyncio.Event().wait()
+            return result
+
+        monkeypatch.setattr(owner, name, step)
+
+
+async def begun(memory: MemoryClient, trap: Trap, session: str) -> asyncio.Task[Any]:
+    """A compression that has come into the trap."""
+    running = asyncio.create_task(memory.compress(session=session))
+    await asyncio.wait_for(trap.reached.wait(), 30)
+    return running
+
+
+async def given_up(running: asyncio.Task[Any]) -> None:
+    """Nobody waits for it any more."""
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+async def test_a_daemon_that_dies_between_two_steps_leaves_everything_readable_and_the_next_run_finishes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each step, and before the first removal; one summary for each session in the end, whatever was done twice."""
+    async with world.connect() as memory:
+        traps = [*((what, owner, name, False) for what, owner, name in STEPS), ("nothing is removed", Records, "put_away", True)]
+        for number, (what, owner, name, first) in enumerate(traps):
+            session = f"s{number}"
+            ids = await remember(memory, session)
+            await caught_up(world, memory)
+            were = await before(memory, ids)
+            with monkeypatch.context() as patch:
+                running = await begun(memory, Trap(patch, owner, name, first=first), session)
+                await world.kill("daemon")
+            await given_up(running)
+            await world.start("daemon")
+            now = await before(memory, ids)
+            assert [told(one) for one in now.values()] == [told(one) for one in were.values()], what
+            await memory.compress(session=session)
+
+            async def moved(ids: list[str] = ids) -> bool:
+                return not (await hot(world)).keys() & set(ids)
+
+            # What was on its way when the daemon died is ended by the sweep; here at once.
+            await eventually(moved, within_seconds=30, what=f"{what}: all of {session} have moved")
+            summaries = [one.memory for one in (await hot(world)).values() if one.memory.session_id == session]
+            assert [one.derived_from for one in summaries] == [ids], what
+            expanded = await memory.expand(summaries[0].id)
+            assert [told(one) for one in expanded.memories] == [told(were[one]) for one in ids], what
+
+
+async def test_a_sync_that_dies_before_it_has_packed_what_it_has_written_packs_it_when_it_is_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then the archive has it in the clear, and nobody notices."""
+    async with world.connect() as memory:
+        ids = await remember(memory, "s1")
+        await caught_up(world, memory)
+        were = await before(memory, ids)
+        with monkeypatch.context() as patch:
+            running = await begun(memory, Trap(patch, Packing, "pack", first=True), "s1")
+            await world.kill("sync")
+        assert [told(one) for one in (await before(memory, ids)).values()] == [told(one) for one in were.values()]
+        await world.start("sync")
+        done = await asyncio.wait_for(running, 60)
+
+        async def packed() -> bool:
+            return await world.memories.count_documents({"tier": "archive", "content": {"$exists": False}}) == len(ids)
+
+        await eventually(packed, within_seconds=30, what="all of it is packed")
+        [group] = done.groups
+        expanded = await memory.expand(group.summary)
+        assert [told(one) for one in expanded.memories] == [told(were[one]) for one in ids]
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moves that were cut off are ended within a moment."""
+    monkeypatch.setattr(memoryd.daemon, "MOVE_SWEEP_SECONDS", 0.5)
