@@ -73,7 +73,7 @@ async def test_a_recall_that_asks_for_it_is_reranked_and_says_so(world: World, e
         update={"reranker": RerankerKind.HTTP, "rerank_model": "tiny", "rerank_url": endpoint.url, "rerank_timeout_seconds": 5.0}
     )
     await world.start("daemon")
-    texts = [f"harbour {'z' * number}" for number in range(8)]
+    texts = [f"harbour {'z' * number}" for number in range(1, 9)]
     async with world.connect() as memory:
         await memory.store_many([{"content": one, "type": "fact"} for one in texts], wait="searchable")
         plain = await memory.recall("harbour", limit=8)
