@@ -21,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.evidence import LOCOMO_DEV_SHA256, TENANT, Answer, Asked, load, means, present, score, served, table
+from memoryd.clock import SystemClock
 from memoryd.config import load_settings
 from memoryd.embed import open_embedder
 from memoryd.embed.protocol import Embedder
+from memoryd.hot.clauses import Filters
 from memoryd.hot.client import open_redis
-from memoryd.hot.search import Filters, QueryVector, Search
+from memoryd.hot.search import QueryVector, Search
 from memoryd.model.ids import hash_content
 from memoryd.model.scope import Scope
 from memoryd.model.terms import query_terms
@@ -33,6 +35,7 @@ from memoryd.recall.pool import Pool
 from memoryd.recall.profiles import CONVERSATION
 from memoryd.recall.rank import scaled, signals
 from memoryd.recall.speech import first_person, named
+from memoryd.recall.when import periods
 
 L2 = 1e-3
 STEPS, RATE = 400, 0.05  # of Adam: the loss is convex and has a handful of parameters
@@ -79,9 +82,11 @@ async def _case(search: Search, embedder: Embedder | None, asked: Asked, names: 
     if embedder is not None:
         [row] = await embedder.embed([first_person(asked.text, who)])
         vector = QueryVector(row.astype("<f4").tobytes(), embedder.model)
-    rows = await search.by_meaning(scope, Filters(), found, vector=vector)
-    pool = Pool(rows, terms, found.spread.with_term, found.spread.memories)
-    raw = signals(pool, CONVERSATION, who=who, now=0)
+    rows = await search.by_meaning(scope, Filters(), found, terms=terms, vector=vector)
+    pool = Pool(rows, terms, sum(found.memories.values()), found.with_term)
+    named_times = periods(asked.text, SystemClock().now())
+    raw = signals(pool, CONVERSATION, who=who, now=0, times=named_times)
+    raw.setdefault("when", np.zeros(len(pool)))  # the question names no time
     columns = [scaled(name, raw[name], CONVERSATION) for name in names]
     ids = [row.memory_id for row in pool.rows]
     return Case(asked, ids, [turns[one] for one in ids], [row.session[1] for row in pool.rows], np.stack(columns, axis=1))

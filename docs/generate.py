@@ -68,9 +68,14 @@ LIMITS = {
     "STORE_MANY_MAX": "memories of one store_many",
     "QUERY_BYTES_MAX": "query",
     "QUERY_WORDS_MAX": "words of a query that are searched for",
-    "RECALL_LIMIT_MAX": "hits of one recall",
     "RECALL_LIFE_SECONDS": "how long a recall_id is good for",
     "RECALLS_KEPT_MAX": "recalls of one agent that feedback can name",
+    "RECALL_LIMIT_MAX": "hits of one recall, or of one page",
+    "RECALL_PAGES_HITS_MAX": "hits of all pages of a recall",
+    "RECALL_PAGES_TTL_SECONDS": "how long pages can be turned",
+    "RECALL_DEADLINE_MS_MAX": "the longest deadline of a recall",
+    "FACETS_MAX": "facets of a memory's metadata, names in a filter, values of one name",
+    "FACET_BYTES_MAX": "a facet's name, its value",
     "ENVELOPE_BYTES_MAX": "an envelope",
     "REPLY_BYTES_MAX": "a reply",
     "REQUESTS_BACKLOG_MAX": "requests that wait",
@@ -175,6 +180,7 @@ AGENT_LIMITS = {
 }
 ERRORS = {
     "bad_request": ("no", "correct the request; `details.field` names the field"),
+    "cursor_expired": ("no", "ask the question anew, with an empty `cursor`"),
     "unknown_operation": ("no", "use a verb of this page; a newer verb needs a newer daemon"),
     "too_large": ("no", "send less at once, or ask for fewer hits"),
     "not_found": ("no", "the scope holds no such memory: it never did, it is forgotten, or it is another scope's"),

@@ -99,6 +99,10 @@ class Settings(BaseSettings):
     summarize_key: SecretStr = Field(SecretStr(""), description="its bearer key")
     summarize_timeout_seconds: float = Field(60.0, gt=0, le=600, description="time limit of one summary, its retries included")
 
+    synonyms: dict[str, dict[str, list[list[str]]]] = Field(
+        {}, description="JSON: by tenant and project, groups of words that mean the same there (docs/recall.md)"
+    )
+
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG | INFO | WARNING | ERROR")
 
 

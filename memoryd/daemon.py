@@ -81,6 +81,7 @@ from memoryd.protocol.verbs.together import TogetherVerbs
 from memoryd.protocol.verbs.tools import ToolVerbs
 from memoryd.protocol.verbs.verb import Handler
 from memoryd.recall.profiles import Profiles
+from memoryd.recall.synonyms import Synonyms
 from memoryd.recalling import Recalling
 from memoryd.retry import persistently, wait_for_stop, work
 from memoryd.stores import MongoClient, Stores, open_stores, prepare_redis
@@ -139,6 +140,7 @@ def build(stores: Stores, settings: Settings, *, name: str) -> tuple[Engine, Rec
     recalling = Recalling(
         records, _search(stores, settings), cache, clock=stores.clock, profiles=Profiles(settings.recall_weights),
         follow=models.follow if models else None, reranker=stores.reranker, rerank_seconds=settings.rerank_timeout_seconds,
+        synonyms=Synonyms(settings.synonyms),
     )  # fmt: skip
     follower = Follower(stores.redis, stores.blocking, stores.keys, group="embed", consumer=name)
     return engine, recalling, EmbedFollower(follower, records, cache, state, models)

@@ -33,6 +33,13 @@ class BadRequest(MemorydError):
     code = "bad_request"
 
 
+class CursorExpired(BadRequest):
+    """The order that this cursor goes on in is not kept any more."""
+
+    code = "cursor_expired"
+    hint = "ask the question anew, with an empty cursor"
+
+
 class UnknownOperation(BadRequest):
     """There is no such operation."""
 
@@ -206,7 +213,7 @@ class ServersUnavailable(MemorydError):
 BY_CODE: dict[str, type[MemorydError]] = {
     cls.code: cls
     for cls in (
-        MemorydError, BadRequest, UnknownOperation, TooLarge, NotFound, Conflict, Forgotten, RequestIdReused,
+        MemorydError, BadRequest, CursorExpired, UnknownOperation, TooLarge, NotFound, Conflict, Forgotten, RequestIdReused,
         DurabilityNotReached, NotSearchable, EventsLost, Overloaded, QuotaExceeded, HotUnavailable, HotUnprepared,
         ArchiveUnavailable, EmbedderFailed, SummarizerFailed, NoAnswer, SchemaMismatch, ConfigError, ServersUnavailable,
         ToolFailed, LeaseHeld, LeaseLost, ChainBroken,

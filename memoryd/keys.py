@@ -16,6 +16,7 @@ aether:recalls:{b}:<tenant>:<project>:<agent>       Stream   1 day, bounded     
 aether:verdict:{b}:<tenant>:<project>:<v>           String   1 day                     scripts           scripts
 aether:timeline:{b}:<tenant>:<project>:<a>:<s>      ZSet     permanent (tier policy)   scripts           scripts
 aether:cache:embedding:<tenant>:<project>:<m>:<h>   String   7 days                    embed             embed, recall
+aether:cache:recall:<tenant>:<project>:<token>       String   10 min                    recall            recall
 aether:cache:tool:{b}:<tenant>:<project>:<agent>    Hash     its longest-lived entry   tools             tools
 aether:cache:tool_due:{b}:<tenant>:<project>:<agent>  ZSet   its longest-lived entry   tools             tools
 aether:episodes:{b}:<tenant>:<project>:<agent>      Stream   trimmed below archive     episode           episodes
@@ -133,6 +134,11 @@ def forgetting(receipt_id: str) -> str:
 def embedding(scope: Scope, model: str, content_hash: str) -> str:
     """A cached vector: by model and content, never shared between projects."""
     return f"aether:cache:embedding:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{_digest(model)[:8]}:{content_hash}"
+
+
+def pages(scope: Scope, token: str) -> str:
+    """The order that one recall found, for its later pages."""
+    return f"aether:cache:recall:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{token}"
 
 
 def request_digest(request_id: str) -> str:

@@ -1,32 +1,77 @@
-"""The verb recall: finds the candidates, ranks them, and reads the best."""
+"""The verbs recall and count: find the candidates, rank them, read the best."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
 
 from memoryd.clock import Clock, to_microseconds
 from memoryd.embed.cache import EmbeddingCache, model_of
 from memoryd.embed.protocol import ModelFailed
+from memoryd.hot.clauses import Filters
+from memoryd.hot.pages import Order, Pages, cursor_at
 from memoryd.hot.records import Records
-from memoryd.hot.search import Filters, QueryVector, Row, Search
-from memoryd.limits import RERANK_CANDIDATES
+from memoryd.hot.rows import Row
+from memoryd.hot.search import QueryVector, Search
+from memoryd.limits import DIVERSE_MAX, RECALL_PAGES_HITS_MAX, RERANK_CANDIDATES
 from memoryd.model.episode import EpisodeFilter
 from memoryd.model.ids import hash_content
-from memoryd.model.question import Question
-from memoryd.model.results import Hit, Recalled
+from memoryd.model.question import Narrowing, Question, check_query
+from memoryd.model.results import Counted, Hit, Part, Ranked, Recalled
 from memoryd.model.scope import Scope
 from memoryd.model.terms import query_terms
+from memoryd.recall.diverse import by_session, diverse, likeness
 from memoryd.recall.pool import Pool
 from memoryd.recall.profiles import Profiles
-from memoryd.recall.rank import Ranked, rank
+from memoryd.recall.rank import QUOTE_WEIGHT, rank
 from memoryd.recall.relevance import with_relevance
 from memoryd.recall.speech import first_person, named
+from memoryd.recall.synonyms import Synonyms
+from memoryd.recall.when import periods
 from memoryd.rerank.protocol import Failed, Reranker
 
 FOLLOW_SECONDS_MAX = 2.0  # how long a question waits for another model to be opened; then it is answered by words
+FOLLOW_SECONDS_MAX = 2.0  # how long a question waits for another model to be opened; then it is answered by words
 SPARE = 3  # memories read beyond a recall's limit: one may be forgotten between the search and the reading
+T = TypeVar("T")
+
+
+@dataclass
+class Ended:
+    """What a recall could not do whole, and why, in words."""
+
+    reasons: list[str] = field(default_factory=list)
+    missing: set[str] = field(default_factory=set)
+
+    def late(self, what: str, why: str) -> None:
+        """The search by words or by meaning was ended by a time limit."""
+        self.missing.add(what)
+        self.reasons.append(why)
+
+
+class Deadline:
+    """Until when an answer has to be found; without milliseconds there is no hurry."""
+
+    def __init__(self, milliseconds: int | None) -> None:
+        self._end = None if milliseconds is None else asyncio.get_running_loop().time() + milliseconds / 1000
+
+    def left(self) -> float | None:
+        """The seconds that are left, None for no limit."""
+        return None if self._end is None else max(0.0, self._end - asyncio.get_running_loop().time())
+
+    async def before(self, work: Awaitable[T]) -> T | None:
+        """The result of the work; None when it was not there in time."""
+        try:
+            async with asyncio.timeout(self.left()):
+                return await work
+        except TimeoutError:
+            return None
 
 
 class Recalling:
@@ -40,6 +85,7 @@ class Recalling:
         *,
         clock: Clock,
         profiles: Profiles | None = None,
+        synonyms: Synonyms | None = None,
         follow: Callable[[], Awaitable[None]] | None = None,
         reranker: Reranker | None = None,
         rerank_seconds: float = 2.0,
@@ -50,69 +96,94 @@ class Recalling:
         self._cache = cache
         self._clock = clock
         self._profiles = profiles or Profiles()
+        self._synonyms = synonyms or Synonyms()
         self._follow = follow or _stay
         self._reranker = reranker
         self._rerank_seconds = rerank_seconds
+        self._pages = Pages(records.redis)
 
     async def recall(self, scope: Scope, question: Question, *, events: EpisodeFilter | None = None) -> Recalled:
-        """The memories of the scope that fit the question best, each with its reasons. Raises BadRequest.
+        """The memories of the scope that fit the question best, each with its reasons. Raises BadRequest, CursorExpired.
 
-        `events`: only events that fit. Three round trips, whatever is found: the words, which tell who is named; then the
-        meaning of the question as those would ask it; then the best memories themselves.
+        `events`: only events that fit. With a deadline the answer may be partial, and says so.
         """
-        scope = scope.check().narrowed(question.check().session)
-        weights = self._profiles.choose(question.profile, tuple(question.types))
-        filters = Filters(types=question.types, tags=question.tags, episodes=events)
-        terms = query_terms(question.query)
-        found = await self._search.by_words(scope, filters, terms=terms, content_hash=hash_content(question.query))
+        scope = question.check().within(scope)
+        asked = _digest(scope, question)
+        if question.cursor:
+            order, token, first = await self._pages.turn(scope, question.cursor, asked)
+            return await self._answer(scope, order, token, first, question.limit)
+        order = await self._order(scope, question, events, asked)
+        token = await self._pages.keep(scope, order) if question.cursor == "" else ""
+        return await self._answer(scope, order, token, 0, question.limit)
+
+    async def count(self, scope: Scope, among: Narrowing, query: str = "") -> Counted:
+        """How many memories of the scope pass the filters; of how many a word is in the query. Raises Overloaded."""
+        scope = among.check().within(scope)
+        filters = Filters(among)
+        memories = await self._search.matching(scope, filters, ())
+        if not query:
+            return Counted(memories=memories)
+        check_query(query)
+        terms = self._synonyms.with_synonyms(scope, query_terms(query))
+        return Counted(memories=memories, with_words=await self._search.matching(scope, filters, terms) if terms else 0)
+
+    # --- what comes, in which order -------------------------------------------------------------------------------
+
+    async def _order(self, scope: Scope, question: Question, events: EpisodeFilter | None, asked: str) -> Order:
+        """Two round trips: the words, which tell who is named; then the meaning of the question as those would ask it.
+
+        Where more memories have the words than one search brings, the words are counted in one more; a diverse answer
+        reads the vectors of the best in another one.
+        """
+        profile = self._profiles.choose(question.profile, tuple(question.types))
+        deadline, ended = Deadline(question.deadline_ms), Ended()
+        pool, who, quoted, searched = await self._candidates(scope, question, events, deadline, ended)
+        now = self._clock.now()
+        best = rank(
+            pool, profile, who=who, quoted=quoted, now=to_microseconds(now), times=periods(question.query, now),
+            limit=_needed(question), min_score=question.min_score, min_likeness=question.min_likeness,
+        )  # fmt: skip
+        rows = {row.memory_id: row for row in pool.rows}
+        if question.rerank:
+            best = await self._reranked(scope, question.query, best, deadline, ended)
+        if question.diversity:
+            best = await self._diverse(scope, best, rows, question.diversity)
+        if question.per_session:
+            best = [best[at] for at in by_session([_session(rows[one.memory_id]) for one in best], question.per_session)]
+        return Order(asked, best, searched, profile.name, "; ".join(ended.reasons), sorted(ended.missing))
+
+    async def _candidates(
+        self, scope: Scope, question: Question, events: EpisodeFilter | None, deadline: Deadline, ended: Ended
+    ) -> tuple[Pool, set[str], set[str], list[str]]:
+        """The candidates, who is named, what is the question word for word, and by what was searched."""
+        filters = Filters(question, events)
+        terms = self._synonyms.with_synonyms(scope, query_terms(question.query))
+        quoting = hash_content(question.query)
+        found = await deadline.before(
+            self._search.by_words(scope, filters, terms=terms, content_hash=quoting, seconds=deadline.left())
+        )
+        if found is None:
+            for one in ("words", "meaning"):
+                ended.late(one, f"the deadline came before the search by {one} was done")
+            return Pool({}, terms, 0), set(), set(), []
         who = named(question.query, {row.speaker for row in found.rows.values()})
         asked = first_person(question.query, who)
-        vector, degraded = await self._query_vector(scope, asked)
-        rows = await self._search.by_meaning(scope, filters, found, vector=vector)
-        if vector and found.nothing_near and await self._changed(vector):  # this daemon follows, and asks once more
-            vector, degraded = await self._query_vector(scope, asked)
-            rows = await self._search.by_meaning(scope, filters, found, vector=vector)
-        pool = Pool(rows, terms, found.spread.with_term, found.spread.memories)
-        now = to_microseconds(self._clock.now())
-        ranked = rank(pool, weights, who=who, quoted=found.quoted, now=now, limit=max(question.limit, RERANK_CANDIDATES) + SPARE)
-        if question.rerank:
-            ranked, why_not = await self._reranked(scope, question.query, ranked, rows)
-            degraded = "; ".join(filter(None, [degraded, why_not]))
-        ranked = ranked[: question.limit + SPARE]
-        kinds = {one.memory_id: rows[one.memory_id].kind for one in ranked}
-        memories, recall_id = await self._records.get_recalled(scope, kinds)
-        hits = [
-            Hit(memory=memories[one.memory_id], score=one.score, why=one.why)
-            for one in ranked
-            if one.memory_id in memories
-        ]
-        searched = [name for name, used in (("words", terms), ("meaning", vector)) if used]
-        cut = [f"the search by {one} took too long and has not looked at everything" for one in sorted(found.cut)]
-        degraded = "; ".join(filter(None, [degraded, *cut]))
-        return Recalled(
-            hits=hits[: question.limit], searched=searched, profile=weights.name, degraded=degraded, recall_id=recall_id
+        vector = await self._query_vector(scope, asked, deadline, ended)
+        rows = await deadline.before(
+            self._search.by_meaning(scope, filters, found, terms=terms, vector=vector, seconds=deadline.left())
         )
-
-    async def _reranked(
-        self, scope: Scope, query: str, ranked: list[Ranked], rows: Mapping[str, Row]
-    ) -> tuple[list[Ranked], str]:
-        """The candidates after a cross-encoder has read the best of them; as they were, and why, when it has not.
-
-        One more round trip, for what it is to read, and the model's own time.
-        """
-        if self._reranker is None:
-            return ranked, "no reranker is configured: the order is that of the other signals"
-        kinds = {one.memory_id: rows[one.memory_id].kind for one in ranked[:RERANK_CANDIDATES]}
-        texts = {one: memory.content for one, memory in (await self._records.get_many(scope, kinds)).items()}
-        try:
-            async with asyncio.timeout(self._rerank_seconds):
-                found = await self._reranker.relevance(query, list(texts.values())) if texts else []
-        except Failed as error:
-            return ranked, f"{error}: the order is that of the other signals"
-        except TimeoutError:
-            late = f"the reranker has not answered within {self._rerank_seconds:g} s"
-            return ranked, f"{late}: the order is that of the other signals"
-        return with_relevance(ranked, dict(zip(texts, found, strict=True))), ""
+        if vector and found.nothing_near and await deadline.before(self._changed(vector)):  # it follows, and asks once more
+            vector = await self._query_vector(scope, asked, deadline, ended)
+            rows = await deadline.before(
+                self._search.by_meaning(scope, filters, found, terms=terms, vector=vector, seconds=deadline.left())
+            )
+        if rows is None:
+            ended.late("meaning", "the deadline came before the search by meaning was done")
+            rows, vector = found.rows, None
+        for one in sorted(found.cut):
+            ended.late(one, f"the search by {one} took too long and has not looked at everything")
+        searched = [name for name, used in (("words", terms), ("meaning", vector)) if used]
+        return Pool(rows, terms, sum(found.memories.values()), found.with_term), who, found.quoted, searched
 
     async def _changed(self, vector: QueryVector) -> bool:
         """Whether another model's vectors are read by now than the one that this was made by."""
@@ -121,16 +192,101 @@ class Recalling:
                 await self._follow()
         return model_of(self._cache) != vector.model
 
-    async def _query_vector(self, scope: Scope, query: str) -> tuple[QueryVector | None, str]:
+    async def _query_vector(self, scope: Scope, query: str, deadline: Deadline, ended: Ended) -> QueryVector | None:
         if self._cache is None:
-            return None, "no embedding model is configured: words only"
+            ended.reasons.append("no embedding model is configured: words only")
+            return None
         model = self._cache.embedder
         try:
-            [vector] = await self._cache.embed([scope], [query], by=model)
+            vectors = await deadline.before(self._cache.embed([scope], [query], by=model))
         except ModelFailed as error:
-            return None, f"the embedding model failed ({error.code}): words only"
-        return QueryVector(vector, model.model), ""
+            ended.reasons.append(f"the embedding model failed ({error.code}): words only")
+            return None
+        if vectors is None:
+            ended.late("meaning", "the deadline came before the question had its vector: words only")
+            return None
+        return QueryVector(vectors[0], model.model)
+
+    async def _reranked(
+        self, scope: Scope, query: str, ranked: list[Ranked], deadline: Deadline, ended: Ended
+    ) -> list[Ranked]:
+        """The candidates after a cross-encoder has read the best of them; as they were when it has not, and says why.
+
+        One more round trip, for what it is to read, and the model's own time.
+        """
+        if self._reranker is None:
+            ended.reasons.append("no reranker is configured: the order is that of the other signals")
+            return ranked
+        kinds = {one.memory_id: one.kind for one in ranked[:RERANK_CANDIDATES]}
+        texts = {one: memory.content for one, memory in (await self._records.get_many(scope, kinds)).items()}
+        left = deadline.left()
+        seconds = self._rerank_seconds if left is None else min(left, self._rerank_seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                found = await self._reranker.relevance(query, list(texts.values())) if texts else []
+        except Failed as error:
+            ended.reasons.append(f"{error}: the order is that of the other signals")
+            return ranked
+        except TimeoutError:
+            late = f"the reranker has not answered within {seconds:g} s"
+            ended.reasons.append(f"{late}: the order is that of the other signals")
+            return ranked
+        return with_relevance(ranked, dict(zip(texts, found, strict=True)))
+
+    async def _diverse(
+        self, scope: Scope, best: Sequence[Ranked], rows: dict[str, Row], diversity: float
+    ) -> list[Ranked]:
+        """The best in another order: none that repeats what came before it. What is quoted stays in front."""
+        some, others = best[:DIVERSE_MAX], best[DIVERSE_MAX:]
+        vectors = await self._records.vectors(scope, {one.memory_id: one.kind for one in some})
+        alike = likeness([vectors.get(one.memory_id) for one in some], [rows[one.memory_id].terms for one in some])
+        scores = [min(one.score, QUOTE_WEIGHT / 2) for one in some]
+        order, told = diverse(scores, alike, diversity)
+        chosen = [
+            msgspec.structs.replace(some[at], why={**some[at].why, "alike": Part(like, diversity, 0.0)})
+            for at, like in zip(order, told, strict=True)
+        ]
+        quoted = [one for one in chosen if "quote" in one.found_by]
+        return [*quoted, *(one for one in chosen if "quote" not in one.found_by), *others]
+
+    # --- a page of it ---------------------------------------------------------------------------------------------
+
+    async def _answer(self, scope: Scope, order: Order, token: str, first: int, limit: int) -> Recalled:
+        """The hits from a place on, read as they are now: what was forgotten meanwhile makes room for the next."""
+        place, hits, recall_id = first, list[Hit](), ""
+        while len(hits) < limit and place < len(order.found):
+            some = order.found[place : place + limit - len(hits) + SPARE]
+            memories, noted = await self._records.get_recalled(scope, {one.memory_id: one.kind for one in some})
+            recall_id = recall_id or noted
+            for one in some:
+                if len(hits) == limit:
+                    break
+                place += 1
+                if memory := memories.get(one.memory_id):
+                    hits.append(Hit(memory=memory, score=one.score, why=one.why, found_by=one.found_by))
+        return Recalled(
+            hits=hits, searched=order.searched, profile=order.profile, degraded=order.degraded, missing=order.missing,
+            next=cursor_at(token, place, order.found) if token else "", recall_id=recall_id,
+        )  # fmt: skip
+
+
+def _needed(question: Question) -> int:
+    """How many of the best are looked at to answer."""
+    if question.per_session or question.cursor is not None:
+        return RECALL_PAGES_HITS_MAX
+    looked_at = max(DIVERSE_MAX if question.diversity else 0, RERANK_CANDIDATES if question.rerank else 0)
+    return max(question.limit, looked_at) + SPARE
 
 
 async def _stay() -> None:
     return None
+
+
+def _session(row: Row) -> tuple[str, ...]:
+    return row.session if row.session[1] else (row.memory_id,)
+
+
+def _digest(scope: Scope, question: Question) -> str:
+    """Of whose question it is and what it asks, whichever page of it."""
+    asked = msgspec.structs.replace(question, cursor=None, limit=1)
+    return hashlib.sha256(msgspec.json.encode((scope, asked), order="deterministic")).hexdigest()[:32]

@@ -10,6 +10,7 @@ import msgspec
 
 from memoryd.clock import from_microseconds, to_microseconds
 from memoryd.model.episode import event_fields
+from memoryd.model.facets import facets_of
 from memoryd.model.fact import fact_fields
 from memoryd.model.feedback import from_text, to_text
 from memoryd.model.memory import Memory, MemoryType, Tier
@@ -48,7 +49,8 @@ def derived_fields(content: str | None, metadata: Mapping[str, Any] | None) -> d
     fields: dict[str, Encoded] = {} if content is None else {"terms": bounded(f"{content}\n{found_by}")}
     if metadata is None:
         return fields
-    return {**fields, "speaker": speaker_of(metadata), **event_fields(metadata), **fact_fields(metadata)}
+    from_metadata = {**event_fields(metadata), **fact_fields(metadata), "facets": facets_of(metadata)}
+    return {**fields, "speaker": speaker_of(metadata), **from_metadata}
 
 
 def record_fields(record: Record, datatype: str) -> dict[str, Encoded]:

@@ -12,7 +12,16 @@ from redis.asyncio import Redis
 from memoryd import keys as names
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
-from memoryd.hot.codec import MEMORY_FIELDS, SLOTS, Encoded, record_fields, to_fields, to_hot_vector, to_memory
+from memoryd.hot.codec import (
+    MEMORY_FIELDS,
+    SLOTS,
+    Encoded,
+    from_hot_vector,
+    record_fields,
+    to_fields,
+    to_hot_vector,
+    to_memory,
+)
 from memoryd.hot.recalls import Note, note_of
 from memoryd.hot.seen import noting
 from memoryd.keys import KINDS, Keys, kind_of
@@ -324,6 +333,16 @@ class Records:
                 if scope.holds(memory.scope):
                     found[memory_id] = memory
         return found, noted[0].decode() if noted and isinstance(noted[0], bytes) else ""
+
+    async def vectors(self, scope: Scope, memory_ids: Mapping[str, str]) -> dict[str, bytes]:
+        """The float32 vectors of those of the memories that have one here, in one round trip. Kinds come with the ids."""
+        with hot_errors("get vectors"):
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for memory_id, kind in memory_ids.items():
+                    pipe.hget(self.keys.memory(kind, scope, memory_id), f"embedding{self.slot}")
+                rows = await pipe.execute()
+        found = zip(memory_ids, rows, strict=True)
+        return {memory_id: from_hot_vector(row, self.datatype) for memory_id, row in found if row is not None}
 
     async def pending(self, scope: Scope, memory_ids: Sequence[str]) -> set[str]:
         """Those of the memories that live here and wait for their vector."""

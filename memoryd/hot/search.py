@@ -1,11 +1,8 @@
-"""Search in Redis: by meaning and by words, in one pipeline, always inside a scope.
-
-Callers' values reach a query only as parameters, so no id, name, tag or text can become query syntax.
-"""
+"""Search in Redis: by words and by meaning, always inside a scope."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,69 +11,17 @@ from redis.exceptions import ResponseError
 
 from memoryd import keys as names
 from memoryd.errors import Overloaded
+from memoryd.hot.clauses import Clause, Filters, scope_clause
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import to_hot_vector
-from memoryd.limits import CANDIDATES_MAX, EXACT_MEMORIES_MAX, FORGET_PLAN_MAX, RECALL_LIMIT_MAX, SEARCH_TIMEOUT_SECONDS
-from memoryd.model.episode import EpisodeFilter, Outcome
-from memoryd.model.feedback import Feedback, from_text
-from memoryd.model.memory import MemoryType, Tier
-from memoryd.model.scope import Scope, to_tag
+from memoryd.hot.rows import ID_CHARS, Found, Row, rarest, take
+from memoryd.limits import CANDIDATES_MAX, EXACT_MEMORIES_MAX, FORGET_PLAN_MAX, RECALL_LIMIT_MAX
+from memoryd.model.episode import EpisodeFilter
+from memoryd.model.memory import Tier
+from memoryd.model.scope import Scope
 
-ID_CHARS = 36  # of a memory's id, which ends its key
 RETRY_AFTER_SECONDS = 5
 NAMED_MAX = 200  # ids that one query looks for: each is a term of its own
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What narrows a search beyond its scope; empty means all."""
-
-    types: Sequence[MemoryType] = ()
-    tags: Sequence[str] = ()
-    episodes: EpisodeFilter | None = None
-    """Only events that fit."""
-
-
-@dataclass
-class Row:
-    """What ranking needs of a candidate: its field `brief`, which the atomic steps write. Times are microseconds since 1970."""
-
-    memory_id: str
-    kind: str
-    terms: list[str]
-    speaker: str
-    session: tuple[str, str]
-    """Agent and session, as tags; ('', '') for what belongs to no session."""
-    follows: list[str]
-    importance: float
-    valid_from: int
-    feedback: Feedback | None = None
-    similarity: float | None = None
-    """To the question's vector; None for what was not found by meaning."""
-
-
-@dataclass
-class Spread:
-    """How the words of a question are spread over a scope. Nothing outside the scope is counted."""
-
-    memories: int = 0
-    with_term: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass
-class Found:
-    """What the searches by words found: the candidates, and which of them says exactly what was asked."""
-
-    spread: Spread = field(default_factory=Spread)
-    by_kind: dict[str, Spread] = field(default_factory=dict)
-    rows: dict[str, Row] = field(default_factory=dict)
-    quoted: set[str] = field(default_factory=set)
-    crowded: set[str] = field(default_factory=set)
-    """The kinds in which more memories have one of the words than one search brings."""
-    nothing_near: bool = False
-    """Whether the search by meaning has found nothing, or was refused: the vectors are perhaps another model's by now."""
-    cut: set[str] = field(default_factory=set)
-    """By what (words, meaning) was searched for too long: those searches have not looked at everything."""
 
 
 @dataclass(frozen=True)
@@ -85,73 +30,6 @@ class QueryVector:
 
     vector: bytes
     model: str
-
-
-class Clause:
-    """A query string under construction, with its parameters."""
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-        self.params: dict[str, str | bytes | int] = {}
-
-    def tag(self, name: str, values: Sequence[str]) -> None:
-        """Requires one of the exact values."""
-        marks = [self._param(to_tag(value)) for value in dict.fromkeys(values)]
-        self.parts.append(f"@{name}:{{{'|'.join(marks)}}}")
-
-    def between(self, name: str, least: int | None, most: int | None) -> None:
-        """Requires a number from `least` to `most`."""
-        ends = ["-inf" if least is None else self._param(least), "+inf" if most is None else self._param(most)]
-        self.parts.append(f"@{name}:[{' '.join(ends)}]")
-
-    def never(self, name: str, most: int) -> None:
-        """Refuses a number up to `most`; what has none passes."""
-        self.parts.append(f"-@{name}:[-inf {self._param(most)}]")
-
-    def words(self, terms: Sequence[str]) -> None:
-        """Requires at least one of the terms. They hold letters and digits only, and are parameters all the same."""
-        self.parts.append(f"@terms:({'|'.join(self._param(term) for term in terms)})")
-
-    def arguments(self) -> list[Any]:
-        """The values and the time limit, as a query's last arguments but the dialect. See `whole`."""
-        return _params(self)
-
-    def _param(self, value: str | int) -> str:
-        name = f"p{len(self.params)}"
-        self.params[name] = value
-        return f"${name}"
-
-    def __str__(self) -> str:
-        return " ".join(self.parts)
-
-
-def scope_clause(scope: Scope, filters: Filters = Filters()) -> Clause:  # frozen
-    """The exact tags that keep a query inside its scope."""
-    clause = Clause()
-    clause.tag("tenant", [scope.tenant])
-    clause.tag("project", [scope.project])
-    if scope.agent:
-        clause.tag("agent_id", [scope.agent])
-    if scope.session:
-        clause.tag("session_id", [scope.session])
-    if filters.types:
-        clause.tag("memory_type", [str(kind) for kind in filters.types])
-    if filters.tags:
-        clause.tag("tags", filters.tags)
-    if filters.episodes is not None:
-        _events(clause, filters.episodes)
-    return clause
-
-
-def _events(clause: Clause, wanted: EpisodeFilter) -> None:
-    clause.tag("outcome", wanted.outcomes or list(Outcome))  # which every event has, and nothing else
-    for name, values in (
-        ("event_type", wanted.event_types), ("error_kind", wanted.error_kinds), ("source_tool", wanted.tools)
-    ):  # fmt: skip
-        if values:
-            clause.tag(name, values)
-    if wanted.since is not None or wanted.until is not None:
-        clause.between("valid_from", wanted.since, wanted.until)
 
 
 class Search:
@@ -163,75 +41,135 @@ class Search:
         self._ef_runtime = ef_runtime
 
     async def by_words(
-        self, scope: Scope, filters: Filters, *, terms: Sequence[str], content_hash: str
+        self,
+        scope: Scope,
+        filters: Filters,
+        *,
+        terms: Sequence[str],
+        content_hash: str,
+        seconds: float | None = None,
     ) -> Found:
-        """The memories with one of the terms, how the terms are spread in the scope, and what is exactly the question.
+        """The memories with one of the terms, how many there are in the scope, and what is exactly the question.
 
-        One round trip. Of more memories than one search brings the newest come: no score of RediSearch takes part,
-        because its statistics are of the whole index, and so of other people's memories. `by_meaning` narrows them then.
+        One round trip; a second one counts each term, when more memories than one search brings have one of them. Of
+        those the newest come: no score of RediSearch takes part, because its statistics are of the whole index, and so of
+        other people's memories. `by_meaning` narrows them then. `seconds`: how long a search may take at most.
         """
         kinds, found = _kinds(filters), Found()
         async with self._pipeline() as pipe:
             for index in map(names.index, kinds):
-                pipe.execute_command(*_counted(index, scope_clause(scope, filters)))
-                pipe.execute_command(*_quoting(index, scope_clause(scope, filters), content_hash))
-                for term in terms:
-                    pipe.execute_command(*_counted(index, scope_clause(scope, filters), [term]))
+                pipe.execute_command(*_counted(index, scope_clause(scope, filters), seconds=seconds))
+                pipe.execute_command(*_quoting(index, scope_clause(scope, filters), content_hash, seconds))
                 if terms:
-                    pipe.execute_command(*_with_terms(index, scope_clause(scope, filters), terms))
+                    pipe.execute_command(*_with_terms(index, scope_clause(scope, filters), terms, seconds))
             with hot_errors("recall"):
-                every = await pipe.execute()
-        if any(map(_was_cut, every)):
+                answers = await pipe.execute()
+        if any(map(_was_cut, answers)):
             found.cut.add("words")
-        answers = iter(every)
+        each = iter(answers)
         for kind in kinds:
-            spread = found.by_kind[kind] = Spread(int(next(answers)[b"total_results"]))
-            found.quoted |= _take(found.rows, kind, next(answers))
-            spread.with_term = {term: int(next(answers)[b"total_results"]) for term in terms}
-            found.spread.memories += spread.memories
-            for term, count in spread.with_term.items():
-                found.spread.with_term[term] = found.spread.with_term.get(term, 0) + count
+            found.memories[kind] = int(next(each)[b"total_results"])
+            found.quoted |= take(found.rows, kind, next(each))
             if terms:
-                answer = next(answers)
-                _take(found.rows, kind, answer)
+                answer = next(each)
+                take(found.rows, kind, answer)
                 if int(answer[b"total_results"]) > CANDIDATES_MAX:
                     found.crowded.add(kind)
+        if found.crowded:
+            await self._count_terms(scope, filters, found, terms, seconds)
         return found
 
-    async def by_meaning(
-        self, scope: Scope, filters: Filters, found: Found, *, vector: QueryVector | None
-    ) -> dict[str, Row]:
-        """The candidates: `found`, narrowed where it was crowded, and the nearest to the vector. One round trip."""
-        kinds = [kind for kind in _kinds(filters) if found.by_kind[kind].memories]
-        crowded = [kind for kind in kinds if kind in found.crowded]
-        rows = {key: row for key, row in found.rows.items() if row.kind not in found.crowded or key in found.quoted}
+    async def _count_terms(
+        self, scope: Scope, filters: Filters, found: Found, terms: Sequence[str], seconds: float | None
+    ) -> None:
+        crowded = sorted(found.crowded)
         async with self._pipeline() as pipe:
             for kind in crowded:
-                telling = rarest(found.by_kind[kind].with_term)
-                pipe.execute_command(*_with_terms(names.index(kind), scope_clause(scope, filters), telling))
+                for term in terms:
+                    pipe.execute_command(
+                        *_counted(names.index(kind), scope_clause(scope, filters), [term], seconds=seconds)
+                    )
+            with hot_errors("recall"):
+                answers = await pipe.execute()
+        if any(map(_was_cut, answers)):
+            found.cut.add("words")
+        counts = iter(int(one[b"total_results"]) for one in answers)
+        for kind in crowded:
+            found.with_term[kind] = {term: next(counts) for term in terms}
+
+    async def by_meaning(
+        self,
+        scope: Scope,
+        filters: Filters,
+        found: Found,
+        *,
+        terms: Sequence[str],
+        vector: QueryVector | None,
+        seconds: float | None = None,
+    ) -> dict[str, Row]:
+        """The candidates: `found`, narrowed where it was crowded, and the nearest to the vector. One round trip.
+
+        What was found by its words is here already: of that only the similarity comes, and the nearest of the others come
+        whole. So nothing is sent twice, and what has the words has its true similarity however far away it is.
+        """
+        kinds = [kind for kind in _kinds(filters) if found.memories[kind]]
+        rows = {key: row for key, row in found.rows.items() if row.kind not in found.crowded or key in found.quoted}
+        asked: list[tuple[str, str]] = []  # by what, and of which kind
+        async with self._pipeline() as pipe:
+            for kind in (kind for kind in kinds if kind in found.crowded):
+                telling = rarest(found.with_term[kind])
+                asked.append(("words", kind))
+                pipe.execute_command(*_with_terms(names.index(kind), scope_clause(scope, filters), telling, seconds))
             for kind in kinds if vector is not None else ():
                 assert vector is not None
-                exact = found.by_kind[kind].memories <= EXACT_MEMORIES_MAX
-                pipe.execute_command(
-                    *self._nearest(names.index(kind), scope_clause(scope, filters), vector, exact=exact)
-                )
+                exact = found.memories[kind] <= EXACT_MEMORIES_MAX
+                for clause, fields in self._near(scope, filters, found, kind, terms):
+                    asked.append(("meaning", kind))
+                    known = "brief" not in fields
+                    pipe.execute_command(
+                        *self._nearest(kind, clause, vector, fields, exact=exact or known, seconds=seconds)
+                    )
             with hot_errors("recall"):
-                answers = await pipe.execute(raise_on_error=False)
+                answers = await pipe.execute(raise_on_error=False) if asked else []
                 if broken := next((one for one in answers if isinstance(one, Exception) and not _of_another_model(one)), None):
                     raise broken
-        for number, kind in enumerate((*crowded, *(kinds if vector is not None else ()))):
-            if isinstance(answers[number], Exception):
+        for (how, kind), answer in zip(asked, answers, strict=True):
+            if isinstance(answer, Exception):
                 continue
-            _take(rows, kind, answers[number])
-            if _was_cut(answers[number]):
-                found.cut.add("words" if number < len(crowded) else "meaning")
+            take(rows, kind, answer)
+            if _was_cut(answer):
+                found.cut.add(how)
         found.nothing_near = bool(vector and kinds) and not any(one.similarity is not None for one in rows.values())
         return rows
+
+    def _near(
+        self, scope: Scope, filters: Filters, found: Found, kind: str, terms: Sequence[str]
+    ) -> Iterator[tuple[Clause, tuple[str, ...]]]:
+        """Among what to look for the nearest, and which fields of it are not here yet."""
+        whole = ("distance", "brief")
+        if not terms or kind in found.crowded or not any(row.kind == kind for row in found.rows.values()):
+            yield scope_clause(scope, filters), whole
+            return
+        for none, fields in ((False, ("distance",)), (True, whole)):
+            clause = scope_clause(scope, filters)
+            clause.words(terms, none=none)
+            yield clause, fields
+
+    async def matching(self, scope: Scope, filters: Filters, terms: Sequence[str]) -> int:
+        """How many memories of the scope pass the filters here, and have one of the terms if any is given."""
+        with hot_errors("count"):
+            async with self._pipeline() as pipe:
+                for kind in _kinds(filters):
+                    pipe.execute_command(*_counted(names.index(kind), scope_clause(scope, filters), terms))
+                answers = await pipe.execute()
+        return sum(int(whole(one, "count")[b"total_results"]) for one in answers)
 
     def _pipeline(self) -> Any:
         return self._redis.pipeline(transaction=False)
 
-    def _nearest(self, index: str, clause: Clause, vector: QueryVector, *, exact: bool) -> list[Any]:
+    def _nearest(
+        self, kind: str, clause: Clause, vector: QueryVector, fields: Sequence[str], *, exact: bool, seconds: float | None
+    ) -> list[Any]:
         clause.params |= {"k": CANDIDATES_MAX, "model": vector.model, "vector": to_hot_vector(vector.vector, self._datatype)}
         how = ""
         if exact:
@@ -242,7 +180,7 @@ class Search:
             how = " EF_RUNTIME $ef"
         # The model is a condition: a query cannot meet another model's vectors, whatever the index holds by now.
         query = f"({clause} @embedding_model:{{$model}})=>[KNN $k @embedding $vector{how} AS distance]"
-        return ["FT.SEARCH", index, query, *_params(clause), *_return("distance", "brief"),
+        return ["FT.SEARCH", names.index(kind), query, *clause.arguments(seconds), *_return(*fields),
                 "SORTBY", "distance", "LIMIT", 0, CANDIDATES_MAX, "DIALECT", 2]  # fmt: skip
 
     async def naming(self, scope: Scope, field: str, memory_ids: Sequence[str]) -> set[str]:
@@ -262,7 +200,7 @@ class Search:
     async def newest_events(self, scope: Scope, wanted: EpisodeFilter, count: int) -> list[str]:
         """The ids of the scope's newest events that fit and live here."""
         clause = scope_clause(scope, Filters(episodes=wanted))
-        query = ["FT.SEARCH", names.index("episodic"), str(clause), *_params(clause), "NOCONTENT",
+        query = ["FT.SEARCH", names.index("episodic"), str(clause), *clause.arguments(), "NOCONTENT",
                  "SORTBY", "valid_from", "DESC", "LIMIT", 0, count, "DIALECT", 2]  # fmt: skip
         with hot_errors("search episodes"):
             answer: Any = await self._redis.execute_command(*query)  # type: ignore[no-untyped-call]
@@ -289,7 +227,7 @@ class Search:
                 clause = Clause()
                 clause.tag("tier", [tier])
                 answer: Any = await self._redis.execute_command(  # type: ignore[no-untyped-call]
-                    "FT.SEARCH", names.index(kind), str(clause), *_params(clause), "NOCONTENT", "LIMIT", 0, count,
+                    "FT.SEARCH", names.index(kind), str(clause), *clause.arguments(), "NOCONTENT", "LIMIT", 0, count,
                     "DIALECT", 2,
                 )  # fmt: skip
                 found += [row[b"id"].decode() for row in answer[b"results"]]
@@ -327,30 +265,30 @@ class Counts:
 
 
 def _by_type_and_tier(index: str, clause: Clause) -> list[Any]:
-    return ["FT.AGGREGATE", index, str(clause), *_params(clause), "GROUPBY", 2, "@memory_type", "@tier",
+    return ["FT.AGGREGATE", index, str(clause), *clause.arguments(), "GROUPBY", 2, "@memory_type", "@tier",
             "REDUCE", "COUNT", 0, "AS", "n", "DIALECT", 2]  # fmt: skip
 
 
 def _waiting(index: str, clause: Clause) -> list[Any]:
     clause.tag("pending", ["1"])
-    return ["FT.SEARCH", index, str(clause), *_params(clause), "LIMIT", 0, 0, "DIALECT", 2]
+    return ["FT.SEARCH", index, str(clause), *clause.arguments(), "LIMIT", 0, 0, "DIALECT", 2]
 
 
-def _counted(index: str, clause: Clause, terms: Sequence[str] = ()) -> list[Any]:
+def _counted(index: str, clause: Clause, terms: Sequence[str] = (), *, seconds: float | None = None) -> list[Any]:
     if terms:
         clause.words(terms)
-    return ["FT.SEARCH", index, str(clause), *_params(clause), "LIMIT", 0, 0, "DIALECT", 2]
+    return ["FT.SEARCH", index, str(clause), *clause.arguments(seconds), "LIMIT", 0, 0, "DIALECT", 2]
 
 
-def _quoting(index: str, clause: Clause, content_hash: str) -> list[Any]:
+def _quoting(index: str, clause: Clause, content_hash: str, seconds: float | None) -> list[Any]:
     clause.tag("content_hash", [content_hash])
-    return ["FT.SEARCH", index, str(clause), *_params(clause), *_return("brief"),
+    return ["FT.SEARCH", index, str(clause), *clause.arguments(seconds), *_return("brief"),
             "SORTBY", "created_at", "DESC", "LIMIT", 0, RECALL_LIMIT_MAX, "DIALECT", 2]  # fmt: skip
 
 
-def _with_terms(index: str, clause: Clause, terms: Sequence[str]) -> list[Any]:
+def _with_terms(index: str, clause: Clause, terms: Sequence[str], seconds: float | None) -> list[Any]:
     clause.words(terms)
-    return ["FT.SEARCH", index, str(clause), *_params(clause), *_return("brief"),
+    return ["FT.SEARCH", index, str(clause), *clause.arguments(seconds), *_return("brief"),
             "SORTBY", "created_at", "DESC", "LIMIT", 0, CANDIDATES_MAX, "DIALECT", 2]  # fmt: skip
 
 
@@ -359,53 +297,11 @@ def _return(*fields: str) -> list[Any]:
 
 
 def _kinds(filters: Filters) -> list[str]:
-    return [kind for kind in names.KINDS if not filters.types or kind in {names.kind_of(one) for one in filters.types}]
-
-
-def rarest(with_term: Mapping[str, int]) -> list[str]:
-    """The rarest terms of a question, as many as bring no more memories than one search: the common ones say least."""
-    chosen: list[str] = []
-    room = CANDIDATES_MAX
-    for count, term in sorted((count, term) for term, count in with_term.items() if count):
-        if chosen and count > room:
-            break
-        chosen.append(term)
-        room -= count
-    return chosen
-
-
-def _take(rows: dict[str, Row], kind: str, answer: Any) -> set[str]:
-    """Adds what a search has found to the rows, or its similarity to a row that is there; returns the ids."""
-    ids = set()
-    for found in answer[b"results"]:
-        memory_id = found[b"id"][-ID_CHARS:].decode()
-        fields = found[b"extra_attributes"]
-        if memory_id not in rows:
-            if b"brief" not in fields:
-                continue  # gone between the search and the reading of its fields
-            rows[memory_id] = _row(memory_id, kind, fields[b"brief"].decode())
-        if b"distance" in fields:
-            rows[memory_id].similarity = 1.0 - float(fields[b"distance"])
-        ids.add(memory_id)
-    return ids
-
-
-def _row(memory_id: str, kind: str, brief: str) -> Row:
-    # An earlier memoryd has written no line for feedback.
-    speaker, agent, session, follows, importance, valid_from, *feedback, terms = brief.split("\n")
-    return Row(
-        memory_id, kind, terms.split(), speaker, (agent, session) if session else ("", ""),
-        follows.split(",") if follows else [], float(importance), int(valid_from), from_text("".join(feedback)),
-    )  # fmt: skip
+    return [kind for kind in names.KINDS if not filters.among.types or kind in {names.kind_of(one) for one in filters.among.types}]
 
 
 def _all_of(index: str, clause: Clause, count: int = FORGET_PLAN_MAX + 1) -> list[Any]:
-    return ["FT.SEARCH", index, str(clause), *_params(clause), "NOCONTENT", "LIMIT", 0, count, "DIALECT", 2]
-
-
-def _params(clause: Clause) -> list[Any]:
-    flat = [part for pair in clause.params.items() for part in pair]
-    return ["TIMEOUT", int(SEARCH_TIMEOUT_SECONDS * 1000), "PARAMS", len(flat), *flat]
+    return ["FT.SEARCH", index, str(clause), *clause.arguments(), "NOCONTENT", "LIMIT", 0, count, "DIALECT", 2]
 
 
 def _of_another_model(error: Exception) -> bool:

@@ -10,9 +10,11 @@ from redis.asyncio import Redis
 
 from memoryd import keys as names
 from memoryd.clock import to_microseconds
+from memoryd.hot.clauses import Clause, Filters, scope_clause
 from memoryd.hot.client import hot_errors
 from memoryd.hot.records import Records
-from memoryd.hot.search import ID_CHARS, Clause, Filters, Search, scope_clause, whole
+from memoryd.hot.rows import ID_CHARS
+from memoryd.hot.search import Search, whole
 from memoryd.model.episode import EpisodeFilter
 from memoryd.model.introspection import AGES, OLDER, Counts, Event
 from memoryd.model.memory import Memory

@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 
 from memoryd import keys as names
 from memoryd.errors import NotFound
+from memoryd.hot.clauses import scope_clause
 from memoryd.hot.client import hot_errors
-from memoryd.hot.search import scope_clause
 from memoryd.model.ids import check_id
 from memoryd.model.scope import Scope
 

@@ -31,12 +31,25 @@ class Part(msgspec.Struct, frozen=True):
     contribution: float
 
 
+class Ranked(msgspec.Struct, frozen=True):
+    """A memory's place in a recall: its score is the sum of the contributions in `why`."""
+
+    memory_id: str
+    kind: str
+    """Which index holds it."""
+    score: float
+    why: dict[str, Part]
+    found_by: list[str]
+
+
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
     """One recalled memory. `score` is the sum of the contributions in `why`."""
 
     memory: Memory
     score: float
     why: dict[str, Part]
+    found_by: list[str] = []
+    """Which searches brought it: quote (it is the question, word for word), words, meaning."""
 
 
 class Recalled(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,12 +64,29 @@ class Recalled(msgspec.Struct, frozen=True, kw_only=True):
     """Why something was not searched; empty when all was."""
     recall_id: str = ""
     """By which feedback names this recall, for a day; empty where Redis had no room to note it."""
+    missing: list[str] = []
+    """What of the answer is not whole, because the deadline or Redis's own time limit came first: words, meaning."""
+    next: str = ""
+    """The cursor of the next page; empty when there is none, or no pages were asked for."""
+
+    @property
+    def partial(self) -> bool:
+        """Whether more might have been found in more time."""
+        return bool(self.missing)
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
 
     def __len__(self) -> int:
         return len(self.hits)
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """How many memories of a scope pass the filters."""
+
+    memories: int
+    with_words: int | None = None
+    """How many of them have one of the query's words; None without a query."""
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):

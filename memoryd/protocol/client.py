@@ -28,7 +28,7 @@ from memoryd.model.receipt import (
     Rewritten,
     Verification,
 )
-from memoryd.model.results import Recalled, Receipt, Stats, Stored
+from memoryd.model.results import Counted, Recalled, Receipt, Stats, Stored
 from memoryd.model.scope import Scope
 from memoryd.model.seen import Seen
 from memoryd.model.session import SessionPage
@@ -146,16 +146,27 @@ class MemoryClient:
         query: str,
         *,
         limit: int = 10,
-        types: Sequence[str] = (),
-        session: str | None = None,
-        tags: Sequence[str] = (),
         profile: str = "",
         rerank: bool = False,
+        min_score: float | None = None,
+        min_likeness: float = 0.0,
+        diversity: float = 0.0,
+        per_session: int | None = None,
+        cursor: str | None = None,
+        deadline_ms: int | None = None,
+        **among: Any,
     ) -> Recalled:
-        """The memories that fit `query` best; iterate over it for its hits."""
+        """The memories that fit `query` best; iterate over it for its hits.
+
+        Among: types, agent, session, tags, tiers, metadata, valid_since, valid_before, recorded_since, recorded_before
+        (see `Narrowing`). `recall_pages` gives more than one answer holds.
+        """
+        if min_score is not None and min_score != min_score:  # noqa: PLR0124  # JSON would write NaN as null
+            raise BadRequest("min_score: is not a number", field="min_score")
         args = {
-            "query": query, "limit": limit, "types": list(types), "session": session, "tags": list(tags),
-            "profile": profile, "rerank": rerank,
+            "query": query, "limit": limit, "profile": profile, "min_score": min_score, "min_likeness": min_likeness,
+            "diversity": diversity, "per_session": per_session, "cursor": cursor, "deadline_ms": deadline_ms,
+            "rerank": rerank, **among,
         }  # fmt: skip
         return await self._connection.call("recall", args, Recalled)
 
@@ -189,6 +200,23 @@ class MemoryClient:
         """
         args = {"recall_id": recall_id, "useful": list(useful), "useless": list(useless), "undo": list(undo)}
         return await self._connection.call("feedback", args, Judged, request_id)
+
+    async def recall_pages(self, query: str, *, limit: int = 50, **how: Any) -> AsyncGenerator[Recalled, None]:
+        """Page after page of what fits, in the order of the first one, whatever is written meanwhile.
+
+        What is forgotten meanwhile is on no later page. Raises CursorExpired when a page is asked for too late.
+        """
+        cursor = ""
+        while True:
+            page = await self.recall(query, limit=limit, cursor=cursor, **how)
+            yield page
+            if not (cursor := page.next):
+                return
+
+    async def count(self, query: str = "", **among: Any) -> Counted:
+        """How many memories there are among which `recall` with the same filters would look; of how many a word is in
+        `query`."""
+        return await self._connection.call("count", {"query": query, **among}, Counted)
 
     async def update(
         self,

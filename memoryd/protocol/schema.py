@@ -16,6 +16,9 @@ import msgspec
 
 from memoryd.limits import (
     CONTENT_BYTES_MAX,
+    CURSOR_BYTES_MAX,
+    FACET_BYTES_MAX,
+    FACETS_MAX,
     METADATA_BYTES_MAX,
     METADATA_DEPTH_MAX,
     NAME_BYTES_MAX,
@@ -81,6 +84,28 @@ _DURABILITY = {
 }
 _WAIT = {"wait": {"description": "acknowledge only when it is found by its meaning, too (searchable); null: do not wait"}}
 _MEMORY_ID = {"id": {**_ID, "description": "the memory's id"}}
+
+_AMONG: dict[str, Schema] = {
+    "types": {"description": "only memories of one of these types; empty: all"},
+    "agent": {**_NAME, "description": "only memories of this agent, where the scope names none; null: as the scope says"},
+    "session": {**_NAME, "description": "only memories of this session; null: as the scope says"},
+    "tags": {
+        "items": {"type": "string", "minLength": 1, **_NAME},
+        "description": "only memories with at least one of these tags; empty: all",
+    },
+    "tiers": {"description": "only memories of one of these tiers; empty: all"},
+    "metadata": {
+        "maxProperties": FACETS_MAX,
+        "description": "only memories whose metadata has each of these names at its top level, with that value or one of the "
+        f"list. Of a memory the first {FACETS_MAX} texts, whole numbers and booleans of at most {FACET_BYTES_MAX} bytes count",
+    },
+    "valid_since": {
+        "description": "only what was true then or later: what ends later, or has no end; an event without an end is a moment"
+    },
+    "valid_before": {"description": "only what has been true before then"},
+    "recorded_since": {"description": "only memories whose current version was written then or later"},
+    "recorded_before": {"description": "only memories whose current version was written before then"},
+}
 
 SAYS: dict[str, dict[str, Schema]] = {
     "Envelope": {
@@ -154,22 +179,41 @@ SAYS: dict[str, dict[str, Schema]] = {
     },
     "GetArgs": _MEMORY_ID,
     "Question": {
+        **_AMONG,
         "query": {
             "minLength": 1,
             "maxLength": QUERY_BYTES_MAX,
             "description": f"a question or some words, never a query language: 1 to {QUERY_BYTES_MAX} bytes of UTF-8, no NUL",
         },
-        "limit": {"description": "how many hits at most"},
-        "types": {"description": "only memories of one of these types; empty: all"},
-        "session": {"description": "only memories of this session; null: as the scope says"},
-        "tags": {
-            "items": {"type": "string", "minLength": 1, **_NAME},
-            "description": "only memories with at least one of these tags; empty: all",
-        },
+        "limit": {"description": "how many hits at most; of each page with a cursor"},
         "rerank": {"description": "whether the daemon's cross-encoder reads the best candidates too, if it has one"},
         "profile": {
             "description": "by which weights: conversation, facts, recent, or one of the configuration; empty: by the types"
         },
+        "min_score": {"description": "only hits with at least this score, which compares hits of one answer; null: all"},
+        "min_likeness": {
+            "description": "only hits at least so alike in meaning, 0 to 1 whatever else was found; word for word is 1, "
+            "without a vector it is 0"
+        },
+        "diversity": {"description": "0: best first; more: what repeats a hit before it comes later (it has `alike` in `why`)"},
+        "per_session": {
+            "description": "session by session, the one with the best hit first, at most so many of each; null: best first"
+        },
+        "cursor": {
+            "maxLength": CURSOR_BYTES_MAX,
+            "description": "null: no pages; empty: the first page, whose `next` leads on; else the `next` of the page before",
+        },
+        "deadline_ms": {
+            "description": "answer with what is found by then, and say in `missing` what is not whole; null: no hurry"
+        },
+    },
+    "CountArgs": {
+        **_AMONG,
+        "query": {"maxLength": QUERY_BYTES_MAX, "description": "count those with one of its words, too; empty: do not"},
+    },
+    "Counted": {
+        "memories": {"description": "memories of the scope that pass the filters and live in Redis"},
+        "with_words": {"description": "how many of them have one of the query's words; null without a query"},
     },
     "UpdateArgs": {
         **_MEMORY_ID,
@@ -214,6 +258,7 @@ SAYS: dict[str, dict[str, Schema]] = {
     "Hit": {
         "score": {"description": "the sum of the contributions in `why`; comparable within one answer only"},
         "why": {"description": "the parts, by signal: words, neighbours, session, expansion, speaker, meaning, …"},
+        "found_by": {"description": "which searches brought it: quote (it is the query word for word), words, meaning"},
     },
     "Part": {
         "value": {"description": "what the signal says: for instance a cosine, or a BM25"},
@@ -226,6 +271,10 @@ SAYS: dict[str, dict[str, Schema]] = {
         "profile": {"description": "by which weights"},
         "degraded": {"description": "why something was not searched; empty when all was"},
         "recall_id": {"description": "names this recall in `feedback`, for a day; empty where Redis had no room to note it"},
+        "missing": {
+            "description": "what is not whole because the deadline, or Redis's own time limit, came first: words, meaning"
+        },
+        "next": {"description": "the next page's `cursor`; empty when nothing is left, or no pages were asked for"},
     },
     "Receipt": {
         "id": {**_ID, "description": "the memory that is gone"},
@@ -257,7 +306,7 @@ SAYS: dict[str, dict[str, Schema]] = {
 
 _TIMES = frozenset({
     "valid_from", "valid_until", "created_at", "last_accessed", "recorded_at", "forgotten_at", "at", "updated_at",
-    "before", "asked_at", "finished_at",
+    "before", "asked_at", "finished_at", "valid_since", "valid_before", "recorded_since", "recorded_before",
 })  # fmt: skip
 
 

@@ -8,20 +8,30 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from memoryd.hot.search import Row
+from memoryd.hot.rows import Row
 
 Values = NDArray[np.float64]
 """One number a candidate."""
 
 
 class Pool:
-    """Candidates in the order of their ids, and what is known of the question: its terms, and how they are spread."""
+    """Candidates in the order of their ids, and what is known of the question: its terms, and how they are spread.
 
-    def __init__(self, rows: Mapping[str, Row], terms: Sequence[str], with_term: Mapping[str, int], memories: int) -> None:
+    `memories` is how many there are to compare with. `counted`: in how many memories of a kind each term is, of those
+    kinds of which not all that have a term are candidates.
+    """
+
+    def __init__(
+        self,
+        rows: Mapping[str, Row],
+        terms: Sequence[str],
+        memories: int,
+        counted: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
         self.rows = [rows[key] for key in sorted(rows)]
         self.terms = list(terms)
-        self.with_term = with_term
         self.memories = memories
+        self._counted = counted or {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -29,19 +39,21 @@ class Pool:
     @cached_property
     def lengths(self) -> Values:
         """How many terms each candidate has."""
-        return np.array([len(row.terms) for row in self.rows], dtype=float)
+        return self._per_row.astype(float)
 
     @cached_property
-    def places(self) -> dict[str, list[int]]:
-        """Where each term stands: the candidates that have it, one as often as it has it."""
-        places: dict[str, list[int]] = {}
-        for at, row in enumerate(self.rows):
-            for term in row.terms:
-                if term in places:
-                    places[term].append(at)
-                else:
-                    places[term] = [at]
-        return places
+    def _per_row(self) -> NDArray[np.int64]:
+        return np.array([row.terms.count(" ") + 1 if row.terms else 0 for row in self.rows], dtype=np.int64)
+
+    @cached_property
+    def _words(self) -> tuple[dict[str, int], NDArray[np.int64]]:
+        """A number for each term of the candidates, and these numbers for all their terms, one candidate after another.
+
+        Some ten thousand words: looked at all together, because one by one takes longer than everything else here.
+        """
+        words = " ".join(row.terms for row in self.rows).split()
+        numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
+        return numbers, np.fromiter(map(numbers.__getitem__, words), dtype=np.int64, count=len(words))
 
     @cached_property
     def counts(self) -> NDArray[np.float64]:
@@ -50,15 +62,24 @@ class Pool:
 
     def count(self, terms: Sequence[str]) -> NDArray[np.float64]:
         """How often each candidate (a line) has each of these terms (a column)."""
-        table = np.zeros((len(self.rows), len(terms)))
-        for column, term in enumerate(terms):
-            if places := self.places.get(term):
-                table[:, column] = np.bincount(places, minlength=len(self.rows))
-        return table
+        numbers, words = self._words
+        columns = np.full(len(numbers) + 1, -1)
+        columns[[numbers.get(term, -1) for term in terms]] = range(len(terms))
+        columns[-1] = -1  # where terms went that no candidate has
+        column = columns[words]
+        wanted = column >= 0
+        places = np.repeat(np.arange(len(self)), self._per_row)[wanted] * len(terms) + column[wanted]
+        return np.bincount(places, minlength=len(self) * len(terms)).reshape(len(self), len(terms)).astype(float)
 
-    def having(self, term: str) -> int:
-        """How many candidates have a term."""
-        return len(set(self.places.get(term, ())))
+    @cached_property
+    def with_term(self) -> dict[str, int]:
+        """In how many memories each of the question's terms is."""
+        here = np.array([row.kind not in self._counted for row in self.rows], dtype=bool)
+        among = np.count_nonzero(self.counts[here], axis=0).tolist() if len(self) else [0] * len(self.terms)
+        return {
+            term: count + sum(counted.get(term, 0) for counted in self._counted.values())
+            for term, count in zip(self.terms, among, strict=True)
+        }
 
     @cached_property
     def sessions(self) -> NDArray[np.int64]:

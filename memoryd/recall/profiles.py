@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from memoryd.errors import BadRequest, ConfigError
 from memoryd.model.memory import MemoryType
 
-SIGNALS = ("words", "neighbours", "session", "expansion", "speaker", "meaning", "recency", "importance", "feedback")
+SIGNALS = ("words", "neighbours", "session", "expansion", "speaker", "meaning", "when", "recency", "importance", "feedback")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,10 @@ class Profile:
 
 CONVERSATION = Profile(
     "conversation",  # learned by bench/fit_recall.py
-    {"words": 0.16, "neighbours": 0.25, "session": 0.56, "expansion": 0.11, "speaker": 1.14, "meaning": 0.74, "feedback": 1.0},
+    {
+        "words": 0.17, "neighbours": 0.25, "session": 0.58, "expansion": 0.1, "speaker": 1.15, "meaning": 0.73, "when": 4.39,
+        "feedback": 1.0,
+    },
 )
 FACTS = Profile(  # chosen: a fact stands for itself, so neither neighbours nor a session speak for it
     "facts", {"words": 0.6, "meaning": 1.0, "importance": 0.1, "recency": 0.1, "feedback": 0.5}

@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from memoryd.model.results import Part
+from memoryd.hot.rows import Row
+from memoryd.model.results import Part, Ranked
 from memoryd.recall.meaning import meaning
 from memoryd.recall.pool import Pool, Values
 from memoryd.recall.profiles import Profile
 from memoryd.recall.speech import speaker
+from memoryd.recall.when import Period, when
 from memoryd.recall.words import expansion, neighbours, session, words
 from memoryd.recall.worth import feedback, importance, recency
 
 QUOTE_WEIGHT = 100.0  # more than all else can add up to: who says a whole memory means that memory
-AS_THEY_ARE = frozenset({"speaker", "quote", "feedback"})  # how many others have it does not change what it says
+AS_THEY_ARE = frozenset({"speaker", "when", "quote", "feedback"})  # how many others have it does not change what it says
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """A memory's place in a recall: its score is the sum of the contributions in `why`."""
-
-    memory_id: str
-    score: float
-    why: dict[str, Part]
-
-
-def signals(pool: Pool, profile: Profile, *, who: set[str], now: int) -> dict[str, Values]:
+def signals(
+    pool: Pool, profile: Profile, *, who: set[str], now: int, times: Sequence[Period] = ()
+) -> dict[str, Values]:
     """The raw value of each signal that the profile weighs, for each candidate."""
     own = words(pool)
     made: dict[str, Callable[[], Values | None]] = {
         "words": lambda: own, "neighbours": lambda: neighbours(pool, own), "session": lambda: session(pool),
         "expansion": lambda: expansion(pool, own), "speaker": lambda: speaker(pool, who), "meaning": lambda: meaning(pool),
-        "recency": lambda: recency(pool, now), "importance": lambda: importance(pool),
+        "when": lambda: when(pool, times), "recency": lambda: recency(pool, now), "importance": lambda: importance(pool),
         "feedback": lambda: feedback(pool, now),
     }  # fmt: skip
     values = {name: made[name]() for name, weight in profile.weights.items() if weight}
@@ -42,7 +36,16 @@ def signals(pool: Pool, profile: Profile, *, who: set[str], now: int) -> dict[st
 
 
 def rank(
-    pool: Pool, profile: Profile, *, who: set[str], quoted: Collection[str], now: int, limit: int | None = None
+    pool: Pool,
+    profile: Profile,
+    *,
+    who: set[str],
+    quoted: Collection[str],
+    now: int,
+    times: Sequence[Period] = (),
+    limit: int | None = None,
+    min_score: float | None = None,
+    min_likeness: float = 0.0,
 ) -> list[Ranked]:
     """The candidates, best first; ties by id, so that the same question gets the same order, whatever the limit.
 
@@ -51,7 +54,7 @@ def rank(
     """
     if not len(pool):
         return []
-    raw = signals(pool, profile, who=who, now=now)
+    raw = signals(pool, profile, who=who, now=now, times=times)
     weights = dict(profile.weights)
     if quoted:
         raw["quote"] = np.array([float(row.memory_id in quoted) for row in pool.rows])
@@ -59,14 +62,32 @@ def rank(
     parts = {name: weights[name] * scaled(name, values, profile) for name, values in raw.items()}
     scores = np.sum(list(parts.values()), axis=0).round(6) if parts else np.zeros(len(pool))
     order = np.argsort(-scores, kind="stable")  # the pool is in the order of ids
+    enough = np.ones(len(pool), dtype=bool)
+    if min_score is not None:
+        np.greater_equal(scores, min_score, out=enough)
+    if min_likeness > 0:
+        np.logical_and(enough, [_likeness(row, quoted) >= min_likeness for row in pool.rows], out=enough)
+    by_words = np.asarray(pool.counts.any(axis=1))
     return [
         Ranked(
-            pool.rows[at].memory_id,
+            (row := pool.rows[at]).memory_id,
+            row.kind,
             float(scores[at]),
             {name: Part(_short(raw[name][at]), weights[name], _short(parts[name][at])) for name in parts},
+            _found_by(row, quoted, by_words=bool(by_words[at])),
         )
-        for at in order[:limit].tolist()
+        for at in order[enough[order]][:limit].tolist()
     ]
+
+
+def _likeness(row: Row, quoted: Collection[str]) -> float:
+    """How alike a memory and the question are, 0 to 1 whatever else was found; 0 where no meaning is known."""
+    return 1.0 if row.memory_id in quoted else max(0.0, row.similarity or 0.0)
+
+
+def _found_by(row: Row, quoted: Collection[str], *, by_words: bool) -> list[str]:
+    ways = {"quote": row.memory_id in quoted, "words": by_words, "meaning": row.similarity is not None}
+    return [name for name, found in ways.items() if found]
 
 
 def scaled(name: str, values: Values, profile: Profile) -> Values:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
+import msgspec
 import numpy as np
 
-from memoryd.model.results import Part
-from memoryd.recall.rank import Ranked
+from memoryd.model.results import Part, Ranked
 
 WEIGHT = 3.0  # about what all signals of `conversation` weigh together: both have a say; chosen, not measured
 
@@ -31,4 +30,4 @@ def with_relevance(ranked: Sequence[Ranked], relevance: Mapping[str, float]) -> 
 def _with(one: Ranked, relevance: Mapping[str, float], standard: Mapping[str, float], worst: float) -> Ranked:
     contribution = round(WEIGHT * standard.get(one.memory_id, worst), 6)
     part = Part(round(relevance.get(one.memory_id, min(relevance.values())), 6), WEIGHT, contribution)
-    return replace(one, score=round(one.score + contribution, 6), why={**one.why, "relevance": part})
+    return msgspec.structs.replace(one, score=round(one.score + contribution, 6), why={**one.why, "relevance": part})

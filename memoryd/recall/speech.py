@@ -24,7 +24,7 @@ def speaker(pool: Pool, who: set[str]) -> Values:
     From the metadata, not from the text (speaker-aware retrieval as in Maharana et al., LoCoMo, ACL 2024, section 5).
     """
     names = {query_terms(name)[0] for name in who}
-    return np.array([float(row.speaker in who if row.speaker else not names.isdisjoint(row.terms)) for row in pool.rows])
+    return np.array([float(row.speaker in who if row.speaker else not names.isdisjoint(row.terms.split())) for row in pool.rows])
 
 
 def first_person(question: str, who: Iterable[str]) -> str:

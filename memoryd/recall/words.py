@@ -9,7 +9,6 @@ into the commonest (measured: of 150 questions 89 had the answer among the first
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,16 +63,19 @@ def expansion(pool: Pool, own: Values) -> Values:
     candidates, which is all that is known of them.
     """
     best = [at for at in np.argsort(-own, kind="stable")[:BEST] if own[at] > 0]
-    weights: Counter[str] = Counter()
-    for at in best:
-        for term in dict.fromkeys(pool.rows[at].terms):
-            if term not in pool.with_term and not tells_nothing(term):
-                weights[term] += own[at] * float(_rarity(len(pool), np.array(pool.having(term))))
-    chosen = [term for term, _ in sorted(weights.items(), key=lambda one: (-one[1], one[0]))[:EXPANSIONS]]
-    return _bm25(pool, pool.count(chosen), [pool.having(term) for term in chosen], memories=len(pool))
+    terms = list(dict.fromkeys(term for at in best for term in pool.rows[at].terms.split() if _may_expand(pool, term)))
+    counts = pool.count(terms)
+    having = np.count_nonzero(counts, axis=0)
+    worth = (np.where(counts[best] > 0, own[best][:, None], 0.0)).sum(axis=0) * _rarity(len(pool), having)
+    chosen = sorted(range(len(terms)), key=lambda at: (-worth[at], terms[at]))[:EXPANSIONS]
+    return _bm25(pool, counts[:, chosen], having[chosen], memories=len(pool))
 
 
-def _bm25(pool: Pool, counts: NDArray[np.float64], with_term: Sequence[int], memories: int | None = None) -> Values:
+def _may_expand(pool: Pool, term: str) -> bool:
+    return term not in pool.with_term and not tells_nothing(term)
+
+
+def _bm25(pool: Pool, counts: NDArray[np.float64], with_term: Sequence[int] | NDArray[Any], memories: int | None = None) -> Values:
     mean = pool.lengths.mean() or 1.0 if len(pool) else 1.0
     norm = K1 * (1 - B + B * pool.lengths / mean)
     rarity = _rarity(pool.memories if memories is None else memories, np.array(with_term, dtype=float))

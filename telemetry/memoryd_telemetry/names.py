@@ -19,6 +19,7 @@ OPERATIONS: Final[dict[str, str]] = {
     "get": "memoryd.get",
     "recall": "search_memory",
     "feedback": "memoryd.feedback",
+    "count": "memoryd.count",
     "update": "update_memory",
     "forget": "delete_memory",
     "forget_many": "delete_memory",

@@ -439,7 +439,7 @@ async def test_the_client_refuses_what_the_daemon_would(world: World, memory: Me
         (BadRequest, lambda: memory.store_many([{"content": "c", "metadata": {"a": math.nan}}])),
         (BadRequest, lambda: memory.store_many("text")),  # type: ignore[arg-type]
         (BadRequest, lambda: memory.recall("\ud800")),
-        (BadRequest, lambda: memory.recall("q", types=[object()])),  # type: ignore[list-item]
+        (BadRequest, lambda: memory.recall("q", types=[object()])),
         (BadRequest, lambda: memory.get(None)),  # type: ignore[arg-type]
         (BadRequest, lambda: memory.get("\ud800")),
         (BadRequest, lambda: memory.update(ID)),

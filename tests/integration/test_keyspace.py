@@ -22,7 +22,7 @@ from tests.world import World
 PARTS = {
     "v": "HEX",
     "{b}": r"\{[0-9a-f]{2}\}", "id": r"(?:mem|ses|snp)_[0-9a-f]{32}", "tenant": "TAG", "project": "TAG", "agent": "NAME",
-    "session": "NAME", "request": "HEX", "r": "HEX", "m": "HEX", "h": "HEX", "receipt": r"rcp_[0-9a-f]{32}",
+    "session": "NAME", "request": "HEX", "r": "HEX", "m": "HEX", "h": "HEX", "token": "HEX", "receipt": r"rcp_[0-9a-f]{32}",
     "a": "NAME", "s": "TAG", "task": "TAG", "channel": "TAG",
 }  # fmt: skip
 TAG, HEX = r"[A-Za-z0-9_.%-]+", r"[0-9a-f]+"
@@ -55,7 +55,7 @@ async def busy(world: World, memory: MemoryClient) -> AsyncIterator[World]:
             ]
             kept = [one for one in await client.store_many(items) if isinstance(one, Stored)]
             await asyncio.gather(*(client.store(f"{MARK} 1", type="fact", request_id=f"again {n}") for n in range(8)))
-            await asyncio.gather(*(client.recall(f"{MARK}?") for _ in range(4)))
+            await asyncio.gather(*(client.recall(f"{MARK}?") for _ in range(4)), client.recall(MARK, limit=1, cursor=""))
             await asyncio.gather(*(client.update(one.id, content=f"{MARK} changed {one.id}") for one in kept[:6]))
             await asyncio.gather(*(client.forget(one.id) for one in kept[4:9]))
             await client.forget_many(words=f"{MARK} 3", cascade=True)

@@ -164,6 +164,10 @@ async def test_a_recall_takes_three_round_trips_whatever_it_finds(
                 sent = 0
                 await recalling.recall(memory.scope, Question(query=question, limit=limit))
                 assert sent == 3, question
+        monkeypatch.setattr("memoryd.hot.search.CANDIDATES_MAX", 5)
+        sent = 0
+        await recalling.recall(memory.scope, Question(query="Ada"))
+        assert sent == 4, "which of too many words are the rarest is one more"
 
 
 def shown(found: Recalled) -> list[tuple[str, float]]:

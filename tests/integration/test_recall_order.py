@@ -40,7 +40,7 @@ async def test_a_search_that_redis_cuts_short_says_so(
     kept = await memory.store("Ada tells of a walnut.", type="fact")
     assert kept.id in [hit.memory.id for hit in await memory.recall(WORDS + " Ada", limit=1)]
 
-    monkeypatch.setattr("memoryd.hot.search.SEARCH_TIMEOUT_SECONDS", 0.001)
+    monkeypatch.setattr("memoryd.hot.clauses.SEARCH_TIMEOUT_SECONDS", 0.001)
 
     assert "the search by words took too long" in (await memory.recall(WORDS + " Ada")).degraded
     with pytest.raises(Overloaded):

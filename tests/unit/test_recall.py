@@ -12,16 +12,21 @@ from hypothesis import strategies as st
 
 from memoryd.clock import to_microseconds
 from memoryd.errors import BadRequest, ConfigError
-from memoryd.hot.search import Row, rarest
-from memoryd.limits import CANDIDATES_MAX, FEEDBACK_HALF_LIFE_SECONDS
+from memoryd.hot.rows import Row, rarest
+from memoryd.limits import CANDIDATES_MAX, FACETS_MAX, FEEDBACK_HALF_LIFE_SECONDS, QUERY_WORDS_MAX
+from memoryd.model.facets import facet, facets_of
 from memoryd.model.feedback import Feedback
 from memoryd.model.memory import MemoryType
+from memoryd.model.scope import Scope
 from memoryd.model.terms import query_terms, terms
+from memoryd.recall.diverse import by_session, diverse, likeness
 from memoryd.recall.meaning import meaning
 from memoryd.recall.pool import Pool
 from memoryd.recall.profiles import CONVERSATION, FACTS, RECENT, Profiles
 from memoryd.recall.rank import rank
 from memoryd.recall.speech import first_person, named, speaker
+from memoryd.recall.synonyms import Synonyms
+from memoryd.recall.when import periods, when
 from memoryd.recall.words import expansion, neighbours, session, words
 from memoryd.recall.worth import HALF_LIFE_SECONDS, feedback, recency
 
@@ -36,7 +41,7 @@ def row(number: int, text: str, **details: Any) -> Row:
     defaults: dict[str, Any] = {
         "speaker": "", "session": ("", "s1"), "follows": [], "importance": 0.5, "valid_from": number,
     }  # fmt: skip
-    return Row(memory_id=f"mem_{number}", kind="episodic", terms=terms(text), **{**defaults, **details})
+    return Row(memory_id=f"mem_{number}", kind="episodic", terms=" ".join(terms(text)), **{**defaults, **details})
 
 
 def talk() -> dict[str, Row]:
@@ -51,7 +56,7 @@ def talk() -> dict[str, Row]:
 def pool(question: str, rows: dict[str, Row]) -> Pool:
     """The candidates beside a question."""
     asked = query_terms(question)
-    return Pool(rows, asked, {term: sum(term in one.terms for one in rows.values()) for term in asked}, len(rows))
+    return Pool(rows, asked, len(rows))
 
 
 def test_a_rare_word_says_more_than_a_common_one() -> None:
@@ -143,7 +148,7 @@ def test_the_score_is_the_sum_of_its_parts() -> None:
     assert ranked[0].memory_id == "mem_1"
     for one in ranked:
         assert one.score == pytest.approx(sum(part.contribution for part in one.why.values()), abs=1e-5)
-        assert set(one.why) == set(CONVERSATION.weights) - {"meaning", "feedback"}  # nobody has judged
+        assert set(one.why) == set(CONVERSATION.weights) - {"meaning", "when", "feedback"}  # nobody has judged
     assert ranked[0].why["speaker"].contribution == CONVERSATION.weights["speaker"]
 
 
@@ -206,3 +211,101 @@ def test_of_a_crowded_question_the_rarest_words_are_searched() -> None:
     """As many as bring no more than one search, and at least one; a word that nothing has brings nothing."""
     assert rarest({"ada": CANDIDATES_MAX, "paint": 10, "sunset": 3, "none": 0}) == ["sunset", "paint"]
     assert rarest({"ada": 10 * CANDIDATES_MAX, "ben": 9 * CANDIDATES_MAX}) == ["ben"]
+
+
+def test_synonyms_are_of_one_project() -> None:
+    """A phrase is asked for when all its words are; a question has room for so many words only."""
+    synonyms = Synonyms({"acme": {"support": [["k8s", "Kubernetes"], ["NYC", "New York"]]}})
+    here, elsewhere = Scope("acme", "support"), Scope("acme", "sales")
+
+    def asked(question: str, scope: Scope) -> list[str]:
+        return synonyms.with_synonyms(scope, query_terms(question))
+
+    assert set(asked("k8s", here)) == {"k8s", *query_terms("kubernetes")}
+    assert asked("trains to New York", here) == [*query_terms("trains to New York"), "nyc"]
+    assert asked("a new train to York", here)[-1] == "nyc"
+    assert asked("a new train", here) == query_terms("a new train")
+    assert asked("k8s", elsewhere) == ["k8s"]
+    assert len(asked(" ".join(f"w{n}" for n in range(31)) + " nyc", here)) == QUERY_WORDS_MAX
+    for wrong in ([["alone"]], [["k8s", "!?"]], [["a"] * 17], [["k8s", "kubernetes"]] * 1001):
+        with pytest.raises(ConfigError, match="MEMORYD_SYNONYMS"):
+            Synonyms({"acme": {"support": wrong}})
+
+
+def test_a_diverse_answer_puts_what_repeats_behind() -> None:
+    """Without diversity it is the order of the scores; with all of it, only the first is chosen by its score."""
+    alike = likeness([None] * 4, ["ada bakes cake", "ada bakes cake", "ben sails", "ada bakes bread"])
+
+    assert alike[0].tolist() == [1.0, 1.0, 0.0, 0.5]
+    assert diverse([4, 3, 2, 1], alike, 0.0)[0] == [0, 1, 2, 3]
+    order, told = diverse([4, 3, 2, 1], alike, 0.7)
+    assert (order, told) == ([0, 2, 3, 1], [0.0, 0.0, 0.5, 1.0])
+    assert diverse([1, 1, 1], np.eye(3), 0.5)[0] == [0, 1, 2]
+    assert diverse([], likeness([], []), 0.5) == ([], [])
+
+
+def test_vectors_decide_what_is_alike_where_there_are_some() -> None:
+    """One without a vector, or with one of another model, is compared by its words."""
+    vectors = [np.array(one, "<f4").tobytes() for one in ([1, 0], [2, 0], [0, 1], [0, 0, 1])]
+    alike = likeness([*vectors, None], ["a", "b", "c", "a", "b"])
+
+    assert alike[0].tolist() == [1.0, 1.0, 0.0, 1.0, 0.0]
+    assert alike[4].tolist() == [0.0, 1.0, 0.0, 0.0, 1.0]
+
+
+def test_sessions_come_in_the_order_of_their_best() -> None:
+    """Of each the first so many."""
+    assert by_session([("a", "1"), ("a", "2"), ("a", "1"), ("a", "1"), ("x",)], 2) == [0, 2, 1, 4]
+
+
+@given(st.dictionaries(st.text(max_size=140), st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=140)))
+def test_facets_never_break_out_of_their_field(metadata: dict[str, Any]) -> None:
+    """Whatever a name or value holds, a facet is one value of the index, and a filter finds it."""
+    made = facets_of(metadata).split(",")
+    wanted = [one for one in (facet(name, value) for name, value in metadata.items()) if one]
+
+    assert made == (wanted[:FACETS_MAX] or [""])
+    assert all(one.isascii() and one.count("=") == 1 and not set(one) & set(" ,|{}()\"\\") for one in wanted)
+
+
+NOW = datetime(2026, 3, 18, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("question", "first", "days"),
+    [
+        ("What did Ada paint on October 13, 2023?", "2023-10-13", 1), ("on the 13th of October 2023", "2023-10-13", 1),
+        ("What happened in July 2023?", "2023-07-01", 31), ("Who sailed in 2022?", "2022-01-01", 366),
+        ("since 2024-02-29", "2024-02-29", 1), ("What did I eat yesterday?", "2026-03-17", 1),
+        ("Who came two weeks ago?", "2026-03-01", 7), ("Who came last week?", "2026-03-05", 14),
+    ],
+)  # fmt: skip
+def test_a_question_names_times(question: str, first: str, days: int) -> None:
+    begin, end = datetime.fromisoformat(first).replace(tzinfo=UTC), timedelta(days=days)
+    assert periods(question, NOW) == [(to_microseconds(begin), to_microseconds(begin + end))]
+
+
+@pytest.mark.parametrize("question", ["May I come?", "What did April paint?", "on 31 June 2020", "Who ran?", "in 2023-02-30"])
+def test_what_is_no_time_names_none(question: str) -> None:
+    """A verb, a name, a day that there is not."""
+    assert periods(question, NOW) == []
+    assert when(pool(question, talk()), []) is None
+
+
+def test_a_month_alone_is_that_of_each_of_the_last_years() -> None:
+    assert len(periods("What happened in May?", NOW)) == 6
+
+
+def test_what_happened_then_comes_first_and_is_told_later() -> None:
+    """1 in that time, a half a week after it, nothing before it; a question that names no time has no such signal."""
+    begin = to_microseconds(datetime(2023, 7, 1, tzinfo=UTC))
+    week, month = 7 * 86_400_000_000, 31 * 86_400_000_000
+    moments = [begin - 1, begin, begin + month, begin + month + week]
+    rows = {one.memory_id: one for one in (row(at, "Ada paints", valid_from=moment) for at, moment in enumerate(moments))}
+    found = pool("What did Ada paint in July 2023?", rows)
+    times = periods("What did Ada paint in July 2023?", NOW)
+
+    assert when(found, times).tolist() == [0, 1, 1, 0.5]  # type: ignore[union-attr]
+    ranked = rank(found, CONVERSATION, who=set(), quoted=(), now=0, times=times)
+    assert [one.memory_id for one in ranked] == ["mem_1", "mem_2", "mem_3", "mem_0"]
+    assert "when" not in rank(found, CONVERSATION, who=set(), quoted=(), now=0)[0].why

@@ -57,7 +57,7 @@ local function journal_record(journal, op, traceparent, record, replaced, preced
     entry[#entry + 1] = replaced
   end
   for name, value in pairs(record) do
-    if name ~= 'entries' and name ~= 'pending' and name ~= 'terms' and name ~= 'brief' then
+    if name ~= 'entries' and name ~= 'pending' and name ~= 'terms' and name ~= 'brief' and name ~= 'facets' then
       entry[#entry + 1] = name
       entry[#entry + 1] = value
     end

@@ -1,4 +1,4 @@
-"""The verbs of memories: store, store_many, get, recall, update, stats."""
+"""The verbs of memories: store, store_many, get, recall, count, update, stats."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from memoryd.engine import Engine
 from memoryd.errors import BadRequest, MemorydError
 from memoryd.hot.records import Request
 from memoryd.model.memory import Changes, Durability, Memory, NewMemory, Wait
-from memoryd.model.question import Question
-from memoryd.model.results import Recalled, Stats, Stored
+from memoryd.model.question import Narrowing, Question
+from memoryd.model.results import Counted, Recalled, Stats, Stored
 from memoryd.model.scope import Scope
 from memoryd.protocol import messages
 from memoryd.protocol.messages import Problem
@@ -41,6 +41,12 @@ class GetArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Arguments of `get`."""
 
     id: str
+
+
+class CountArgs(Narrowing, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `count`."""
+
+    query: str = ""
 
 
 class UpdateArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,6 +80,7 @@ FORMS: Mapping[str, Form] = {
     ),
     "get": Form(GetArgs, Memory),
     "recall": Form(Question, Recalled),
+    "count": Form(CountArgs, Counted),
     "update": Form(UpdateArgs, Stored, writes=True),
     "stats": Form(StatsArgs, Stats),
 }
@@ -92,7 +99,7 @@ class MemoryVerbs:
         """Who carries out which verb."""
         return {
             "store": self._store, "store_many": self._store_many, "get": self._get, "recall": self._recall,
-            "update": self._update, "stats": self._stats,
+            "count": self._count, "update": self._update, "stats": self._stats,
         }  # fmt: skip
 
     async def _store(self, scope: Scope, args: StoreArgs, request: Request) -> Any:
@@ -117,6 +124,9 @@ class MemoryVerbs:
         if not question.types and not question.tags:  # of those there may be none, and the answer be known all the same
             await self._gaps.note(asked, question.query, found)
         return found
+
+    async def _count(self, scope: Scope, args: CountArgs, request: Request) -> Any:
+        return await self._recalling.count(scope, args, args.query)
 
     async def _update(self, scope: Scope, args: UpdateArgs, request: Request) -> Any:
         return await self._engine.update(

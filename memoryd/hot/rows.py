@@ -1,0 +1,90 @@
+"""The candidates of a recall, as searches bring them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from memoryd.limits import CANDIDATES_MAX
+from memoryd.model.feedback import Feedback, from_text
+
+ID_CHARS = 36  # of a memory's id, which ends its key
+
+
+@dataclass(slots=True)
+class Row:
+    """What ranking needs of a candidate: its field `brief`, which the atomic steps write. Times are microseconds since 1970."""
+
+    memory_id: str
+    kind: str
+    terms: str
+    """With spaces between them, equal ones side by side."""
+    speaker: str
+    session: tuple[str, str]
+    """Agent and session, as tags; ('', '') for what belongs to no session."""
+    follows: list[str]
+    importance: float
+    valid_from: int
+    feedback: Feedback | None = None
+    similarity: float | None = None
+    """To the question's vector; None for what was not found by meaning."""
+
+
+@dataclass
+class Found:
+    """What the searches by words found: the candidates, and which of them says exactly what was asked."""
+
+    memories: dict[str, int] = field(default_factory=dict)
+    """How many of each kind the scope holds that pass the filters. Nothing outside the scope is counted."""
+    rows: dict[str, Row] = field(default_factory=dict)
+    quoted: set[str] = field(default_factory=set)
+    crowded: set[str] = field(default_factory=set)
+    """The kinds in which more memories have one of the words than one search brings."""
+    with_term: dict[str, dict[str, int]] = field(default_factory=dict)
+    """In how many memories of a crowded kind each word is. Of the other kinds the rows are all that have one."""
+    nothing_near: bool = False
+    """Whether the search by meaning has found nothing, or was refused: the vectors are perhaps another model's by now."""
+    cut: set[str] = field(default_factory=set)
+    """By what (words, meaning) was searched for too long: those searches have not looked at everything."""
+
+
+def rarest(with_term: Mapping[str, int]) -> list[str]:
+    """The rarest terms of a question, as many as bring no more memories than one search: the common ones say least."""
+    chosen: list[str] = []
+    room = CANDIDATES_MAX
+    for count, term in sorted((count, term) for term, count in with_term.items() if count):
+        if chosen and count > room:
+            break
+        chosen.append(term)
+        room -= count
+    return chosen
+
+
+def take(rows: dict[str, Row], kind: str, answer: Any) -> set[str]:
+    """Adds what a search has found to the rows, or its similarity to a row that is there; returns the ids."""
+    ids = set()
+    for found in answer[b"results"]:
+        if b"id" not in found:
+            continue  # a search that was cut short leaves empty places
+        memory_id = found[b"id"][-ID_CHARS:].decode()
+        fields = found.get(b"extra_attributes", {})
+        row = rows.get(memory_id)
+        if row is None:
+            brief = fields.get(b"brief")
+            if brief is None:
+                continue  # gone between the search and the reading of its fields, or new since the search before
+            row = rows[memory_id] = _row(memory_id, kind, brief.decode())
+        if b"distance" in fields:
+            row.similarity = 1.0 - float(fields[b"distance"])
+        ids.add(memory_id)
+    return ids
+
+
+def _row(memory_id: str, kind: str, brief: str) -> Row:
+    # An earlier memoryd has written no line for feedback.
+    speaker, agent, session, follows, importance, valid_from, *feedback, terms = brief.split("\n")
+    return Row(
+        memory_id, kind, terms, speaker, (agent, session) if session else ("", ""),
+        follows.split(",") if follows else [], float(importance), int(valid_from), from_text("".join(feedback)),
+    )  # fmt: skip
