@@ -490,7 +490,19 @@ def _judge(one: Verdict) -> UpdateOne:
 
 
 async def write_unordered(collection: Any, operations: Sequence[Operation]) -> list[int]:
-    """One unordered bulk write; returns the indexes that met an equal or higher version. Other errors are raised."""
+    """One unordered bulk write; returns the indexes that met an equal or higher version. Other errors are raised.
+
+    Of two archivers that write two versions of what is not there yet, both find nothing lower and both insert: the higher
+    one may be refused beside a lower. So what was refused is written once more, over what is there by then.
+    """
+    refused = await _write_once(collection, operations)
+    again = [index for index in refused if isinstance(operations[index], ReplaceOne)]
+    twice = await _write_once(collection, [operations[index] for index in again])
+    gone_in = set(again) - {again[index] for index in twice}
+    return [index for index in refused if index not in gone_in]
+
+
+async def _write_once(collection: Any, operations: Sequence[Operation]) -> list[int]:
     if not operations:
         return []
     try:

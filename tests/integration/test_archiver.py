@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -210,6 +211,22 @@ async def test_two_archivers_share_the_work(
 
     assert len(await one_story(world)) == 200
     assert await world.versions.count_documents({}) == 200
+
+
+async def test_two_archivers_that_write_two_versions_at_once_leave_the_higher_one(unsynced: World) -> None:
+    """Neither finds a document to replace, so both insert one; whose version is the higher must not be left to chance."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        kept = await memory.store("Ada lives in Porto.", type="fact")
+        await hand.archive_all()
+        document = await unsynced.memories.find_one({"_id": kept.id})
+        assert document is not None
+    for _ in range(20):
+        ids = [f"mem_{secrets.token_hex(16)}" for _ in range(100)]
+        await asyncio.gather(*(
+            unsynced.archive._write_current({one: {**document, "_id": one, "version": version} for one in ids})
+            for version in (1, 2)
+        ))  # fmt: skip
+        assert await unsynced.memories.count_documents({"_id": {"$in": ids}, "version": 2}) == len(ids)
 
 
 async def test_what_a_dead_archiver_had_read_is_taken_over(unsynced: World, monkeypatch: pytest.MonkeyPatch) -> None:
