@@ -205,8 +205,9 @@ def mover(stores: Stores, settings: Settings) -> Mover:
 
 
 async def end_moves(one: Mover, stop: asyncio.Event) -> None:
-    """Ends what moves were begun and not ended, by whomever; then waits for a while."""
-    while not await wait_for_stop(stop, MOVE_SWEEP_SECONDS):
+    """Waits for a while, then ends what moves were begun and not ended, by whomever. Once: who repeats it heeds a
+    cancellation that was swallowed meanwhile."""
+    if not await wait_for_stop(stop, MOVE_SWEEP_SECONDS):
         await one.sweep()
 
 
