@@ -51,7 +51,7 @@ def test_the_demo_tells_its_story_and_counts_right(environment: dict[str, str], 
     }
     assert "all 12 checks passed" in told.stdout
     assert f"of {QUESTIONS} answers are among the first" in told.stdout
-    assert "← the answer is here" in told.stdout
+    assert "the answer is here" in told.stdout  # a narrow table breaks the line before it
     assert told.stderr == ""
     assert_nothing_left(environment, tmp_path)
 
