@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from memoryd.agent.counting import brief, doing, entities_of, surety_of, topics_of
 from memoryd.agent.facts import FactStore
 from memoryd.agent.gaps import GapNotes, alike, fits
 from memoryd.agent.states import AgentStates
@@ -35,11 +36,6 @@ from memoryd.model.introspection import (
     Introspection,
     Knowledge,
     Topic,
-    brief,
-    doing,
-    entities_of,
-    surety_of,
-    topics_of,
 )
 from memoryd.model.memory import Memory
 from memoryd.model.question import Question

@@ -32,6 +32,7 @@ async def nothing_is_left(world: World, memory: MemoryClient, memory_id: str, *w
         assert memory_id not in {hit.memory.id for hit in await memory.recall(query, limit=50)}
     for content in (SECRET, CHANGED, *words):  # the cache of those questions is not of the memory
         await world.redis.delete(*[key async for key in world.redis.scan_iter(f"*:{hash_content(content)}")] or [b"-"])
+    await world.redis.delete(*[key async for key in world.redis.scan_iter("aether:gaps:*")] or [b"-"])  # nor their notes
     in_redis, in_mongo = await world.everything_in_redis(), await world.everything_in_mongo()
     for word in ("kumquat", "mangosteen", *words):
         assert word.encode() not in in_redis

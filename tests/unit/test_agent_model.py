@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from memoryd.agent.counting import doing, entities_of, latency, topics_of
 from memoryd.model.agent import broken, forgotten_link, fresh, linked, to_snapshot
-from memoryd.model.introspection import Event, doing, entities_of, latency, topics_of
+from memoryd.model.introspection import Event
 from memoryd.model.memory import Memory, MemoryType, NewMemory
 from memoryd.model.scope import Scope
 from memoryd.storing import born
