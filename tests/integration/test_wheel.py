@@ -84,7 +84,7 @@ def test_it_holds_the_four_packages_with_their_data(wheel: Path) -> None:
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     expected = {path.name for path in Path(scripts.__file__).parent.glob("lua/*.lua")}
     assert {name.rpartition("/")[2] for name in names if name.startswith("memoryd/") and name.endswith(".lua")} == expected
-    assert {"memoryd/insight/queries.toml", "memoryd_schemas/flip.lua"} <= names
+    assert {"memoryd/insight/queries.toml", "memoryd_schemas/redis/flip.lua"} <= names
     for folder, ending in (("redis", ".yaml"), ("mongo", ".json"), ("protocol", ".json")):
         assert [name for name in names if name.startswith(f"memoryd_schemas/{folder}/") and name.endswith(ending)]
     assert "memoryd/demo_data/conversation.json" in names
