@@ -16,9 +16,9 @@ from tests.waiting import eventually
 from tests.world import World
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that is away is asked again at once, and waited for not for long."""
+    """A model that is away is asked again at once, and waited for not for long. (For what it does not answer only.)"""
     monkeypatch.setattr(memoryd.embed.follower, "FIRST_PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(memoryd.engine, "SEARCHABLE_TIMEOUT_SECONDS", 0.3)
 
@@ -48,7 +48,8 @@ async def test_a_write_that_waits_is_found_by_its_meaning(daemon: World) -> None
         [hit] = [hit for hit in await memory.recall("Ada prefers coffee.") if hit.memory.id == one.id]
         assert hit.why["meaning"].value == pytest.approx(1, abs=1e-5)
 
-        await memory.store_many([{"content": f"Ada owns {number} kites."} for number in range(30)], wait="searchable")
+        kites = [{"content": f"Ada owns {number} kites."} for number in range(30)]
+        assert all(isinstance(one, Stored) for one in await memory.store_many(kites, wait="searchable"))
         assert (await memory.stats()).pending == 0
 
 
@@ -61,6 +62,7 @@ async def test_what_has_its_vector_already_is_not_waited_for(daemon: World) -> N
         assert (await memory.update(kept.id, importance=0.9, wait="searchable")).outcome == "updated"
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_model_that_is_away_is_said_and_the_memory_is_kept(daemon: World) -> None:
     """Nothing hangs: it is stored and found by its words; a repeat waits again, and has no second effect."""
     daemon.embedder.away = True
@@ -90,6 +92,7 @@ async def test_a_model_that_is_away_is_said_and_the_memory_is_kept(daemon: World
         assert (stored.id, stored.replayed) == (details["id"], True)
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_refused_text_does_not_hold_up_its_caller(daemon: World) -> None:
     """The model will never take it; the wait ends like any other."""
     daemon.embedder.refused = "forbidden"
