@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -32,6 +33,7 @@ from memoryd.cli import (
     sync,
     up,
     update,
+    version,
 )
 
 app = typer.Typer(
@@ -43,6 +45,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def memoryd(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=version.show, help="Show the versions of memoryd and what it stands on, and leave."
+        ),
+    ] = False,
+) -> None:
+    """The options that stand before any command."""
+
 
 app.command("up")(up.up)
 app.command("serve")(serve.serve)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from memoryd.cli import options, output
 from memoryd.cli.forget import seconds_of
 from memoryd.errors import BadRequest
-from memoryd.model.summary import Compressed
+
+if TYPE_CHECKING:
+    from memoryd.model.summary import Compressed
 
 Types = Annotated[list[str] | None, typer.Option("--type", help="Of one of these types; may be repeated.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="With one of these tags; may be repeated.")]

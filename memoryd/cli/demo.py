@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from memoryd.cli import output
 
@@ -37,6 +36,8 @@ Keep = Annotated[
 
 def demo(conversation: Conversation = None, keep: Keep = None) -> None:
     """Watch a long conversation become memories, on real servers, from the first request to the last count."""
+    from rich.console import Console
+
     from memoryd.demo.story import tell
 
     if isinstance(sys.stdout, io.TextIOWrapper):

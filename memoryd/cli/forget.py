@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from memoryd.cli import options, output
 from memoryd.errors import BadRequest
-from memoryd.model.receipt import ForgetPlan, FullReceipt, Verification
+
+if TYPE_CHECKING:
+    from memoryd.model.receipt import ForgetPlan, FullReceipt, Verification
 
 SHOWN_MAX = 10  # memories of a plan that a person reads before deciding; `--dry-run --json` has them all
 NOT_TRUE = 1

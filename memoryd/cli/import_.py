@@ -7,13 +7,15 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from memoryd.cli import options, output
 from memoryd.errors import MemorydError
-from memoryd.exchange import BadItem, Item, read
+
+if TYPE_CHECKING:
+    from memoryd.exchange import Item
 
 BATCH = 64  # memories of one request: a progress bar that moves, and a retry that repeats little
 
@@ -115,6 +117,8 @@ def _batches(
     file: Path, format: str, conversation: str | None, scoping: Scoping, report: Report
 ) -> Iterator[tuple[tuple[str, str], list[dict[str, Any]]]]:
     """Up to BATCH items of one project and agent at a time, in the file's order; bad ones go to the report."""
+    from memoryd.exchange import BadItem, read
+
     names: tuple[str, str] | None = None
     batch: list[dict[str, Any]] = []
     for item in read(file, format=format, conversation=conversation):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,6 +65,8 @@ def seed(
         from memoryd.insight.seed import Library
 
         queries = await _filled(target, tag, words, id, 0.0)
+        import asyncio
+
         done = await asyncio.to_thread(Library(insight_url, db).seed, queries)
         if json:
             output.print_json(done)

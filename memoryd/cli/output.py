@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Coroutine
 from datetime import datetime
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-import msgspec
 import typer
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
 from memoryd.errors import (
     ArchiveUnavailable,
@@ -27,6 +21,12 @@ from memoryd.errors import (
     ServersUnavailable,
 )
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from rich.text import Text
+
+# What draws and what encodes is imported where it is used: most commands need one of them, and none needs all.
+
 FAILED, USAGE, NOT_FOUND, CONFLICT, NO_ANSWER, PARTIAL = 1, 2, 3, 4, 5, 6
 
 T = TypeVar("T")
@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Runs a verb; an error goes to stderr in our words and ends the command with its exit code."""
+    import asyncio
+
     try:
         return asyncio.run(work)
     except MemorydError as error:
@@ -69,6 +71,8 @@ def extra_missing(error: ModuleNotFoundError) -> int:
 
 
 def _say(error: MemorydError) -> None:
+    from rich.console import Console
+
     console = Console(stderr=True, highlight=False)
     console.print(_text(f"memoryd: {error.message}"), style="red", soft_wrap=True)
     if error.hint:
@@ -99,17 +103,25 @@ def confirm(question: str) -> None:
 
 def progress() -> Progress:
     """Bars on stderr while work goes on; none where nobody watches."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     console = Console(stderr=True)
     return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
+    import msgspec
+
     sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
 
 
 def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     """A table for people. Neither markup nor a control sequence in a memory's text is obeyed: both are shown."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=title or None, title_justify="left", header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -120,6 +132,9 @@ def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
 
 def print_fields(fields: dict[str, Any]) -> None:
     """Names and values, one a line."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -129,6 +144,8 @@ def print_fields(fields: dict[str, Any]) -> None:
 
 
 def _text(words: str) -> Text:
+    from rich.text import Text
+
     return Text(words.translate(_SHOWN))
 
 

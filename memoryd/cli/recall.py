@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from memoryd.cli import options, output
-from memoryd.model.results import Hit
+
+if TYPE_CHECKING:
+    from memoryd.model.results import Hit
 
 
 @options.scoped

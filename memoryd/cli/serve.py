@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import sys
@@ -20,6 +19,8 @@ def serve() -> None:
 
 
 async def _serve() -> None:
+    import asyncio
+
     from memoryd import daemon
     from memoryd.config import load_settings
     from memoryd_telemetry.logs import setup_logs

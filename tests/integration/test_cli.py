@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +243,8 @@ def test_help_is_quick() -> None:
         "onnxruntime",
         "transformers",
         "torch",
+        "asyncio",
+        "memoryd.exchange",
     )
     look = (
         "import sys; from typer.testing import CliRunner; from memoryd.cli import app; "
@@ -248,6 +252,13 @@ def test_help_is_quick() -> None:
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+async def test_the_version_names_what_a_report_of_an_error_needs(memoryd: Commands) -> None:
+    """memoryd's own, Python's and its libraries', whatever else stands on the line."""
+    told = dict(line.split(" ", 1) for line in (await memoryd("--version", "stats")).out.splitlines())
+    assert (told["memoryd"], told["Python"]) == (version("memoryd"), platform.python_version())
+    assert (told["redis"], told["pymongo"]) == (version("redis"), version("pymongo"))
 
 
 async def test_a_base_install_says_which_extra_a_command_needs(memoryd: Commands) -> None:
