@@ -58,7 +58,8 @@ def service(context: typer.Context) -> None:
 
 @app.command("status")
 def status(json: options.Json = False) -> None:
-    """Show the lag of each follower in entries and seconds, the place in the change stream and the oplog's window."""
+    """Show the lag of each follower in entries and seconds, the place in the change stream, the last gap in it and the
+    oplog's window."""
 
     async def work() -> None:
         async with _opened() as tools:
@@ -74,7 +75,10 @@ def status(json: options.Json = False) -> None:
                 "entries behind": sum(one.entries for one in now.lags),
                 "dead letters": now.dead_letters,
                 "active follower": now.lease_holder,
-                "place saved": "never" if now.place_age_seconds is None else f"{now.place_age_seconds:.1f} s ago",
+                "place": now.place or "none: the follower begins with a whole comparison",
+                "place saved": _ago(now.place_age_seconds),
+                "place lost": _ago(now.gap_age_seconds) + (f" ({now.gap_why})" if now.gap_why else ""),
+                "compared whole": _ago(now.compared_age_seconds),
                 "oplog reaches back": "unknown"
                 if now.oplog_window_seconds is None
                 else f"{now.oplog_window_seconds:.0f} s",
@@ -238,6 +242,10 @@ async def _with_progress(title: str, total: int, work: Callable[[Callable[[int],
 async def _with_letters(work: Callable[[DeadLetters], Awaitable[Any]]) -> Any:
     async with _opened() as tools:
         return await work(tools.letters)
+
+
+def _ago(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{seconds:.1f} s ago"
 
 
 def _report(

@@ -97,7 +97,7 @@ class Follower:
         age = (to_microseconds(self._clock.now()) - place.saved_at) / 1e6 if place else 0
         log.warning("follow.place_lost", why=why, place_age_seconds=round(age), next="comparing both stores whole")
         measure(telemetry.GAPS, 1, {telemetry.GAP: kind})
-        await self._places.drop()
+        await self._places.drop(why)
 
     async def _follow(self, stop: asyncio.Event) -> None:
         """Opens the stream at the saved place, or reconciles everything first, and applies change after change."""

@@ -57,10 +57,31 @@ class Places:
             )  # fmt: skip
         return bool(saved)
 
-    async def drop(self) -> None:
-        """Forgets the place, so that the next start copies everything."""
+    async def drop(self, why: str) -> None:
+        """Forgets the place, so that the next start copies everything, and notes why (`last_gap` tells it)."""
+        now = to_microseconds(self._clock.now())
         with hot_errors("drop the follower's place"):
-            await self._redis.hdel(FOLLOWER_PLACE, "token", "saved_at")
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hdel(FOLLOWER_PLACE, "token", "saved_at")
+                pipe.hset(FOLLOWER_PLACE, mapping={"lost_at": now, "lost_why": why})
+                await pipe.execute()
+
+
+@dataclass(frozen=True)
+class Gap:
+    """When the place was lost last and why, and when both stores were last compared whole (microseconds since 1970)."""
+
+    lost_at: int | None = None
+    why: str = ""
+    compared_at: int | None = None
+
+
+async def last_gap(redis: Redis) -> Gap:
+    """What stands beside the place. Raises HotUnavailable."""
+    with hot_errors("look at the follower's place"):
+        raw = cast("dict[bytes, bytes]", await redis.hgetall(FOLLOWER_PLACE))
+    lost, compared = raw.get(b"lost_at"), raw.get(b"compared_at")
+    return Gap(int(lost) if lost else None, raw.get(b"lost_why", b"").decode(), int(compared) if compared else None)
 
 
 async def compared_with(redis: Redis) -> str:

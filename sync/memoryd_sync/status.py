@@ -15,7 +15,7 @@ from memoryd.errors import MemorydError
 from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import GROUPS, backlogs, entry_order
 from memoryd.keys import Keys
-from memoryd_sync.place import Places
+from memoryd_sync.place import Places, last_gap
 
 
 class Lag(msgspec.Struct, frozen=True):
@@ -36,14 +36,21 @@ class SyncStatus(msgspec.Struct, frozen=True):
     lease_holder: str
     place_age_seconds: float | None
     """How long ago the place in the change stream was saved; None before the first time."""
+    place: str
+    """The resume token, as MongoDB writes it; empty before the first time."""
     oplog_window_seconds: float | None
     """How far back MongoDB's oplog reaches; None when MongoDB cannot be asked."""
+    compared_age_seconds: float | None
+    """How long ago the follower has compared both stores whole; None before the first time."""
+    gap_age_seconds: float | None
+    """How long ago the place was lost last; None when it never was. Later than the comparison: it is still being mended."""
+    gap_why: str
 
 
 async def status(redis: Redis, archive: Archive, keys: Keys) -> SyncStatus:
     """The state of sync now. Raises HotUnavailable; MongoDB may be away."""
     lags = [one for bucket in keys.all_buckets() for one in await _lags(redis, keys, bucket)]
-    place = await Places(redis, SystemClock()).load()
+    place, gap = await Places(redis, SystemClock()).load(), await last_gap(redis)
     now = to_microseconds(SystemClock().now())
     with hot_errors("status"):
         holder = await redis.get(names.FOLLOWER_LEASE) or b""
@@ -51,10 +58,18 @@ async def status(redis: Redis, archive: Archive, keys: Keys) -> SyncStatus:
     return SyncStatus(
         lags=lags,
         dead_letters=dead,
+        place=str(place.token.get("_data", "")) if place else "",
+        gap_age_seconds=_since(gap.lost_at, now),
+        gap_why=gap.why,
+        compared_age_seconds=_since(gap.compared_at, now),
         lease_holder=holder.decode() if isinstance(holder, bytes) else holder,
-        place_age_seconds=round((now - place.saved_at) / 1e6, 3) if place else None,
+        place_age_seconds=_since(place.saved_at if place else None, now),
         oplog_window_seconds=await _oplog_window(archive),
     )
+
+
+def _since(moment: int | None, now: int) -> float | None:
+    return None if moment is None else round((now - moment) / 1e6, 3)
 
 
 async def _lags(redis: Redis, keys: Keys, bucket: str) -> list[Lag]:

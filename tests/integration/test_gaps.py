@@ -15,6 +15,8 @@ from memoryd_schemas.mongo_apply import apply_mongo
 from memoryd_sync.dead import DeadLetters
 from memoryd_sync.projector import Fenced, Projector
 from memoryd_sync.reconcile import Comparison, Kind, Reconciler, rejournal
+from memoryd_sync.status import SyncStatus
+from memoryd_sync.status import status as sync_status
 from tests.integration.tools import a_hand, gone, past
 from tests.waiting import eventually
 from tests.world import World
@@ -89,6 +91,16 @@ async def test_a_place_that_mongodb_does_not_know_is_not_trusted(world: World, m
         return (await memory.get(kept.id)).content == "Ada lives in Faro."
 
     await eventually(followed, what="the edit from the gap reaches Redis")
+
+    async def mended() -> SyncStatus | None:
+        now = await sync_status(world.redis, world.archive, world.keys)
+        return now if now.place else None
+
+    status = await eventually(mended, what="the follower has a place again")
+    assert "no longer holds the history" in status.gap_why
+    assert status.gap_age_seconds is not None
+    assert status.compared_age_seconds is not None
+    assert status.compared_age_seconds <= status.gap_age_seconds
 
 
 async def differing(world: World) -> Comparison:

@@ -29,6 +29,14 @@ def test_the_generated_parts_are_what_the_code_says_now(page: Path) -> None:
     assert page.read_text("utf-8") == written(page)
 
 
+def test_the_tests_that_a_page_names_are_there() -> None:
+    """A sentence that is proven by a test is proven by one that exists."""
+    there = set(re.findall(r"def (test_\w+)", "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py"))))
+    named = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text("utf-8"))}
+    assert len(named) > 10
+    assert named - there == set()
+
+
 def test_every_command_and_every_option_says_what_it_is_for() -> None:
     """A command without help is a guess."""
     silent = []

@@ -8,5 +8,5 @@
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 if string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') ~= ARGV[4] then return 0 end
 redis.call('HSET', KEYS[1], 'token', ARGV[2], 'saved_at', ARGV[3])
-if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'collection', ARGV[5]) end
+if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'collection', ARGV[5], 'compared_at', ARGV[3]) end
 return 1
