@@ -1,6 +1,7 @@
 """`python -m tests.faults.canaries --canaries 10000 --seed 1`: planted words, forgotten in ten ways, looked for everywhere.
 
-Each canary is a word that nothing else holds, in a memory's content, metadata and former version. Half of them have long
+Each canary is a word that nothing else holds, in a memory's content, metadata and former version; some are in what an agent
+has besides (facts, state, snapshots, scratchpad, kept tool results, channels, gaps, sessions, large events). Half of them have long
 been embedded and archived when they are forgotten; the other half were acknowledged a moment before. While they are
 forgotten, other agents store, change and recall, and a `sync rebuild` copies all of MongoDB to Redis. Afterwards a scan of
 bytes (every key of Redis and its files after a rewrite, every document of MongoDB, every span and every line of log) must
@@ -29,6 +30,7 @@ from memoryd.keys import KINDS, RECEIPTS
 from memoryd.model.receipt import FullReceipt
 from memoryd.model.results import Stored
 from memoryd.model.scope import Scope
+from tests.faults.besides import plant_besides
 from tests.faults.lab import Lab
 from tests.faults.measure import say
 from tests.faults.plan import Shape
@@ -47,6 +49,9 @@ VERIFIED_SINGLES = 20
 OPLOG_MEGABYTES = 990.0  # the least that MongoDB takes
 DRAIN_SECONDS = 600.0
 FOLLOWED_SECONDS = 60.0
+# Which ways reach what an agent has besides memories, and what they leave: a scratchpad has no age and ends by itself, and
+# what nothing was found about has none of the words that something was found by.
+BESIDES: dict[str, tuple[str, ...]] = {"agent": (), "age": ("scratch",), "words": ("gap",), "cascade": ()}
 
 Found = dict[str, set[bytes]]
 
@@ -60,6 +65,8 @@ class Run:
     chance: random.Random
     planted: dict[str, list[str]] = field(default_factory=dict)  # the ids of each way's canaries
     words: set[bytes] = field(default_factory=set)
+    besides: set[bytes] = field(default_factory=set)  # of these, those of other places than memories
+    hot_besides: set[bytes] = field(default_factory=set)  # and of these, what Redis must have while nothing is forgotten
     noise: dict[str, str] = field(default_factory=dict)
     receipts: list[FullReceipt] = field(default_factory=list)
     singles: list[str] = field(default_factory=list)
@@ -75,6 +82,13 @@ class Run:
         word = f"canary{self.chance.getrandbits(56):014x}"
         self.words.add(word.encode())
         return word
+
+    async def plant_besides(self, memory: MemoryClient, way: str) -> None:
+        """A canary in each place that is not a memory's and that this way reaches."""
+        before = set(self.words)
+        async with self.client(way, session="void") as empty:
+            self.hot_besides |= await plant_besides(memory, way, self.word, empty=empty, without=BESIDES[way])
+        self.besides |= self.words - before
 
     async def plant(self, memory: MemoryClient, way: str, count: int, **details: Any) -> list[str]:
         """Stores memories with a canary each; every fifth had another one in its former version."""
@@ -124,6 +138,7 @@ async def by_session(run: Run, memory: MemoryClient, count: int) -> None:
 async def by_agent(run: Run, memory: MemoryClient, count: int) -> None:
     """Asked by the project."""
     await run.plant(memory, "agent", count)
+    await run.plant_besides(memory, "agent")
     async with run.client() as project:
         run.receipts.append(await project.forget_many(agent="agent"))
 
@@ -131,6 +146,7 @@ async def by_agent(run: Run, memory: MemoryClient, count: int) -> None:
 async def by_age(run: Run, memory: MemoryClient, count: int) -> None:
     """Everything until now."""
     await run.plant(memory, "age", count)
+    await run.plant_besides(memory, "age")
     run.receipts.append(await memory.forget_many(before=datetime.now(UTC)))
 
 
@@ -145,6 +161,7 @@ async def by_tag(run: Run, memory: MemoryClient, count: int) -> None:
 async def by_words(run: Run, memory: MemoryClient, count: int) -> None:
     """The words stand in every content, also in the changed ones."""
     await run.plant(memory, "words", count)
+    await run.plant_besides(memory, "words")
     run.receipts.append(await memory.forget_many(words="words KEEPER"))
 
 
@@ -171,6 +188,7 @@ async def by_cascade(run: Run, memory: MemoryClient, count: int) -> None:
         left -= len(level)
     run.receipts.append(await memory.forget_many(ids=sources, cascade=True))
     # What was planted before this call is not linked to these sources.
+    await run.plant_besides(memory, "cascade")
     run.receipts.append(await memory.forget_many(everything=True))
 
 
@@ -309,15 +327,19 @@ async def _plant_the_first_half(
     started = time.monotonic()
     details: dict[str, dict[str, Any]] = {"session": {"session": "nest"}, "tag": {"tags": ["birds"]}, "query": {"tags": ["quest"]}}
     await asyncio.gather(*(run.plant(clients[way], way, each, **details.get(way, {})) for way in WAYS))
+    for way in BESIDES:
+        await run.plant_besides(clients[way], way)
     await quiet(run)
     found = await look(run)
     tell(f"{len(run.words)} canaries planted, embedded and archived in {time.monotonic() - started:.0f} s; found: {_told(found)}")
     if not run.collector.bodies:
         run.wrong.append("the look is blind: no spans have come")
-    if blind := run.words - found["MongoDB: versions"]:
+    if blind := run.hot_besides - found["Redis: keys"]:
+        run.wrong.append(f"the look is blind: {len(blind)} canaries beside memories were not found in Redis")
+    if blind := run.words - run.besides - found["MongoDB: versions"]:
         run.wrong.append(f"the look is blind: {len(blind)} canaries were not found in the history")
     for place in ("Redis: keys", "Redis: files", "MongoDB: memories"):
-        if len(found[place]) < 0.8 * len(run.words):  # a former version's word is in the history only
+        if len(found[place]) < 0.8 * len(run.words - run.besides):  # a former version's word is in the history only
             run.wrong.append(f"the look is blind: only {len(found[place])} canaries were found in {place}")
 
 
