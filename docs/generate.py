@@ -25,6 +25,7 @@ from memoryd.config import Settings
 from memoryd.insight.library import saved_queries
 from memoryd_schemas.protocol_files import protocol_schema
 from memoryd_sync.cli import app as sync_app
+from memoryd_telemetry.metrics import prometheus_name
 
 DOCS = Path(__file__).parent
 PART = re.compile(r"(<!-- generated: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -51,6 +52,11 @@ ATTRIBUTES = {
     ),
     telemetry.FOLLOWER: ("memoryd.dead_letters, memoryd.journal.backlog", "which follower: embed or archive"),
     telemetry.STORE: ("memoryd.circuit.open", "archive"),
+    telemetry.TIER: ("memoryd.memories, memoryd.reads, memoryd.recalled", "short, long or archive"),
+    telemetry.MOVED_FROM: ("memoryd.tier.moves", "the tier before"),
+    telemetry.MOVED_TO: ("memoryd.tier.moves", "the tier after"),
+    telemetry.REASON: ("memoryd.tier.moves", "a mover's word for why: compressed, expanded …"),
+    telemetry.FILTER: ("memoryd.filter.fill", "contents or questions"),
     telemetry.GAP: ("memoryd.follow.gaps", "why: history (MongoDB's oplog has rolled over), or collection (it is gone)"),
     telemetry.DIFFERENCE: ("memoryd.reconcile.differences", "which side lacked what, as `sync verify` says it"),
     telemetry.BATCH_SIZE: ("memoryd.embed, memoryd.archive", "entries of the batch"),
@@ -272,8 +278,10 @@ def attributes() -> Iterator[str]:
 
 def metrics() -> Iterator[str]:
     """Every metric of `memoryd_telemetry.names`."""
-    rows = ([f"`{one.name}`", one.kind, one.unit, one.meaning] for one in telemetry.METRICS)
-    return _table(["metric", "kind", "unit", "meaning"], rows)
+    rows = (
+        [f"`{one.name}`", one.kind, one.unit, one.meaning, f"`{prometheus_name(one)}`"] for one in telemetry.METRICS
+    )
+    return _table(["metric", "kind", "unit", "meaning", "in Prometheus"], rows)
 
 
 def protocol_limits() -> Iterator[str]:

@@ -103,6 +103,10 @@ class Settings(BaseSettings):
         {}, description="JSON: by tenant and project, groups of words that mean the same there (docs/recall.md)"
     )
 
+    health_host: str = Field("127.0.0.1", description="the address on which /live, /ready and /metrics are answered")
+    health_port: int = Field(0, ge=0, le=65535, description="the daemon's port for them; 0: none (docs/telemetry.md)")
+    sync_health_port: int = Field(0, ge=0, le=65535, description="the same of the sync service")
+
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG | INFO | WARNING | ERROR")
 
 

@@ -38,6 +38,8 @@ from memoryd.embed.follower import EmbedFollower, EmbedState
 from memoryd.embed.protocol import Embedder
 from memoryd.embed.tokens import open_tokens
 from memoryd.engine import Engine
+from memoryd.health.gauges import look_at_redis
+from memoryd.health.listener import listening, live, metrics
 from memoryd.hot.agents import HotAgents
 from memoryd.hot.channels import Channels
 from memoryd.hot.documents import Documents
@@ -124,10 +126,16 @@ async def serve(
         await server.prepare()
         moves = mover(stores, settings)
         embed = work(lambda: embedding.step(stop), embedding.leave, stop, doing="embed", prepare=prepare)
-        async with asyncio.TaskGroup() as tasks:
+        pages = {"/live": live, "/metrics": metrics}
+        async with (
+            listening(settings.health_host, settings.health_port, pages, setting="MEMORYD_HEALTH_PORT"),
+            asyncio.TaskGroup() as tasks,
+        ):
             tasks.create_task(server.run(stop), name="serve agents")
             tasks.create_task(embed, name="embed")
             tasks.create_task(persistently(lambda: end_moves(moves, stop), stop, doing="end moves"), name="end moves")
+            gauges = persistently(lambda: look_at_redis(stores.redis, stores.keys, stop), stop, doing="measure")
+            tasks.create_task(gauges, name="measure")
             log.info("daemon.ready", daemon=name, model=stores.embedder.model if stores.embedder else None)
             ready()
     log.info("daemon.stopped", daemon=name)

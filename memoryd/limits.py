@@ -57,6 +57,13 @@ FSYNC_TIMEOUT_SECONDS = 5.0  # everysec fsyncs within 2 s unless the disk is stu
 ARCHIVED_TIMEOUT_SECONDS = 15.0  # the archiver works in batches of milliseconds; beyond this MongoDB is away
 SEARCHABLE_TIMEOUT_SECONDS = 10.0  # a vector takes milliseconds, a model that restarts is back within its tries' 7.5 s
 
+# --- looking at itself ----------------------------------------------------------------------------------------------
+METRICS_LOOK_SECONDS = 15.0  # between two looks at the stores for gauges: as often as Prometheus usually fetches
+HEALTH_REQUEST_BYTES_MAX = 8 * 1024  # of a request for /live, /ready or /metrics: they have no body
+HEALTH_ANSWER_SECONDS = 5.0  # from a connection to its answer; who asks gives up by then
+HEALTH_CONNECTIONS_MAX = 16  # at once: a probe, a scrape and a curious person are three
+METRICS_COUNT_SECONDS_MAX = 0.5  # of one count in Redis, which does nothing else meanwhile; what is not counted then is left out
+
 # --- the journal and its followers ----------------------------------------------------------------------------------
 JOURNAL_ENTRIES_MAX = (
     200_000  # a bucket's backlog while the archive is away (about 600 MB for all 16); then writers wait

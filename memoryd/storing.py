@@ -21,6 +21,7 @@ from memoryd.hot.records import NewRecord, Records, Request, Written, brought_ba
 from memoryd.model.ids import content_id, event_id, hash_content
 from memoryd.model.memory import Memory, NewMemory, in_utc
 from memoryd.model.scope import Scope
+from memoryd_telemetry.metrics import count_tokens
 
 SALTS_MAX = 8  # ids of one content that updates have given to other content; each costs one more round. Then it dedups no more
 RETRY_AFTER_SECONDS = 5
@@ -64,6 +65,7 @@ class Storing:
                     later[index] = outcome
                 else:
                     done[index] = outcome
+                    _count_text(arrival, outcome)
             waiting = later
         full = Overloaded("store: this content's ids are all taken", retry_after_seconds=RETRY_AFTER_SECONDS)
         return {**done, **dict.fromkeys(waiting, full)}, all_fsynced
@@ -146,6 +148,11 @@ class Storing:
         else:
             memory_id = event_id(one.scope, one.request.id, content_hash)
         return NewRecord(born(memory_id, one.scope, new, now), dedups, one.request, one.archived_version)
+
+
+def _count_text(arrival: Arrival, outcome: Written | MemorydError) -> None:
+    if isinstance(outcome, Written) and outcome.outcome == "stored" and not outcome.replayed:
+        count_tokens("store", len(arrival.new.content))
 
 
 def born(memory_id: str, scope: Scope, new: NewMemory, now: datetime) -> Memory:

@@ -29,7 +29,7 @@ async def _serve() -> None:
 
     settings = load_settings()
     setup_logs(settings.log_level, "memoryd")
-    endings = [setup_tracing("memoryd"), setup_metrics("memoryd")]
+    endings = [setup_tracing("memoryd"), setup_metrics("memoryd", fetched=bool(settings.health_port))]
     try:
         await daemon.serve(settings, daemon.stop_on_signals(), ready=_say_ready)
     finally:

@@ -18,6 +18,8 @@ import numpy as np
 from memoryd import limits
 from memoryd.embed.protocol import Embedder, InContext, ModelFailed, Vectors, reads_context
 from memoryd.embed.vectors import empty
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.metrics import measure
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,7 @@ class MicroBatcher:
         call = _Call(texts, loop.create_future(), loop.time() + self._wait_seconds)
         self._waiting.append(call)
         self._waiting_texts += len(texts)
+        measure(telemetry.EMBED_QUEUE, self._waiting_texts)
         self._arrived.set()
         if self._task is None:
             self._task = loop.create_task(self._serve(), name="embed-batches")
@@ -111,6 +114,7 @@ class MicroBatcher:
             batch.append(self._waiting.popleft())
             room -= len(batch[-1].texts)
         self._waiting_texts -= self._batch_max - room
+        measure(telemetry.EMBED_QUEUE, self._waiting_texts)
         return batch
 
     async def _answer(self, batch: list[_Call]) -> None:

@@ -54,6 +54,10 @@ class EmbeddingCache:
         with hot_errors("embedding cache"):
             found = cast("list[bytes | None]", await self._redis.mget(places))
         known = dict(zip(places, found, strict=True))
+        hits = sum(vector is not None for vector in found)
+        for outcome, count in (("hit", hits), ("miss", len(found) - hits)):
+            if count:
+                measure(telemetry.EMBED_CACHE_LOOKS, count, {telemetry.OUTCOME: outcome})
         unknown = {place: text for place, text in zip(places, texts, strict=True) if known[place] is None}
         if unknown:
             known |= await self._compute(model, unknown)

@@ -21,7 +21,7 @@ from memoryd.model.memory import Memory, Tier
 from memoryd.model.record import Record
 from memoryd.model.scope import Scope
 from memoryd_telemetry import names as telemetry
-from memoryd_telemetry.metrics import measure
+from memoryd_telemetry.metrics import count_moves, measure
 
 BATCH = 200  # atomic steps of one round trip: some milliseconds of Redis, between which it serves others
 
@@ -45,6 +45,10 @@ class Mover:
             written = await self._records.move(
                 some, Tier.ARCHIVE, with_vector=bool(self._model), traceparent=traceparent
             )
+            for tier, count in Counter(
+                one.tier for one, step in zip(some, written, strict=True) if step.outcome == "moved"
+            ).items():
+                count_moves(tier, Tier.ARCHIVE, "compressed", count)
             moving = {one.id: step for one, step in zip(some, written, strict=True) if step.outcome in ("moved", "already")}
             late = await not_archived(
                 self._records.redis, self._records.keys, {key: one for key, one in moving.items() if one.entry}
@@ -87,7 +91,10 @@ class Mover:
         )
         cold = [one for key, one in archived.items() if key not in hot and one.memory.tier is Tier.ARCHIVE]
         outcomes = await self._records.project_many([brought_back(one, self._model) for one in cold]) if cold else []
-        return sum(one.outcome == "moved" for one in steps) + outcomes.count("applied")
+        restored = sum(one.outcome == "moved" for one in steps) + outcomes.count("applied")
+        if restored:
+            count_moves(Tier.ARCHIVE, Tier.SHORT, "expanded", restored)
+        return restored
 
 
 def same(hot: Memory, archived: Record) -> bool:

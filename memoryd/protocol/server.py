@@ -33,6 +33,7 @@ from memoryd.limits import (
 from memoryd.model.memory import Durability
 from memoryd.model.results import Recalled
 from memoryd.protocol import messages
+from memoryd.protocol.measuring import measure_answer
 from memoryd.protocol.messages import Envelope
 from memoryd.protocol.verbs import FORMS
 from memoryd.protocol.verbs.verb import Handler
@@ -235,6 +236,7 @@ class Server:
             archived = getattr(args, "durability", None) is Durability.ARCHIVED
             result = await (self._in_one_run(work) if archived else work())
             span.set_attributes(_described(args, result))
+            measure_answer(envelope.op, result)
             return result
 
     async def _in_one_run(self, work: Callable[[], Awaitable[Any]]) -> Any:

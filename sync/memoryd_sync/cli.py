@@ -282,7 +282,7 @@ def _report(
 async def _serve() -> None:
     settings: Settings = load_settings()
     setup_logs(settings.log_level, "memoryd-sync")
-    endings = [setup_tracing("memoryd-sync"), setup_metrics("memoryd-sync")]
+    endings = [setup_tracing("memoryd-sync"), setup_metrics("memoryd-sync", fetched=bool(settings.sync_health_port))]
     try:
         await sync(settings, stop_on_signals(), ready=_say_ready)
     finally:

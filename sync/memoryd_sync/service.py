@@ -15,6 +15,7 @@ from memoryd.archive.store import Archive, archive_errors, open_mongo
 from memoryd.clock import SystemClock
 from memoryd.config import Settings
 from memoryd.errors import SchemaMismatch
+from memoryd.health.listener import listening, live, metrics
 from memoryd.hot.client import hot_errors, open_blocking_redis, open_redis
 from memoryd.hot.journal import Follower as JournalFollower
 from memoryd.hot.journal import create_groups
@@ -28,7 +29,7 @@ from memoryd_sync.follower import Follower
 from memoryd_sync.lease import Lease
 from memoryd_sync.place import Places
 from memoryd_sync.receipts import ReceiptChainer
-from memoryd_sync.watch import watch
+from memoryd_sync.watch import watch_archive, watch_redis
 from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.sync")
@@ -44,6 +45,10 @@ async def sync(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], N
         stack.push_async_callback(mongo.close)
         archive = Archive(mongo[settings.mongo_database])
         keys = Keys(settings.buckets)
+        pages = {"/live": live, "/metrics": metrics}
+        await stack.enter_async_context(
+            listening(settings.health_host, settings.sync_health_port, pages, setting="MEMORYD_SYNC_HEALTH_PORT")
+        )
         await prepare(redis, archive, keys, stop)
         archiver, follower, chainer = build(redis, blocking, archive, settings, name=name)
 
@@ -59,7 +64,9 @@ async def sync(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], N
                 work(chainer.step, chainer.leave, stop, doing="chain receipts", prepare=groups), name="chain receipts"
             )
             tasks.create_task(work(lambda: follower.step(stop), follower.leave, stop, doing="follow"), name="follow")
-            tasks.create_task(persistently(lambda: watch(redis, keys, stop), stop, doing="watch"), name="watch")
+            watches = {"Redis": lambda: watch_redis(redis, keys, stop), "MongoDB": lambda: watch_archive(archive, stop)}
+            for what, look in watches.items():
+                tasks.create_task(persistently(look, stop, doing=f"measure {what}"), name=f"measure {what}")
             log.info("sync.ready", name=name)
             ready()
     log.info("sync.stopped", name=name)

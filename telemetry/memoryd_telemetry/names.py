@@ -104,6 +104,11 @@ EFFECT: Final = "memoryd.effect"  # what a successful verb changed: created, rei
 DURABILITY: Final = "memoryd.durability"
 FOLLOWER: Final = "memoryd.follower"
 STORE: Final = "memoryd.store"  # which of our stores
+TIER: Final = "memoryd.tier"
+MOVED_FROM: Final = "memoryd.moved.from"
+MOVED_TO: Final = "memoryd.moved.to"
+REASON: Final = "memoryd.reason"
+FILTER: Final = "memoryd.filter"
 GAP: Final = "memoryd.gap"
 DIFFERENCE: Final = "memoryd.difference"
 BATCH_SIZE: Final = "memoryd.batch_size"
@@ -183,6 +188,9 @@ LEASE_CHANGES: Final = Metric(
 DEAD_LETTERS: Final = Metric(
     "memoryd.dead_letters", "counter", "{entry}", "journal entries given up after bounded tries, by follower"
 )
+DEAD_LETTERS_WAITING: Final = Metric(
+    "memoryd.dead_letters.waiting", "gauge", "{entry}", "journal entries that were given up and that nobody has looked after yet"
+)
 FEEDBACK: Final = Metric(
     "memoryd.feedback", "counter", "{verdict}", "verdicts that changed a memory's prior: useful, useless, undone, used"
 )
@@ -197,13 +205,51 @@ SEEN_LOOKS: Final = Metric(
 )
 LEASES: Final = Metric("memoryd.leases", "counter", "{lease}", "leases of tasks that were taken, found held, or lost")
 CHANNEL_MESSAGES: Final = Metric("memoryd.channel.messages", "counter", "{message}", "messages published in projects' channels")
-
 MOVES: Final = Metric(
     "memoryd.moves", "counter", "{look}", "looks at memories on their way to the archive: gone (their record is removed), waiting …"
 )
+TIER_MOVES: Final = Metric(
+    "memoryd.tier.moves", "counter", "{memory}", "memories that were given another tier, by the tiers and the reason"
+)
+READS: Final = Metric("memoryd.reads", "counter", "{memory}", "memories that were read by their ids, by tier")
+RECALLS: Final = Metric(
+    "memoryd.recalls", "counter", "{recall}", "recalls: found, nothing, or degraded (not all was searched, or not whole)"
+)
+RECALLED: Final = Metric("memoryd.recalled", "counter", "{memory}", "memories that recalls gave, by tier")
+TOKENS: Final = Metric(
+    "memoryd.tokens", "counter", "{token}", "about how many tokens (a quarter of the characters) were stored, and recalled, by verb"
+)
+EMBED_CACHE_LOOKS: Final = Metric(
+    "memoryd.embed.cache.looks", "counter", "{text}", "texts whose vector was looked for before it was computed: hit or miss"
+)
+EMBED_QUEUE: Final = Metric("memoryd.embed.queue", "gauge", "{text}", "texts that wait for the embedding model in this process")
+MEMORIES: Final = Metric("memoryd.memories", "gauge", "{memory}", "memories in Redis, of all scopes, by tier")
+MEMORIES_PENDING: Final = Metric("memoryd.memories.pending", "gauge", "{memory}", "memories that have no vector yet")
+FILTER_FILL: Final = Metric(
+    "memoryd.filter.fill", "gauge", "1", "how full the fullest Bloom filter is, of contents and of questions; at 1 it grows"
+)
+HOT_BYTES: Final = Metric("memoryd.hot.bytes", "gauge", "By", "memory that Redis uses for its data")
+ARCHIVE_DOCUMENTS: Final = Metric(
+    "memoryd.archive.documents", "gauge", "{document}", "memories and tombstones in MongoDB"
+)
+ARCHIVE_BYTES: Final = Metric("memoryd.archive.bytes", "gauge", "By", "what the archive takes of MongoDB's disk, with its indexes")
+JOURNAL_LAG: Final = Metric(
+    "memoryd.journal.lag", "gauge", "s", "age of the oldest journal entry that a follower has still to do, by follower"
+)
+PLACE_AGE: Final = Metric(
+    "memoryd.follow.place.age", "gauge", "s", "how long ago the place in MongoDB's change stream was saved: moments, while followed"
+)
+FOLLOWERS: Final = Metric(
+    "memoryd.follow.holders", "gauge", "{process}", "whether a sync service holds the lease of the active follower: 1 or 0"
+)
+OPLOG_WINDOW: Final = Metric(
+    "memoryd.oplog.window", "gauge", "s", "how far back MongoDB's oplog reaches; who is away for longer compares everything"
+)
 
 METRICS: Final = (
-    FEEDBACK,
+    FEEDBACK, READS, RECALLS, RECALLED, TOKENS, MEMORIES, MEMORIES_PENDING, TIER_MOVES, HOT_BYTES, ARCHIVE_DOCUMENTS,
+    ARCHIVE_BYTES, FILTER_FILL, EMBED_QUEUE, EMBED_CACHE_LOOKS, JOURNAL_LAG, PLACE_AGE, FOLLOWERS, OPLOG_WINDOW,
+    DEAD_LETTERS_WAITING,
     OPERATION_COUNT, OPERATION_DURATION, REQUESTS_BACKLOG, HOT_MEMORY_SHARE, CIRCUIT_OPEN, JOURNAL_BACKLOG, GAPS,
     DIFFERENCES, LEASE_CHANGES, EMBED_BATCH_SIZE, EMBED_DURATION, EMBED_FAILURES, ARCHIVE_BATCH_SIZE, ARCHIVE_DURATION,
     FOLLOW_EVENTS, DEAD_LETTERS, TOOL_CLAIMS, TOOL_RESULT_AGE, SEEN_LOOKS, LEASES, CHANNEL_MESSAGES, MOVES,

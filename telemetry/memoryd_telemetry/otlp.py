@@ -17,12 +17,12 @@ CLOSE_SECONDS_MAX = 1.0  # a collector that is there takes the rest in milliseco
 _log = logging.getLogger(__name__)
 
 
-def start(signal: Literal["traces", "metrics"], begin: Callable[[], Callable[[], None]]) -> Callable[[], None]:
-    """Begin sending where the environment asks for it; the answer ends it, within CLOSE_SECONDS_MAX. Never raises.
+def start(begin: Callable[[], Callable[[], None]], *, wanted: bool) -> Callable[[], None]:
+    """Begin sending if it is `wanted`; the answer ends it, within CLOSE_SECONDS_MAX. Never raises.
 
     `begin` opens the sender and gives what closes it.
     """
-    if not _wanted(signal):
+    if not wanted:
         return _nothing
     try:
         close = begin()
@@ -47,7 +47,7 @@ def resource(service_name: str) -> Resource:
     )
 
 
-def _wanted(signal: str) -> bool:
+def wanted(signal: Literal["traces", "metrics"]) -> bool:
     """Whether an endpoint is set and `OTEL_<SIGNAL>_EXPORTER=none` does not switch this signal off."""
     endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
     return any(map(os.environ.get, endpoints)) and os.environ.get(f"OTEL_{signal.upper()}_EXPORTER") != "none"

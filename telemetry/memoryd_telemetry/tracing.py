@@ -26,7 +26,7 @@ def setup_tracing(service_name: str) -> Callable[[], None]:
     The answer sends what is left and ends it, in 1 s at most. A collector that is away costs spans and nothing else.
     A tracer provider that the host process has set is left as it is.
     """
-    return otlp.start("traces", lambda: _begin(service_name))
+    return otlp.start(lambda: _begin(service_name), wanted=otlp.wanted("traces"))
 
 
 def _begin(service_name: str) -> Callable[[], None]:

@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
+from prometheus_client.parser import text_string_to_metric_families
 
 import tests.spans
 from memoryd_telemetry import names
 from memoryd_telemetry.logs import get_logger, setup_logs
-from memoryd_telemetry.metrics import measure
+from memoryd_telemetry.metrics import GAUGE_SERIES_MAX, count_moves, measure, prometheus_name
 from memoryd_telemetry.propagation import context_of, inject, link_to
 from memoryd_telemetry.tracing import LINKS_MAX, error_type, linked_span, operation
 
@@ -177,6 +178,50 @@ def test_the_table_of_metrics_is_complete_and_each_can_be_measured() -> None:
     assert len({m.name for m in names.METRICS}) == len(names.METRICS)
     for metric in names.METRICS:
         measure(metric, 2)
+
+
+@pytest.mark.parametrize("reason", ["aged", "it is 7 years old", "Aged", "a" * 33, "", "ada's"])
+def test_a_reason_of_moves_is_a_word_or_other(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mover's sentence, with numbers in it, would be a new series each time."""
+    told: list[Any] = []
+    monkeypatch.setattr("memoryd_telemetry.metrics.measure", lambda *given: told.append(given))
+    count_moves("short", "long", reason, 3)
+    expected = reason if reason == "aged" else "other"
+    assert told == [
+        (names.TIER_MOVES, 3, {names.MOVED_FROM: "short", names.MOVED_TO: "long", names.REASON: expected})
+    ]
+
+
+def test_prometheus_has_every_metric_under_the_name_in_the_table_and_gauges_keep_their_value() -> None:
+    """Also when several fetch: an SDK's own gauge is gone after the first one. A gauge has a bounded number of series."""
+    code = """
+        from memoryd_telemetry import metrics, names
+        end = metrics.setup_metrics("memoryd-test", fetched=True)
+        for metric in names.METRICS:
+            metrics.measure(metric, 2, {names.OUTCOME: "ok"})
+        for number in range(1000):
+            metrics.measure(names.REQUESTS_BACKLOG, number, {names.OUTCOME: str(number)})
+        metrics.exposition()
+        print(metrics.exposition().decode())
+        end()
+    """
+    families = list(text_string_to_metric_families(run(code).stdout))
+    shown = {one.name + ("_total" if one.type == "counter" else ""): one for one in families}
+    assert {prometheus_name(metric) for metric in names.METRICS} == shown.keys() - {"target_info", "target"}
+    for metric in names.METRICS:
+        family = shown[prometheus_name(metric)]
+        assert family.type == metric.kind
+        assert family.samples[0].labels["memoryd_outcome"] == "ok"
+    assert len(shown[prometheus_name(names.REQUESTS_BACKLOG)].samples) == GAUGE_SERIES_MAX
+
+
+def test_nothing_is_collected_for_prometheus_unless_somebody_asks_for_it() -> None:
+    code = """
+        from memoryd_telemetry import metrics
+        metrics.setup_metrics("memoryd-test")()
+        print(metrics.exposition())
+    """
+    assert run(code).stdout.strip() == "None"
 
 
 # --- other processes: what is sent, and what happens when nobody takes it --------------------------------------------
