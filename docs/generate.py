@@ -42,8 +42,11 @@ ATTRIBUTES = {
     telemetry.RECORD_ID: ("verbs in the daemon, memoryd.follow", "the memory's id"),
     telemetry.RECORD_COUNT: ("store_many and recall, in the daemon", "memories stored or recalled"),
     telemetry.TOP_K: ("recall, in the daemon", "the limit that was asked for"),
-    telemetry.EFFECT: ("store, update and forget, in the daemon", "stored, reinforced, updated, forgotten or already"),
-    telemetry.DURABILITY: ("store, update and forget, in the daemon", "what was asked for: hot, fsync or archived"),
+    telemetry.EFFECT: (
+        "store, update, share, unshare and forget, in the daemon",
+        "stored, reinforced, updated, unchanged, forgotten or already",
+    ),
+    telemetry.DURABILITY: ("store, update, share, unshare and forget, in the daemon", "what was asked for: hot, fsync or archived"),
     telemetry.ERROR_TYPE: ("every span that failed", "the error's code, or its class"),
     telemetry.VERB: ("verbs; metrics", "store, recall …; other for one that there is not"),
     telemetry.OUTCOME: (
@@ -69,6 +72,7 @@ LIMITS = {
     "METADATA_DEPTH_MAX": "levels of metadata",
     "NAME_BYTES_MAX": "a name: tenant, project, agent, session, tag, source_tool",
     "TAGS_MAX": "tags of a memory",
+    "SHARED_WITH_MAX": "agents that one memory is shared with",
     "REFERENCES_MAX": "ids in related, in derived_from",
     "REQUEST_ID_BYTES_MAX": "a request's id",
     "STORE_MANY_MAX": "memories of one store_many",

@@ -25,6 +25,7 @@ from memoryd.agent.leases import Leases
 from memoryd.agent.scratch import Scratch
 from memoryd.agent.seen import Sightings
 from memoryd.agent.sessions import Sessions
+from memoryd.agent.sharing import Sharing
 from memoryd.agent.states import AgentStates
 from memoryd.agent.tools import Tools
 from memoryd.archive.documents import DocumentArchive
@@ -79,6 +80,7 @@ from memoryd.protocol.verbs.memories import MemoryVerbs
 from memoryd.protocol.verbs.scratch import ScratchVerbs
 from memoryd.protocol.verbs.seen import SeenVerbs
 from memoryd.protocol.verbs.sessions import SessionVerbs
+from memoryd.protocol.verbs.sharing import SharingVerbs
 from memoryd.protocol.verbs.together import TogetherVerbs
 from memoryd.protocol.verbs.tools import ToolVerbs
 from memoryd.protocol.verbs.verb import Handler
@@ -187,6 +189,7 @@ def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Reca
         **IntrospectionVerbs(_introspect(stores, settings, recalling, states, facts, gaps)).handlers(),
         **ScratchVerbs(Scratch(Scratchpads(stores.redis, stores.keys))).handlers(),
         **TogetherVerbs(leases, ProjectChannels(channels)).handlers(),
+        **SharingVerbs(Sharing(engine, stores.records, stores.clock)).handlers(),
         **ToolVerbs(Tools(ToolCache(stores.redis, stores.keys))).handlers(),
         **_forgetting(stores, settings, recalling, holders).handlers(),
         **CompressionVerbs(summarizing, compressing).handlers(),

@@ -136,20 +136,26 @@ class Engine:
     async def get(self, scope: Scope, memory_id: str) -> Memory:
         """The memory as it is now, hot or archived. Raises NotFound, or ArchiveUnavailable when only it would know."""
         check_id("id", memory_id)
-        hot = await self._records.get(scope.check(), memory_id)
+        hot = await self._records.visible(scope.check(), memory_id)
         return hot or (await self._archived(scope, memory_id)).memory
 
     async def _archived(self, scope: Scope, memory_id: str) -> Record:
-        """A memory that only the archive has. Raises NotFound, ArchiveUnavailable."""
+        """A memory that only the archive has, and that the scope sees. Raises NotFound, ArchiveUnavailable."""
         if self._archive:
             # The archive may not have heard of a forget yet; what was stored again after it has a higher version.
-            stone = await self._records.tombstone(scope, memory_id)
-            # While the archive is away, the tombstone has the last word.
-            with contextlib.suppress(*[ArchiveUnavailable] if stone else []):
-                record = await self._archive.get_memory(scope, memory_id)
-                if record is not None and record.memory.version > (stone.version if stone else 0):
+            stone = await self._records.tombstone(Scope(scope.tenant, scope.project), memory_id)
+            # While the archive is away, the tombstone has the last word: to those whose memory it was.
+            with contextlib.suppress(*[ArchiveUnavailable] if stone and scope.holds(stone.scope) else []):
+                record = await self._archive.visible(scope, memory_id)
+                buried = stone.version if stone else 0
+                if record is not None and record.memory.version > buried and await self._sees(scope, record.memory):
                     return record
         raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
+
+    async def _sees(self, scope: Scope, archived: Memory) -> bool:
+        """Whether the scope still sees what the archive says it does, which may not have heard of a share's end: of a memory
+        that has a record here, that record tells."""
+        return scope.holds(archived.scope) or not await self._records.present(scope, [archived.id])
 
     # --- change ---------------------------------------------------------------------------------------------------
 
@@ -200,9 +206,11 @@ class Engine:
     async def _in_hot(self, scope: Scope, memory_id: str) -> tuple[Memory, int]:
         """The memory, brought back from the archive when it is only there, and the version that a reader has seen there."""
         check_id("id", memory_id)
-        if memory := await self._records.get(scope.check(), memory_id):
+        if memory := await self._records.visible(scope.check(), memory_id):
+            _check_own(scope, memory)
             return memory, memory.version
         record = await self._archived(scope, memory_id)
+        _check_own(scope, record.memory)
         projection = brought_back(record, model_of(self._cache))
         await self._records.project(projection)
         return projection.record.memory, record.memory.version
@@ -263,6 +271,7 @@ class Engine:
             by_type=counts.by_type,
             by_tier=counts.by_tier,
             pending=counts.pending,
+            shared=counts.shared,
             archive=await self._archive_stats(scope),
             embedder=EmbedderStats(model=embedder.model, dims=embedder.dims, failing=self._embed_state.failing)
             if embedder
@@ -304,6 +313,15 @@ def _arrival(scope: Scope, new: NewMemory | MemorydError, request: Request) -> A
     if isinstance(new, MemorydError):
         raise new
     return Arrival(scope.narrowed(new.session), new.check(), request)
+
+
+def _check_own(scope: Scope, memory: Memory) -> None:
+    """Raises NotFound when it is only shared with the scope's agent."""
+    if not scope.holds(memory.scope):
+        raise NotFound(
+            f"{memory.id}: this scope holds no such memory; another agent shares it", id=memory.id,
+            hint="ask its owner to change it, or store what you know of it as a memory of your own, derived_from it",
+        )  # fmt: skip
 
 
 def _sources_forgotten(sources: Sequence[str]) -> Forgotten:

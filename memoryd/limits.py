@@ -8,6 +8,7 @@ METADATA_BYTES_MAX = 16 * 1024  # as JSON; metadata describes a memory, it is no
 METADATA_DEPTH_MAX = 16  # well under BSON's 100 levels, and no parser recurses dangerously
 NAME_BYTES_MAX = 128  # a tenant, project, agent, session, tag or tool name: it becomes part of keys
 TAGS_MAX = 32  # each tag is an index term
+SHARED_WITH_MAX = 32  # agents that one memory is shared with: each is an index term; for more it is the project's
 REFERENCES_MAX = 256  # ids in `related` and in `derived_from`
 FACETS_MAX = 16  # of a memory's metadata: each is an index term
 FACET_BYTES_MAX = 128  # of a facet's name and of its value, as of any other name

@@ -107,19 +107,22 @@ class Recalling:
 
         `events`: only events that fit. With a deadline the answer may be partial, and says so.
         """
+        shared = events is None and _sees_shared(scope, question)  # a log is its agent's own
         scope = question.check().within(scope)
+        filters = Filters(question, events, shared)
         asked = _digest(scope, question)
         if question.cursor:
             order, token, first = await self._pages.turn(scope, question.cursor, asked)
             return await self._answer(scope, order, token, first, question.limit)
-        order = await self._order(scope, question, events, asked)
+        order = await self._order(scope, question, filters, asked)
         token = await self._pages.keep(scope, order) if question.cursor == "" else ""
         return await self._answer(scope, order, token, 0, question.limit)
 
     async def count(self, scope: Scope, among: Narrowing, query: str = "") -> Counted:
         """How many memories of the scope pass the filters; of how many a word is in the query. Raises Overloaded."""
+        shared = _sees_shared(scope, among)
         scope = among.check().within(scope)
-        filters = Filters(among)
+        filters = Filters(among, shared=shared)
         memories = await self._search.matching(scope, filters, ())
         if not query:
             return Counted(memories=memories)
@@ -129,7 +132,7 @@ class Recalling:
 
     # --- what comes, in which order -------------------------------------------------------------------------------
 
-    async def _order(self, scope: Scope, question: Question, events: EpisodeFilter | None, asked: str) -> Order:
+    async def _order(self, scope: Scope, question: Question, filters: Filters, asked: str) -> Order:
         """Two round trips: the words, which tell who is named; then the meaning of the question as those would ask it.
 
         Where more memories have the words than one search brings, the words are counted in one more; a diverse answer
@@ -137,7 +140,7 @@ class Recalling:
         """
         profile = self._profiles.choose(question.profile, tuple(question.types))
         deadline, ended = Deadline(question.deadline_ms), Ended()
-        pool, who, quoted, searched = await self._candidates(scope, question, events, deadline, ended)
+        pool, who, quoted, searched = await self._candidates(scope, question, filters, deadline, ended)
         now = self._clock.now()
         best = rank(
             pool, profile, who=who, quoted=quoted, now=to_microseconds(now), times=periods(question.query, now),
@@ -153,10 +156,9 @@ class Recalling:
         return Order(asked, best, searched, profile.name, "; ".join(ended.reasons), sorted(ended.missing))
 
     async def _candidates(
-        self, scope: Scope, question: Question, events: EpisodeFilter | None, deadline: Deadline, ended: Ended
+        self, scope: Scope, question: Question, filters: Filters, deadline: Deadline, ended: Ended
     ) -> tuple[Pool, set[str], set[str], list[str]]:
         """The candidates, who is named, what is the question word for word, and by what was searched."""
-        filters = Filters(question, events)
         terms = self._synonyms.with_synonyms(scope, query_terms(question.query))
         quoting = hash_content(question.query)
         found = await deadline.before(
@@ -218,7 +220,7 @@ class Recalling:
             ended.reasons.append("no reranker is configured: the order is that of the other signals")
             return ranked
         kinds = {one.memory_id: one.kind for one in ranked[:RERANK_CANDIDATES]}
-        texts = {one: memory.content for one, memory in (await self._records.get_many(scope, kinds)).items()}
+        texts = {one: memory.content for one, memory in (await self._records.visible_many(scope, kinds)).items()}
         left = deadline.left()
         seconds = self._rerank_seconds if left is None else min(left, self._rerank_seconds)
         try:
@@ -263,7 +265,8 @@ class Recalling:
                     break
                 place += 1
                 if memory := memories.get(one.memory_id):
-                    hits.append(Hit(memory=memory, score=one.score, why=one.why, found_by=one.found_by))
+                    shared = not scope.holds(memory.scope)
+                    hits.append(Hit(memory=memory, score=one.score, why=one.why, found_by=one.found_by, shared=shared))
         return Recalled(
             hits=hits, searched=order.searched, profile=order.profile, degraded=order.degraded, missing=order.missing,
             next=cursor_at(token, place, order.found) if token else "", recall_id=recall_id,
@@ -276,6 +279,11 @@ def _needed(question: Question) -> int:
         return RECALL_PAGES_HITS_MAX
     looked_at = max(DIVERSE_MAX if question.diversity else 0, RERANK_CANDIDATES if question.rerank else 0)
     return max(question.limit, looked_at) + SPARE
+
+
+def _sees_shared(scope: Scope, among: Narrowing) -> bool:
+    """Whether what others share with the scope's agent is asked for: not in a session, nor where an agent is named."""
+    return bool(scope.agent) and not scope.session and among.session is None and among.agent is None
 
 
 async def _stay() -> None:

@@ -56,7 +56,7 @@ class Contexts:
         )
         hits, hit_tokens = await self._fitting(recalled.hits, texts, rest - message_tokens)
         await self._sessions.hot.note_recalled(place, {hit.memory.id: hit.memory.version for hit in hits})
-        await self._count(scope, place.id, [hit.memory for hit in hits], request)
+        await self._count(scope, place.id, [hit.memory for hit in hits if not hit.shared], request)
         return Context(
             recalled=hits, messages=messages, variables={name: all_variables[name] for name in variables},
             tokens={"recalled": hit_tokens, "messages": message_tokens, "variables": variable_tokens},

@@ -164,5 +164,5 @@ def _evidence(hit: Hit, about: str, now: datetime) -> Evidence:
         id=memory.id, type=memory.memory_type, content=memory.content, confidence=confidence_of(triple) if triple else None,
         fit=round(min(1.0, max(0.0, words, alike(hit))), 6), holds=holds(memory, now), valid_from=memory.valid_from,
         valid_until=memory.valid_until, recorded_at=memory.recorded_at, source_tool=memory.source_tool,
-        derived_from=memory.derived_from,
+        derived_from=memory.derived_from, agent_id=memory.agent_id, shared=hit.shared,
     )  # fmt: skip

@@ -33,6 +33,8 @@ def to_document(record: Record) -> Document:
     document |= {name: _encode(value) for name, value in values.items()}
     if document["feedback"] is None:
         del document["feedback"]
+    if not document["shared_with"]:
+        del document["shared_with"]
     document["seal"] = seal(record.memory)
     if record.vector is not None:
         document["embedding"] = to_bson_vector(record.vector)

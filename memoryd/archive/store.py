@@ -183,11 +183,16 @@ class Archive:
 
     async def get_memory(self, scope: Scope, memory_id: str) -> Record | None:
         """The memory, if this scope holds it and it is not forgotten."""
+        record = await self.visible(scope, memory_id)
+        return record if record and scope.holds(record.memory.scope) else None
+
+    async def visible(self, scope: Scope, memory_id: str) -> Record | None:
+        """The same, also if another agent shares it with the scope's."""
         document = await self.get(memory_id)
         if document is None or document.get("tombstone") or "seal" not in document:
             return None
         record = to_record(document)
-        return record if scope.holds(record.memory.scope) else None
+        return record if record.memory.seen_from(scope) else None
 
     async def sealed(self, memory_ids: Sequence[str]) -> AsyncIterator[Document]:
         """Those of the documents that memoryd wrote, perhaps edited since; without their vectors."""

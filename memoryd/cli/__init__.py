@@ -28,6 +28,7 @@ from memoryd.cli import (
     seen,
     serve,
     session,
+    share,
     stats,
     store,
     sync,
@@ -69,6 +70,8 @@ app.command("explain")(explain.explain)
 app.command("feedback")(feedback.feedback)
 app.command("get")(get.get)
 app.command("update")(update.update)
+app.command("share")(share.share)
+app.command("unshare")(share.unshare)
 app.command("seen")(seen.seen)
 app.command("stats")(stats.stats)
 app.command("summarize")(compress.summarize)

@@ -28,6 +28,8 @@ class Filters:
     """Its agent and session are part of the scope already."""
     episodes: EpisodeFilter | None = None
     """Only events that fit."""
+    shared: bool = False
+    """Also what other agents share with the scope's."""
 
 
 class Clause:
@@ -44,6 +46,11 @@ class Clause:
     def exact(self, name: str, marks: Sequence[str]) -> None:
         """The same for values that are written as the index holds them already."""
         self.parts.append(f"@{name}:{{{'|'.join(self._param(mark) for mark in marks)}}}")
+
+    def either(self, names: Sequence[str], value: str) -> None:
+        """Requires the exact value of one of the tags."""
+        mark = self._param(to_tag(value))
+        self.parts.append(f"({'|'.join(f'@{name}:{{{mark}}}' for name in names)})")
 
     def between(self, name: str, least: int | None, most: int | None) -> None:
         """Requires a number from `least` to `most`."""
@@ -85,7 +92,7 @@ def scope_clause(scope: Scope, filters: Filters = Filters()) -> Clause:  # froze
     clause.tag("tenant", [scope.tenant])
     clause.tag("project", [scope.project])
     if scope.agent:
-        clause.tag("agent_id", [scope.agent])
+        clause.either(("agent_id", "shared_with") if filters.shared else ("agent_id",), scope.agent)
     if scope.session:
         clause.tag("session_id", [scope.session])
     _narrow(clause, filters.among)

@@ -22,6 +22,7 @@ from memoryd.model.terms import bounded
 
 NAMES = ("tenant", "project", "agent_id", "session_id", "source_tool")
 TIMES = ("created_at", "last_accessed", "valid_from", "recorded_at", "valid_until")
+TAGS = ("tags", "shared_with")
 IDS = ("related", "derived_from", "follows")
 PLAIN = ("id", "content", "content_hash", "embedding_model")
 
@@ -30,7 +31,7 @@ SLOTS = ("", "2")
 
 # What a reader needs to build a Memory: everything but the vector and the bookkeeping.
 MEMORY_FIELDS = (
-    *PLAIN, *NAMES, *TIMES, *IDS, "memory_type", "tier", "importance", "access_count", "metadata", "tags", "version",
+    *PLAIN, *NAMES, *TIMES, *IDS, *TAGS, "memory_type", "tier", "importance", "access_count", "metadata", "version",
     "context", "feedback", "embedding_model2",
 )  # fmt: skip
 
@@ -56,6 +57,8 @@ def derived_fields(content: str | None, metadata: Mapping[str, Any] | None) -> d
 def record_fields(record: Record, datatype: str) -> dict[str, Encoded]:
     """All hash fields of a record, its vector as the index's `datatype`, `pending` included when it has none."""
     fields = to_fields(msgspec.structs.asdict(record.memory))
+    if not record.memory.shared_with:
+        del fields["shared_with"]
     if record.vector is None:
         fields.pop("embedding_model", None)
         return {**fields, "pending": "1"}
@@ -101,7 +104,7 @@ def _cast(vector: bytes, source: str, target: str) -> bytes:
 def _encode(name: str, value: Any) -> Encoded:
     if name in NAMES:
         return to_tag(value)
-    if name == "tags":
+    if name in TAGS:
         return ",".join(to_tag(tag) for tag in value)
     if name in IDS:
         return ",".join(value)
@@ -119,7 +122,7 @@ def _encode(name: str, value: Any) -> Encoded:
 def _decode(name: str, raw: bytes) -> Any:
     if name in NAMES:
         return from_tag(raw.decode())
-    if name == "tags":
+    if name in TAGS:
         return [from_tag(tag) for tag in raw.decode().split(",")] if raw else []
     if name in IDS:
         return raw.decode().split(",") if raw else []

@@ -265,6 +265,10 @@ class Records:
         """The memory, if this scope holds it here."""
         return (await self.get_many(scope, [memory_id])).get(memory_id)
 
+    async def visible(self, scope: Scope, memory_id: str) -> Memory | None:
+        """The memory, if this scope holds it here or another agent shares it with the scope's."""
+        return (await self.visible_many(scope, [memory_id])).get(memory_id)
+
     async def each(self, scope: Scope, *, size: int, with_text: bool = True) -> AsyncIterator[list[Memory]]:
         """Every memory of the scope's project that is here from beginning to end of the walk, `size` at a time.
 
@@ -301,10 +305,16 @@ class Records:
 
         Who knows their kinds gives them with the ids; otherwise each is looked for in every kind.
         """
+        found, _ = await self._get(scope, memory_ids)
+        return {memory_id: one for memory_id, one in found.items() if scope.holds(one.scope)}
+
+    async def visible_many(self, scope: Scope, memory_ids: Sequence[str] | Mapping[str, str]) -> dict[str, Memory]:
+        """The same, with those that other agents share with the scope's."""
         return (await self._get(scope, memory_ids))[0]
 
     async def get_recalled(self, scope: Scope, kinds: Mapping[str, str]) -> tuple[dict[str, Memory], str]:
-        """The same, and the id under which it is noted what was recalled; empty where Redis has no room for that."""
+        """Those that the scope sees, and the id under which it is noted what was recalled; empty where Redis has no room
+        for that."""
         return await self._get(scope, kinds, note_of(self.keys, scope, kinds))
 
     async def _get(
@@ -330,7 +340,7 @@ class Records:
         for (memory_id, _), row in zip(places, rows, strict=True):
             if row[0] is not None:
                 memory = to_memory(_given(MEMORY_FIELDS, row))
-                if scope.holds(memory.scope):
+                if memory.seen_from(scope):
                     found[memory_id] = memory
         return found, noted[0].decode() if noted and isinstance(noted[0], bytes) else ""
 

@@ -112,6 +112,7 @@ def fsynced(answers: Sequence[Any]) -> bool:
 
 store = Script("store")
 update = Script("update")
+share = Script("share")
 forget = Script("forget")
 leave_receipt = Script("leave_receipt")
 move = Script("move")

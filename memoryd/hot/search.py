@@ -234,15 +234,19 @@ class Search:
         return found
 
     async def count(self, scope: Scope) -> Counts:
-        """How many memories of each type the scope holds here, and how many wait for their vector."""
+        """How many memories of each type the scope holds here, how many wait for their vector, how many others share."""
         counts = Counts()
         with hot_errors("stats"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for kind in names.KINDS:
                     pipe.execute_command(*_by_type_and_tier(names.index(kind), scope_clause(scope)))
                     pipe.execute_command(*_waiting(names.index(kind), scope_clause(scope)))
+                for kind in names.KINDS if scope.agent and not scope.session else ():
+                    pipe.execute_command(*_shared(names.index(kind), scope))
                 answers = await pipe.execute()
-        for grouped, waiting_answer in zip(answers[::2], answers[1::2], strict=True):
+        own, shared = answers[: 2 * len(names.KINDS)], answers[2 * len(names.KINDS) :]
+        counts.shared = sum(int(whole(one, "stats")[b"total_results"]) for one in shared)
+        for grouped, waiting_answer in zip(own[::2], own[1::2], strict=True):
             for row in whole(grouped, "stats")[b"results"]:
                 values = row[b"extra_attributes"]
                 counts.add(values[b"memory_type"].decode(), values[b"tier"].decode(), int(values[b"n"]))
@@ -257,6 +261,8 @@ class Counts:
     by_type: dict[str, int] = field(default_factory=dict)
     by_tier: dict[str, int] = field(default_factory=dict)
     pending: int = 0
+    shared: int = 0
+    """Memories of others that are shared with the scope's agent; in no other count."""
 
     def add(self, memory_type: str, tier: str, count: int) -> None:
         """Counts `count` more."""
@@ -271,6 +277,12 @@ def _by_type_and_tier(index: str, clause: Clause) -> list[Any]:
 
 def _waiting(index: str, clause: Clause) -> list[Any]:
     clause.tag("pending", ["1"])
+    return ["FT.SEARCH", index, str(clause), *clause.arguments(), "LIMIT", 0, 0, "DIALECT", 2]
+
+
+def _shared(index: str, scope: Scope) -> list[Any]:
+    clause = scope_clause(Scope(scope.tenant, scope.project))
+    clause.tag("shared_with", [scope.agent])
     return ["FT.SEARCH", index, str(clause), *clause.arguments(), "LIMIT", 0, 0, "DIALECT", 2]
 
 

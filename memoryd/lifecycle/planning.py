@@ -131,7 +131,10 @@ class Planner:
     # --- what was selected ----------------------------------------------------------------------------------------
 
     async def _recalled(self, scope: Scope, selection: Selection) -> Recalled:
-        question = Question(query=selection.query, limit=selection.limit, types=selection.types, tags=selection.tags)
+        question = Question(
+            query=selection.query, limit=selection.limit, types=selection.types, tags=selection.tags,
+            agent=scope.agent or None,  # its own: what others share with it is not its to forget or to compress
+        )
         return await self._recall(scope, question)
 
     async def _named_or_matching(self, criteria: Criteria, selection: Selection) -> AsyncIterator[Sequence[str]]:

@@ -44,7 +44,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     unchanged: int = 0
     """Memories of which this recall had said the same before, or nothing that could be taken back."""
     gone: list[str] = []
-    """Those that there are no more."""
+    """Those that there are no more, or that another agent has only shared: it alone judges them."""
 
 
 def to_text(feedback: Feedback) -> str:

@@ -173,6 +173,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     recorded_at: datetime
     source_tool: str
     derived_from: list[str]
+    agent_id: str
+    """Whose memory it is; empty: the project's."""
+    shared: bool
+    """Whether it is not the scope's own, but shared by that agent."""
 
 
 class Knowledge(msgspec.Struct, frozen=True, kw_only=True):

@@ -91,11 +91,20 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     follows: list[str] = []
     context: int = 0
     feedback: Feedback | None = None
+    shared_with: list[str] = []
 
     @property
     def scope(self) -> Scope:
         """Where it was stored."""
         return Scope(self.tenant, self.project, self.agent_id, self.session_id)
+
+    def seen_from(self, scope: Scope) -> bool:
+        """Whether the scope may read it: it lies inside, or is shared with the scope's agent. Only its owner changes it.
+
+        A session sees what is its own: what another agent shares is in none of this one's.
+        """
+        here = (scope.tenant, scope.project) == (self.tenant, self.project)
+        return scope.holds(self.scope) or (here and not scope.session and scope.agent in self.shared_with)
 
     @property
     def pending(self) -> bool:

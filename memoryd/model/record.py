@@ -14,7 +14,7 @@ from memoryd.model.scope import Scope
 # What a person may edit in the archive. Counters, hashes and vectors are ours: they follow from these.
 SEALED = (
     "tenant", "project", "agent_id", "session_id", "memory_type", "tier", "content", "importance", "source_tool",
-    "metadata", "tags", "related", "derived_from", "version", "valid_from", "valid_until",
+    "metadata", "tags", "related", "derived_from", "version", "valid_from", "valid_until", "shared_with",
 )  # fmt: skip
 
 
@@ -62,4 +62,6 @@ def seal(memory: Memory) -> str:
     A document whose seal does not fit its content was written by someone else and needs a version of its own.
     """
     values = [getattr(memory, name) for name in SEALED]
+    if not memory.shared_with:  # the last: a memory that is nobody else's has the seal that it had before there were shares
+        values.pop()
     return hashlib.sha256(msgspec.json.encode(values, order="deterministic")).hexdigest()

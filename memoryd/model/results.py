@@ -17,7 +17,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     version: int
     outcome: str
-    """stored: it is new; reinforced: the same content was there already; updated."""
+    """stored: it is new; reinforced: the same content was there already; updated; unchanged: a share was so already."""
     durability: Durability = Durability.HOT
     replayed: bool = False
     """Whether this is the first answer to a repeated request."""
@@ -50,6 +50,8 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     why: dict[str, Part]
     found_by: list[str] = []
     """Which searches brought it: quote (it is the question, word for word), words, meaning."""
+    shared: bool = False
+    """Whether it is not the scope's own: its agent (`memory.agent_id`; empty: the project) shares it."""
 
 
 class Recalled(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +134,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     by_tier: dict[str, int]
     pending: int
     """Memories of the scope that still wait for their vector."""
+    shared: int
+    """Memories of other agents that are shared with the scope's; in none of the other counts."""
     archive: ArchiveStats
     embedder: EmbedderStats | None
     embed_backlog: int

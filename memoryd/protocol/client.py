@@ -233,6 +233,22 @@ class MemoryClient:
         args |= {"durability": durability, "wait": wait}
         return await self._connection.call("update", args, Stored, request_id)
 
+    async def share(
+        self, memory_id: str, with_agent: str, *, durability: str = Durability.HOT, request_id: str | None = None
+    ) -> Stored:
+        """Lets another agent of the project see a memory, which stays one and its owner's: who else sees it finds it by
+        `recall` (`hit.shared`, and `hit.memory.agent_id` says whose it is) and reads it by `get`, as it is now."""
+        args = {"id": memory_id, "with_agent": with_agent, "durability": durability}
+        return await self._connection.call("share", args, Stored, request_id)
+
+    async def unshare(
+        self, memory_id: str, with_agent: str | None = None, *, durability: str = Durability.HOT,
+        request_id: str | None = None,
+    ) -> Stored:  # fmt: skip
+        """Lets an agent, or all of them, see it no more."""
+        args = {"id": memory_id, "with_agent": with_agent, "durability": durability}
+        return await self._connection.call("unshare", args, Stored, request_id)
+
     # --- forgetting -----------------------------------------------------------------------------------------------
 
     async def forget(

@@ -227,8 +227,9 @@ SAYS: dict[str, dict[str, Schema]] = {
         "id": {**_ID, "description": "the memory's id"},
         "version": {"description": "the version that it has now"},
         "outcome": {
-            "enum": ["stored", "reinforced", "updated"],
-            "description": "stored: it is new; reinforced: the same content was there already; updated",
+            "enum": ["stored", "reinforced", "updated", "unchanged"],
+            "description": "stored: it is new; reinforced: the same content was there already; updated; unchanged: a share was "
+            "so already",
         },
         "durability": {"description": "what it has survived"},
         "replayed": {"description": "whether this is the first answer to a repeated request"},
@@ -253,11 +254,13 @@ SAYS: dict[str, dict[str, Schema]] = {
         "follows": {"description": "the events before it in its session, nearest first, at most two"},
         "context": {"description": "counts how often these have changed since it was stored"},
         "feedback": {"description": "what was said of its use; null: nothing"},
+        "shared_with": {"description": "which agents of the project see it besides its own"},
         "embedding_model": {"description": "the model of its vector; empty: it is pending, and is found by its words only"},
     },
     "Hit": {
         "score": {"description": "the sum of the contributions in `why`; comparable within one answer only"},
         "why": {"description": "the parts, by signal: words, neighbours, session, expansion, speaker, meaning, …"},
+        "shared": {"description": "whether it is not the scope's own: its agent (empty: the project) shares it"},
         "found_by": {"description": "which searches brought it: quote (it is the query word for word), words, meaning"},
     },
     "Part": {
@@ -290,6 +293,7 @@ SAYS: dict[str, dict[str, Schema]] = {
         "memories": {"description": "memories of the scope that live in Redis"},
         "by_type": {"description": "the same, by type"},
         "by_tier": {"description": "the same, by tier"},
+        "shared": {"description": "memories of other agents that are shared with the scope's, in none of the other counts"},
         "pending": {"description": "memories of the scope that wait for their vector"},
         "archive": {"description": "MongoDB as the daemon sees it, and the scope's memories there"},
         "embedder": {"description": "the embedding model; null: recall by words only"},

@@ -21,6 +21,8 @@ OPERATIONS: Final[dict[str, str]] = {
     "feedback": "memoryd.feedback",
     "count": "memoryd.count",
     "update": "update_memory",
+    "share": "memoryd.share",
+    "unshare": "memoryd.unshare",
     "forget": "delete_memory",
     "forget_many": "delete_memory",
     "rewrite_aof": "memoryd.rewrite_aof",

@@ -83,6 +83,16 @@ async def test_every_verb_prints_json_for_a_pipe(memoryd: Commands) -> None:
     assert (await memoryd("recall", "tea", "--json")).json["hits"] == []
 
 
+async def test_a_memory_is_shared_and_taken_back(world: World, memoryd: Commands, memory: MemoryClient) -> None:
+    """With another agent, who then finds it on the command line too."""
+    kept = await memory.store("Ada prefers tea.", type="fact")
+    assert (await memoryd("share", kept.id, "--with", "ada")).fields["outcome"] == "updated"
+    async with world.connect(agent="ada") as ada:
+        assert [hit.shared for hit in await ada.recall("tea")] == [True]
+        assert (await memoryd("unshare", kept.id, "--json")).json["outcome"] == "updated"
+        assert len(await ada.recall("tea")) == 0
+
+
 async def test_sessions_are_shown_and_rolled_back(memoryd: Commands, memory: MemoryClient) -> None:
     """What people look for when an agent went astray: what was said, and the way back."""
     session = memory.working("s1")

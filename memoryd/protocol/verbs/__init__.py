@@ -19,6 +19,7 @@ from memoryd.protocol.verbs import (
     scratch,
     seen,
     sessions,
+    sharing,
     together,
     tools,
 )
@@ -38,6 +39,7 @@ FORMS: Mapping[str, Form] = {
     **scratch.FORMS,
     **tools.FORMS,
     **together.FORMS,
+    **sharing.FORMS,
     **forgetting.FORMS,
     **compression.FORMS,
 }
@@ -53,6 +55,7 @@ SAYS: Mapping[str, Any] = {
     **scratch.SAYS,
     **tools.SAYS,
     **together.SAYS,
+    **sharing.SAYS,
     **forgetting.SAYS,
     **compression.SAYS,
 }
