@@ -37,7 +37,6 @@ from memoryd.recall.when import periods
 from memoryd.rerank.protocol import Failed, Reranker
 
 FOLLOW_SECONDS_MAX = 2.0  # how long a question waits for another model to be opened; then it is answered by words
-FOLLOW_SECONDS_MAX = 2.0  # how long a question waits for another model to be opened; then it is answered by words
 SPARE = 3  # memories read beyond a recall's limit: one may be forgotten between the search and the reading
 T = TypeVar("T")
 

@@ -35,14 +35,14 @@ class Contexts:
         self._feedbacks = feedbacks
 
     async def of(
-        self, scope: Scope, session: str | None, query: str, *, budget_tokens: int, limit: int, request: Request
+        self, scope: Scope, session: str | None, question: Question, *, budget_tokens: int, request: Request
     ) -> Context:
-        """What a model should see for `query`. Recalls over the whole scope; the rest is the session's. Notes there
+        """What a model should see for a question. Recalls over the whole scope; the rest is the session's. Notes there
         what was recalled, which counts a little as use. Raises NotFound, BadRequest."""
         inside = scope.narrowed(session)
         place = session_place(inside)
         head = await self._sessions.head(place)
-        recalled = await self._recalling.recall(scope, Question(query=query, limit=limit))
+        recalled = await self._recalling.recall(scope, question)
         _, all_variables, _, _ = await self._sessions.state_of(place, "variables")
         names = list(all_variables)
         variables, variable_tokens = await self._fitting(

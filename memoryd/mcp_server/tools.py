@@ -64,10 +64,20 @@ class Tools:
         limit: Annotated[int, Field(ge=1, le=50)] = 10,
         types: Annotated[list[Type], Field(description="Only these types; all when empty.")] = [],  # noqa: B006
         tags: Annotated[list[str], Field(description="Only memories with one of these tags; all when empty.")] = [],  # noqa: B006
+        metadata: Annotated[
+            dict[str, str | int | bool], Field(description="Only memories with these names and values in their metadata.")
+        ] = {},  # noqa: B006
+        since: Annotated[Moment | None, Field(description="Only what was true, or happened, then or later.")] = None,
+        before: Annotated[Moment | None, Field(description="Only what has been true, or happened, before then.")] = None,
+        min_likeness: Annotated[
+            float, Field(ge=0, le=1, description="Only what means about the same: 0 for everything, 1 for the very words.")
+        ] = 0.0,
     ) -> Search:
         """Find what is remembered about something, best first. Finding nothing is an answer too."""
+        among: dict[str, Any] = {"types": types, "tags": tags, "metadata": metadata}
+        among |= {"valid_since": since, "valid_before": before, "min_likeness": min_likeness}
         with _told():
-            found = await self._memory.recall(query, limit=limit, types=types, tags=tags)
+            found = await self._memory.recall(query, limit=limit, **among)
         return Search(memories=[Found(**_fields(hit.memory), score=hit.score) for hit in found], note=found.degraded)
 
     async def summarize_memory(

@@ -96,6 +96,20 @@ class Question(Narrowing, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return super().check()
 
 
+class ContextRecall(Narrowing, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the memories of a context are recalled: what a question may say besides what is asked and how many may come."""
+
+    profile: str = ""
+    rerank: bool = False
+    min_likeness: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    diversity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    deadline_ms: Annotated[int, msgspec.Meta(ge=1, le=RECALL_DEADLINE_MS_MAX)] | None = None
+
+    def question(self, query: str, limit: int) -> Question:
+        """The question that is recalled by."""
+        return Question(query=query, limit=limit, **msgspec.structs.asdict(self))
+
+
 def check_query(query: str) -> None:
     """Raises BadRequest unless `query` is text that can be asked."""
     check_unicode("query", query)

@@ -153,6 +153,12 @@ def chained(receipt: FullReceipt, seq: int, previous: str) -> FullReceipt:
     return msgspec.structs.replace(placed, hash=hash_of(msgspec.to_builtins(placed)))
 
 
+def said_again(receipt: FullReceipt) -> FullReceipt:
+    """The receipt with an id of its own, for a chain in which the request's id stands for another run of the same request."""
+    told = hash_of({"id": receipt.id, "memories": msgspec.to_builtins(receipt.memories)})
+    return msgspec.structs.replace(receipt, id="rcp_" + told[:32])
+
+
 def hash_of(body: Mapping[str, Any]) -> str:
     """SHA-256 over a receipt's canonical JSON: all its fields but `hash`, keys sorted, no spaces, UTF-8."""
     hashed = {name: value for name, value in body.items() if name != "hash"}

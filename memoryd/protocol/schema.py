@@ -106,6 +106,20 @@ _AMONG: dict[str, Schema] = {
     "recorded_since": {"description": "only memories whose current version was written then or later"},
     "recorded_before": {"description": "only memories whose current version was written before then"},
 }
+_HOW: dict[str, Schema] = {
+    "rerank": {"description": "whether the daemon's cross-encoder reads the best candidates too, if it has one"},
+    "profile": {
+        "description": "by which weights: conversation, facts, recent, or one of the configuration; empty: by the types"
+    },
+    "min_likeness": {
+        "description": "only hits at least so alike in meaning, 0 to 1 whatever else was found; word for word is 1, "
+        "without a vector it is 0"
+    },
+    "diversity": {"description": "0: best first; more: what repeats a hit before it comes later (it has `alike` in `why`)"},
+    "deadline_ms": {
+        "description": "answer with what is found by then, and say in `missing` what is not whole; null: no hurry"
+    },
+}
 
 SAYS: dict[str, dict[str, Schema]] = {
     "Envelope": {
@@ -180,22 +194,14 @@ SAYS: dict[str, dict[str, Schema]] = {
     "GetArgs": _MEMORY_ID,
     "Question": {
         **_AMONG,
+        **_HOW,
         "query": {
             "minLength": 1,
             "maxLength": QUERY_BYTES_MAX,
             "description": f"a question or some words, never a query language: 1 to {QUERY_BYTES_MAX} bytes of UTF-8, no NUL",
         },
         "limit": {"description": "how many hits at most; of each page with a cursor"},
-        "rerank": {"description": "whether the daemon's cross-encoder reads the best candidates too, if it has one"},
-        "profile": {
-            "description": "by which weights: conversation, facts, recent, or one of the configuration; empty: by the types"
-        },
         "min_score": {"description": "only hits with at least this score, which compares hits of one answer; null: all"},
-        "min_likeness": {
-            "description": "only hits at least so alike in meaning, 0 to 1 whatever else was found; word for word is 1, "
-            "without a vector it is 0"
-        },
-        "diversity": {"description": "0: best first; more: what repeats a hit before it comes later (it has `alike` in `why`)"},
         "per_session": {
             "description": "session by session, the one with the best hit first, at most so many of each; null: best first"
         },
@@ -203,10 +209,8 @@ SAYS: dict[str, dict[str, Schema]] = {
             "maxLength": CURSOR_BYTES_MAX,
             "description": "null: no pages; empty: the first page, whose `next` leads on; else the `next` of the page before",
         },
-        "deadline_ms": {
-            "description": "answer with what is found by then, and say in `missing` what is not whole; null: no hurry"
-        },
     },
+    "ContextRecall": {**_AMONG, **_HOW},
     "CountArgs": {
         **_AMONG,
         "query": {"maxLength": QUERY_BYTES_MAX, "description": "count those with one of its words, too; empty: do not"},

@@ -106,9 +106,15 @@ class WorkingMemory:
             "working.remove", State, request_id, path=path, of=of, if_state_version=if_state_version
         )
 
-    async def context(self, query: str, *, budget_tokens: int = 2_000, limit: int = 10) -> Context:
-        """What a model should see for `query`: recalled memories, the newest messages and the variables, in a budget."""
-        return await self._call("working.context", Context, query=query, budget_tokens=budget_tokens, limit=limit)
+    async def context(self, query: str, *, budget_tokens: int = 2_000, limit: int = 10, **recall: Any) -> Context:
+        """What a model should see for `query`: recalled memories, the newest messages and the variables, in a budget.
+
+        `recall` says among which memories and how: types, tags, metadata, valid_since … , profile, rerank, min_likeness,
+        diversity, deadline_ms (see `ContextRecall`).
+        """
+        return await self._call(
+            "working.context", Context, query=query, budget_tokens=budget_tokens, limit=limit, recall=recall
+        )
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import RECEIPTS_GROUP
 from memoryd.hot.records import Records
 from memoryd.keys import RECEIPTS
-from memoryd.model.receipt import FullReceipt
+from memoryd.model.receipt import FullReceipt, said_again
 from memoryd.model.scope import Scope
 from memoryd_telemetry.logs import get_logger
 
@@ -89,15 +89,16 @@ class ReceiptChainer:
             await self._bury(receipt.id, f"{type(error).__name__} while chaining", error)
             await self._done([entry], keep=True)
             return
-        # Of another Redis, whose client has used the same request id.
-        twins = {receipt.id for _, receipt in some if stands[receipt.id].memories != receipt.memories}
-        for receipt_id in twins:
-            await self._bury(receipt_id, "the archive holds another receipt under its id")
-        for keep in (False, True):
-            await self._done([entry for entry, receipt in some if (receipt.id in twins) is keep], keep=keep)
-        log.debug("receipts.chained", receipts=len(some) - len(twins))
+        # The same request was carried out before and something else came of it: by a Redis that has lost that since (its last
+        # second), or by another one over this archive. Both runs have removed what they say, and the chain tells both.
+        again = [said_again(receipt) for _, receipt in some if stands[receipt.id].memories != receipt.memories]
+        if again:
+            await self._archive.append(again)
+            log.info("receipts.again", receipts=[one.id for one in again])
+        await self._done([entry for entry, _ in some])
+        log.debug("receipts.chained", receipts=len(some))
 
-    async def _done(self, entries: Sequence[bytes], *, keep: bool) -> None:
+    async def _done(self, entries: Sequence[bytes], *, keep: bool = False) -> None:
         if not entries:
             return
         with hot_errors("acknowledge receipts"):

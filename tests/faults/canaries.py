@@ -26,6 +26,7 @@ from typing import Any
 import bson
 
 from memoryd import MemoryClient, connect
+from memoryd.errors import ArchiveUnavailable
 from memoryd.keys import KINDS, RECEIPTS
 from memoryd.model.receipt import FullReceipt
 from memoryd.model.results import Stored
@@ -106,6 +107,16 @@ class Run:
         return ids
 
 
+async def forget_many(memory: MemoryClient, **selection: Any) -> FullReceipt:
+    """Forgets, as soon as the archive has what was said before; who cannot look everywhere is refused."""
+    async with asyncio.timeout(DRAIN_SECONDS):
+        while True:
+            try:
+                return await memory.forget_many(**selection)
+            except ArchiveUnavailable:
+                await asyncio.sleep(1)
+
+
 # --- ten ways ---------------------------------------------------------------------------------------------------------
 async def by_id(run: Run, memory: MemoryClient, count: int) -> None:
     """One after another, some at once."""
@@ -122,7 +133,7 @@ async def by_id(run: Run, memory: MemoryClient, count: int) -> None:
 async def by_ids(run: Run, memory: MemoryClient, count: int) -> None:
     """All in one request."""
     await run.plant(memory, "ids", count)
-    run.receipts.append(await memory.forget_many(ids=run.planted["ids"]))
+    run.receipts.append(await forget_many(memory, ids=run.planted["ids"]))
 
 
 async def by_session(run: Run, memory: MemoryClient, count: int) -> None:
@@ -132,7 +143,7 @@ async def by_session(run: Run, memory: MemoryClient, count: int) -> None:
     await working.append(*({"role": "user", "content": f"Where is {run.word()}?"} for _ in range(5)))
     await working.set("bird", run.word())
     await working.checkpoint(run.word())
-    run.receipts.append(await memory.forget_many(session="nest"))
+    run.receipts.append(await forget_many(memory, session="nest"))
 
 
 async def by_agent(run: Run, memory: MemoryClient, count: int) -> None:
@@ -140,14 +151,14 @@ async def by_agent(run: Run, memory: MemoryClient, count: int) -> None:
     await run.plant(memory, "agent", count)
     await run.plant_besides(memory, "agent")
     async with run.client() as project:
-        run.receipts.append(await project.forget_many(agent="agent"))
+        run.receipts.append(await forget_many(project, agent="agent"))
 
 
 async def by_age(run: Run, memory: MemoryClient, count: int) -> None:
     """Everything until now."""
     await run.plant(memory, "age", count)
     await run.plant_besides(memory, "age")
-    run.receipts.append(await memory.forget_many(before=datetime.now(UTC)))
+    run.receipts.append(await forget_many(memory, before=datetime.now(UTC)))
 
 
 async def by_tag(run: Run, memory: MemoryClient, count: int) -> None:
@@ -162,14 +173,14 @@ async def by_words(run: Run, memory: MemoryClient, count: int) -> None:
     """The words stand in every content, also in the changed ones."""
     await run.plant(memory, "words", count)
     await run.plant_besides(memory, "words")
-    run.receipts.append(await memory.forget_many(words="words KEEPER"))
+    run.receipts.append(await forget_many(memory, words="words KEEPER"))
 
 
 async def by_query(run: Run, memory: MemoryClient, count: int) -> None:
     """Again and again, because a query is a ranking."""
     await run.plant(memory, "query", count, tags=["quest"])
     while True:
-        receipt = await memory.forget_many(query="What does the query keeper say?", tags=["quest"], limit=200)
+        receipt = await forget_many(memory, query="What does the query keeper say?", tags=["quest"], limit=200)
         run.receipts.append(receipt)
         if not receipt.count:
             left = await memory.plan_forget(tags=["quest"])
@@ -186,10 +197,10 @@ async def by_cascade(run: Run, memory: MemoryClient, count: int) -> None:
         kind = run.chance.choice(("derived_from", "related"))
         level = await run.plant(memory, "cascade", min(left, 50), **{kind: level[-3:]})
         left -= len(level)
-    run.receipts.append(await memory.forget_many(ids=sources, cascade=True))
+    run.receipts.append(await forget_many(memory, ids=sources, cascade=True))
     # What was planted before this call is not linked to these sources.
     await run.plant_besides(memory, "cascade")
-    run.receipts.append(await memory.forget_many(everything=True))
+    run.receipts.append(await forget_many(memory, everything=True))
 
 
 async def by_mongosh(run: Run, memory: MemoryClient, count: int) -> None:

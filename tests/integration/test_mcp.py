@@ -99,6 +99,14 @@ async def test_a_model_stores_finds_corrects_and_forgets(world: World, model: Cl
     [found] = (await use(model, "search_memory", query="What does Ada prefer?", types=["fact"], tags=["drink"]))[
         "memories"
     ]
+    [alike] = (
+        await use(
+            model, "search_memory", query="Ada prefers tea.", metadata={"source": "chat"}, since="2026-05-08T00:00:00Z",
+            before="2026-05-09T00:00:00Z", min_likeness=0.9,
+        )
+    )["memories"]  # fmt: skip
+    for none in ({"metadata": {"source": "mail"}}, {"before": "2026-05-08T00:00:00Z"}):
+        assert (await use(model, "search_memory", query="Ada prefers tea.", **none))["memories"] == []
     changes = {"content": "[1, 2] is what Ada writes.", "valid_until": "2027-01-01T00:00:00Z"}
     changed = await use(model, "update_memory", id=kept["id"], if_version=1, **changes)
     now = await use(model, "get_memory", id=kept["id"])
@@ -108,6 +116,7 @@ async def test_a_model_stores_finds_corrects_and_forgets(world: World, model: Cl
     assert (kept["outcome"], found["content"], found["agent"]) == ("stored", "Ada prefers tea.", "scout")
     assert (found["metadata"], found["valid_from"]) == ({"source": "chat"}, "2026-05-08T11:56:00Z")
     assert isinstance(found["score"], float)
+    assert alike["id"] == kept["id"]
     assert (changed["outcome"], changed["version"]) == ("updated", 2)
     assert (now["content"], now["valid_until"]) == ("[1, 2] is what Ada writes.", "2027-01-01T00:00:00Z")
     assert (now["tags"], now["importance"]) == (["drink"], 0.8)
@@ -274,7 +283,7 @@ async def serving(world: World, port: int) -> AsyncIterator[asyncio.subprocess.P
     options = ["--http", str(port), "--url", world.settings.redis_url, "--tenant", "acme", "--project", "support"]
     server = await asyncio.create_subprocess_exec(*COMMAND, *options)
     try:
-        await eventually(lambda: listens(port) or server.returncode is not None, what="it listens")
+        await eventually(lambda: listens(port) or server.returncode is not None, within_seconds=60, what="it listens")
         yield server
     finally:
         if server.returncode is None:

@@ -134,6 +134,22 @@ async def test_a_context_keeps_to_its_budget_and_says_what_it_left_out(world: Wo
     assert state.recalled.keys() <= {one.id for one in kept}
 
 
+async def test_a_context_recalls_under_conditions(world: World, memory: MemoryClient) -> None:
+    """What narrows a question narrows a context's memories; what is wrong in it is named, and costs nothing."""
+    for number, topic in enumerate(("tea", "tea", "work")):
+        await memory.store(f"Tea fact {number}.", type="fact", tags=[topic], metadata={"topic": topic, "number": number})
+    await memory.store("Tea was drunk.", type="episodic", tags=["tea"])
+    await world.drained(memory)
+    working = memory.working("s1")
+    await working.open()
+    found = await working.context("tea fact", types=["fact"], tags=["tea"], metadata={"number": [0, 2]}, diversity=0.3)
+    assert [hit.memory.content for hit in found.recalled] == ["Tea fact 0."]
+    with pytest.raises(BadRequest):
+        await working.context("tea fact", types=["dream"])
+    with pytest.raises(BadRequest):
+        await working.context("tea fact", min_likeness=2.0)
+
+
 async def test_what_was_said_is_compressed_at_the_end_and_the_session_comes_back_whole(world: World, memory: MemoryClient) -> None:
     """Its summary is recalled, its messages are expanded, and closing it again says only what is new."""
     async with memory.session("s1") as session:

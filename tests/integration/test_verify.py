@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from memoryd import MemoryClient
@@ -268,9 +269,29 @@ async def test_a_receipt_that_was_chained_and_not_acknowledged_stays_one(world: 
     assert (await memory.verify_receipt(receipt.receipt, chain=True)).ok
 
 
-def _json(receipt: FullReceipt) -> bytes:
-    import msgspec
+async def test_a_forget_that_redis_lost_and_that_was_repeated_has_both_receipts(world: World, memory: MemoryClient) -> None:
+    """The archive knew the first run, Redis not any more; the second one's receipt went to the dead letters (seed 600084)."""
+    kept = await memory.store("The kumquat.", type="fact")
+    receipt = await memory.forget(kept.id, durability="archived")
+    first = await memory.receipt(receipt.receipt)
+    [one] = first.memories
+    second = msgspec.structs.replace(first, memories=[msgspec.structs.replace(one, version=one.version + 1)])
+    for _ in range(2):  # and a sync that died before it had acknowledged
+        await world.redis.xadd(RECEIPTS, {"id": second.id, "receipt": _json(second)})
+        await eventually(lambda: _none_waits(world), what="the receipt is acknowledged")
+    both = await memory.receipts()
+    assert [one.id == first.id for one in both] == [False, True]
+    again = await memory.receipt(both[0].id)
+    assert (again.memories, again.request_id) == (second.memories, first.request_id)
+    assert (await memory.stats()).dead_letters == 0
+    assert (await memory.verify_receipt(first.id, chain=True)).ok
 
+
+async def _none_waits(world: World) -> bool:
+    return not await world.redis.xlen(RECEIPTS)
+
+
+def _json(receipt: FullReceipt) -> bytes:
     return msgspec.json.encode(msgspec.structs.replace(receipt, seq=0, previous="", hash=""))
 
 

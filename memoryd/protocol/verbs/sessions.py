@@ -29,6 +29,7 @@ from memoryd.limits import (
     WINDOW_TOKENS_MAX,
 )
 from memoryd.model.memory import Durability
+from memoryd.model.question import ContextRecall
 from memoryd.model.scope import Scope
 from memoryd.model.session import Appended, Closed, Context, NewMessage, SessionInfo, SessionPage, State, Window
 from memoryd.protocol.verbs.verb import Form, Handler
@@ -117,6 +118,7 @@ class WorkingContextArgs(SessionArgs, frozen=True, kw_only=True, forbid_unknown_
     query: str
     budget_tokens: Annotated[int, msgspec.Meta(ge=1, le=WINDOW_TOKENS_MAX)] = 2_000
     limit: Annotated[int, msgspec.Meta(ge=1, le=RECALL_LIMIT_MAX)] = 10
+    recall: ContextRecall = ContextRecall()
 
 
 FORMS: Mapping[str, Form] = {
@@ -230,6 +232,7 @@ SAYS: dict[str, dict[str, Any]] = {
         "query": {"minLength": 1, "maxLength": QUERY_BYTES_MAX, "description": "what the context is for, as in `recall`"},
         "budget_tokens": _BUDGET,
         "limit": {"description": "recalled memories at most"},
+        "recall": {"description": "among which memories, and how: as in `recall`"},
     },
     "SessionInfo": _INFO,
     "SessionPage": {"after": {"description": "ask again with it; empty: this was the last page"}},
@@ -324,7 +327,7 @@ class SessionVerbs:
     async def _context(self, scope: Scope, args: WorkingContextArgs, request: Request) -> Any:
         scope = scope.of_agent(args.agent)
         context = await self._contexts.of(
-            scope, args.session, args.query, budget_tokens=args.budget_tokens, limit=args.limit, request=request
+            scope, args.session, args.recall.question(args.query, args.limit), budget_tokens=args.budget_tokens, request=request
         )
         await self._sightings.asked(scope, args.query)
         return context
