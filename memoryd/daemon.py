@@ -41,6 +41,8 @@ from memoryd.embed.tokens import open_tokens
 from memoryd.engine import Engine
 from memoryd.health.gauges import look_at_redis
 from memoryd.health.listener import listening, live, metrics
+from memoryd.health.probes import of_daemon
+from memoryd.health.report import Health
 from memoryd.hot.agents import HotAgents
 from memoryd.hot.channels import Channels
 from memoryd.hot.documents import Documents
@@ -110,7 +112,12 @@ async def serve(
     (PyMongo's asyncio client or Motor's); all of them stay open.
     """
     name = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(3)}"
-    async with open_stores(settings, embedder=embedder, summarizer=summarizer, mongo=mongo, clock=clock) as stores:
+    health = Health(stop)
+    pages = {"/live": live, "/ready": health.page, "/metrics": metrics}
+    async with (
+        listening(settings.health_host, settings.health_port, pages, setting="MEMORYD_HEALTH_PORT"),
+        open_stores(settings, embedder=embedder, summarizer=summarizer, mongo=mongo, clock=clock) as stores,
+    ):
         engine, recalling, embedding = build(stores, settings, name=name)
 
         async def prepare() -> None:
@@ -128,11 +135,8 @@ async def serve(
         await server.prepare()
         moves = mover(stores, settings)
         embed = work(lambda: embedding.step(stop), embedding.leave, stop, doing="embed", prepare=prepare)
-        pages = {"/live": live, "/metrics": metrics}
-        async with (
-            listening(settings.health_host, settings.health_port, pages, setting="MEMORYD_HEALTH_PORT"),
-            asyncio.TaskGroup() as tasks,
-        ):
+        health.watch(of_daemon(stores.redis, stores.archive, stores.keys, stores.cache))
+        async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.run(stop), name="serve agents")
             tasks.create_task(embed, name="embed")
             tasks.create_task(persistently(lambda: end_moves(moves, stop), stop, doing="end moves"), name="end moves")

@@ -63,6 +63,10 @@ METRICS_LOOK_SECONDS = 15.0  # between two looks at the stores for gauges: as of
 HEALTH_REQUEST_BYTES_MAX = 8 * 1024  # of a request for /live, /ready or /metrics: they have no body
 HEALTH_ANSWER_SECONDS = 5.0  # from a connection to its answer; who asks gives up by then
 HEALTH_CONNECTIONS_MAX = 16  # at once: a probe, a scrape and a curious person are three
+HEALTH_PROBE_SECONDS = 2.0  # of one part; what is well answers in milliseconds, and who asks waits for 5 s
+HEALTH_KEPT_SECONDS = 1.0  # that an answer holds: however many ask, every part is asked once a second
+HEALTH_EMBED_SECONDS = 30.0  # that a model which has answered is believed to: a call may cost money
+HEALTH_LAG_SECONDS = 60.0  # that a follower may be behind: it needs milliseconds, and a restart some seconds
 METRICS_COUNT_SECONDS_MAX = 0.5  # of one count in Redis, which does nothing else meanwhile; what is not counted then is left out
 
 # --- the journal and its followers ----------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from memoryd.cli import (
     feedback,
     forget,
     get,
+    health,
     import_,
     insight,
     mcp,
@@ -74,6 +75,7 @@ app.command("share")(share.share)
 app.command("unshare")(share.unshare)
 app.command("seen")(seen.seen)
 app.command("stats")(stats.stats)
+app.command("health")(health.health)
 app.command("summarize")(compress.summarize)
 app.command("compress")(compress.compress)
 app.command("expand")(compress.expand)

@@ -16,6 +16,8 @@ from memoryd.clock import SystemClock
 from memoryd.config import Settings
 from memoryd.errors import SchemaMismatch
 from memoryd.health.listener import listening, live, metrics
+from memoryd.health.probes import of_sync
+from memoryd.health.report import Health
 from memoryd.hot.client import hot_errors, open_blocking_redis, open_redis
 from memoryd.hot.journal import Follower as JournalFollower
 from memoryd.hot.journal import create_groups
@@ -45,11 +47,14 @@ async def sync(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], N
         stack.push_async_callback(mongo.close)
         archive = Archive(mongo[settings.mongo_database])
         keys = Keys(settings.buckets)
-        pages = {"/live": live, "/metrics": metrics}
+        health, prepared = Health(stop), asyncio.Event()
+        health.watch(of_sync(redis, archive, keys, prepared))
+        pages = {"/live": live, "/ready": health.page, "/metrics": metrics}
         await stack.enter_async_context(
             listening(settings.health_host, settings.sync_health_port, pages, setting="MEMORYD_SYNC_HEALTH_PORT")
         )
         await prepare(redis, archive, keys, stop)
+        prepared.set()
         archiver, follower, chainer = build(redis, blocking, archive, settings, name=name)
 
         async def groups() -> None:
