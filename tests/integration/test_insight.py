@@ -5,11 +5,9 @@ from __future__ import annotations
 import codecs
 import json
 import shlex
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,6 +22,7 @@ from memoryd.insight.seed import Library
 from memoryd.insight.vector import vector_of
 from memoryd.keys import DEAD_LETTERS
 from memoryd.model.scope import Scope
+from tests.loopback import Answer, Call, in_json, serving
 from tests.world import World
 
 SCOPE = Scope("acme", "support", "scout", "s-1")
@@ -220,28 +219,12 @@ class QueryLibrary:
 
 @contextmanager
 def insight(library: QueryLibrary) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def _serve(self) -> None:
-            raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, answer = library.answer(self.command, self.path, json.loads(raw) if raw else None)
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+    def answer(call: Call) -> Answer:
+        status, said = library.answer(call.method, call.path, call.body)
+        return in_json(said, status)
 
-        do_GET = do_POST = do_PATCH = _serve  # noqa: N815
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(answer) as url:
+        yield url
 
 
 def test_seeding_again_adds_nothing_and_replaces_what_has_changed() -> None:

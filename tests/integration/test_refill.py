@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -26,6 +24,7 @@ from memoryd.lifecycle.refill import Refill, Refilled, abandon
 from memoryd_schemas.redis_state import load_state
 from tests.integration.commands import Commands
 from tests.integration.tools import archived, hot, writers
+from tests.loopback import Answer, Call, in_json, serving
 from tests.waiting import eventually
 from tests.world import World
 
@@ -46,29 +45,18 @@ def endpoint() -> Iterator[Endpoint]:
     """It runs on loopback."""
     state = Endpoint()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            texts, model = given["input"], given["model"]
-            state.asked += [(model, text) for text in texts]
-            refused = bool(state.refused) and any(state.refused in text for text in texts)
-            data = [{"index": at, "embedding": _vector(f"{model}\0{text}", DIMS[model])} for at, text in enumerate(texts)]
-            body = json.dumps({"data": data} if not refused else {"error": {"message": "no"}}).encode()
-            self.send_response(400 if refused else 200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(call: Call) -> Answer:
+        texts, model = call.body["input"], call.body["model"]
+        state.asked += [(model, text) for text in texts]
+        if state.refused and any(state.refused in text for text in texts):
+            return in_json({"error": {"message": "no"}}, 400)
+        return in_json(
+            {"data": [{"index": at, "embedding": _vector(f"{model}\0{text}", DIMS[model])} for at, text in enumerate(texts)]}
+        )
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        state.url = f"http://127.0.0.1:{server.server_port}/v1"
+    with serving(answer) as url:
+        state.url = f"{url}/v1"
         yield state
-        server.shutdown()
-        thread.join()
 
 
 def _vector(text: str, dims: int) -> list[float]:

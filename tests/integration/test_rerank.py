@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -18,6 +14,7 @@ from memoryd.errors import ConfigError
 from memoryd.rerank import open_reranker
 from memoryd.rerank.local import LocalReranker
 from memoryd.rerank.protocol import Failed
+from tests.loopback import Answer, Call, in_json, serving
 from tests.world import World
 
 
@@ -38,32 +35,20 @@ def endpoint() -> Iterator[Endpoint]:
     """It runs on loopback."""
     state = Endpoint()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            state.asked.append({"path": self.path, **given})
-            state.keys.append(self.headers.get("Authorization", ""))
-            scored = sorted(
-                ({"index": at, "relevance_score": text.count("z") / 10} for at, text in enumerate(given["documents"])),
-                key=lambda one: -one["relevance_score"],
-            )
-            body = json.dumps({"results": scored} if state.answer is None else state.answer).encode()
-            time.sleep(state.seconds)
-            self.send_response(state.status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(call: Call) -> Answer:
+        state.asked.append({"path": call.path, **call.body})
+        state.keys.append(call.headers.get("Authorization", ""))
+        scored = sorted(
+            ({"index": at, "relevance_score": text.count("z") / 10} for at, text in enumerate(call.body["documents"])),
+            key=lambda one: -one["relevance_score"],
+        )
+        said = in_json({"results": scored} if state.answer is None else state.answer, state.status)
+        said.delay = state.seconds
+        return said
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        state.url = f"http://127.0.0.1:{server.server_port}/v1"
+    with serving(answer) as url:
+        state.url = f"{url}/v1"
         yield state
-        server.shutdown()
-        thread.join()
 
 
 async def test_a_recall_that_asks_for_it_is_reranked_and_says_so(world: World, endpoint: Endpoint) -> None:

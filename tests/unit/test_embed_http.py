@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -23,19 +20,10 @@ from memoryd.embed.http_call import Endpoint, Reply
 from memoryd.embed.open import open_embedder
 from memoryd.embed.protocol import ModelFailed
 from memoryd.errors import ConfigError
+from tests.loopback import Answer, Call, in_json, serving
 
 KEY = "sk-very-secret"
 SECRET_TEXT = "Ada's diagnosis"
-
-
-@dataclass
-class Answer:
-    """What the endpoint says to one call."""
-
-    status: int = 200
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    delay: float = 0.0
 
 
 @dataclass
@@ -52,45 +40,25 @@ class Desk:
 def vectors_for(texts: Sequence[str]) -> Answer:
     """A good answer, its items in the wrong order on purpose: (length, 1) for each text."""
     data = [{"object": "embedding", "index": at, "embedding": [len(text), 1]} for at, text in enumerate(texts)]
-    return Answer(body=json.dumps({"object": "list", "data": data[::-1], "usage": {}}).encode())
+    return in_json({"object": "list", "data": data[::-1], "usage": {}})
 
 
 def rows(*embeddings: object) -> Answer:
-    return Answer(
-        body=json.dumps({"data": [{"index": at, "embedding": one} for at, one in enumerate(embeddings)]}).encode()
-    )
+    return in_json({"data": [{"index": at, "embedding": one} for at, one in enumerate(embeddings)]})
 
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
     desk = Desk()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            desk.asked.append(body)
-            desk.keys.append(self.headers["Authorization"])
-            answer = desk.script.pop(0) if desk.script else desk.otherwise(body["input"])
-            time.sleep(answer.delay)
-            try:
-                self.send_response(answer.status)
-                for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(answer.body)
-            except OSError:
-                self.close_connection = True  # the caller did not wait
+    def answer(call: Call) -> Answer:
+        desk.asked.append(call.body)
+        desk.keys.append(call.headers.get("Authorization"))
+        return desk.script.pop(0) if desk.script else desk.otherwise(call.body["input"])
 
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        desk.url = f"http://127.0.0.1:{server.server_port}/v1"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(answer) as url:
+        desk.url = f"{url}/v1"
         yield desk
-        server.shutdown()
-        thread.join()
 
 
 def settings_for(desk: Desk, **changes: Any) -> Settings:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from memoryd.summarize.gate import judge, words_for
 from memoryd.summarize.open import open_summarizer
 from memoryd.summarize.pipeline import Local
 from memoryd.summarize.protocol import Passage
+from tests.loopback import Answer, Call, serving
 
 TURNS = [
     ("Ada", "Hi! How are you?"),
@@ -138,30 +137,15 @@ def status(code: int) -> Callable[[], tuple[int, bytes]]:
 def desk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     desk = Desk()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            desk.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            desk.keys.append(self.headers["Authorization"])
-            code, body = desk.script.pop(0)()
-            try:
-                self.send_response(code)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-            except OSError:
-                self.close_connection = True  # the caller did not wait
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
+    def answer(call: Call) -> Answer:
+        desk.asked.append(call.body)
+        desk.keys.append(call.headers.get("Authorization"))
+        return Answer(*desk.script.pop(0)())
 
     monkeypatch.setattr(memoryd.summarize.chat, "retry_after", lambda *_: 0.0)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        desk.url = f"http://127.0.0.1:{server.server_port}/v1/"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(answer) as url:
+        desk.url = f"{url}/v1/"
         yield desk
-        server.shutdown()
-        thread.join()
 
 
 def chat(desk: Desk, **changes: Any) -> Chat:
