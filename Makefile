@@ -1,10 +1,12 @@
 # `make` lists what there is. Everything happens in .venv, which the first target that needs it makes.
-# Another Python than python3: make test PYTHON=python3.12
+# Another Python than python3: make test PYTHON=python3.12. Tests run in two processes, each on servers of its own; one after
+# another: make test WORKERS=0
 
 PYTHON ?= python3
 BIN := .venv/bin
 BENCHES := $(wildcard bench/[a-z]*.py)
 RUNS ?= 20
+WORKERS ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -28,7 +30,7 @@ demo: .venv/daemon.stamp
 
 test: check
 	$(BIN)/memoryd model prepare
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 check: .venv/dev.stamp
 	$(BIN)/ruff check

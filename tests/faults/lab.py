@@ -9,7 +9,6 @@ import resource
 import secrets
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -39,6 +38,7 @@ from tests.faults.embeddings import Embeddings
 from tests.faults.mongo_set import Member, MongoSet
 from tests.faults.plan import Shape
 from tests.faults.proxy import Proxy
+from tests.servers import scratch
 from tests.waiting import eventually
 
 MODEL = "hash-embedder"
@@ -67,8 +67,7 @@ class Lab:
 
     async def __aenter__(self) -> Lab:
         async with AsyncExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="memoryd-lab-", ignore_cleanup_errors=True))
-            self.data = Path(folder)
+            self.data = stack.enter_context(scratch("memoryd-lab-"))
             await self._start_servers(stack)
             await self._start_services(stack)
             self._stack = stack.pop_all()

@@ -146,6 +146,7 @@ OTHERS: dict[str, Any] = {
     "tenant": "x", "project": "x", "agent_id": "x", "session_id": "x", "memory_type": MemoryType.SEMANTIC,
     "tier": "long", "content": "x", "importance": 0.25, "source_tool": "x", "metadata": {"x": 1}, "tags": ["x"],
     "related": ["x"], "derived_from": ["x"], "version": 2, "valid_from": NOW + timedelta(microseconds=1), "valid_until": NOW,
+    "shared_with": ["x"],
 }  # fmt: skip
 
 
