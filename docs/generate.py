@@ -22,6 +22,7 @@ from memoryd import errors, limits
 from memoryd.cli import app
 from memoryd.cli.output import exit_code
 from memoryd.config import Settings
+from memoryd.doctor.examine import CHECKS, name_of
 from memoryd.insight.library import saved_queries
 from memoryd_schemas.protocol_files import protocol_schema
 from memoryd_sync.cli import app as sync_app
@@ -288,6 +289,12 @@ def metrics() -> Iterator[str]:
     return _table(["metric", "kind", "unit", "meaning", "in Prometheus"], rows)
 
 
+def checks() -> Iterator[str]:
+    """Every check of `memoryd doctor`."""
+    rows = ([f"`{name_of(one)}`", inspect.cleandoc(one.__doc__ or "").splitlines()[0]] for one in CHECKS)
+    return _table(["check", "looks"], rows)
+
+
 def protocol_limits() -> Iterator[str]:
     """The limits of `memoryd.limits` that a client can meet, with the reasons that stand there."""
     return _limits(LIMITS)
@@ -498,7 +505,7 @@ def _without_home(value: Any) -> str:
 
 
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
-    "settings": settings, "spans": spans, "attributes": attributes, "metrics": metrics, "limits": protocol_limits,
+    "settings": settings, "checks": checks, "spans": spans, "attributes": attributes, "metrics": metrics, "limits": protocol_limits,
     "errors": protocol_errors, "cli": cli, "exit_codes": exit_codes, "session_limits": session_limits,
     "NewMessage": new_message, "receipt_fields": receipt_fields, "Episode": episode, "ChannelMessage": message, "Peer": peer,
     "agent_limits": agent_limits, "Fact": fact, "Doing": part_of("introspect", "Doing"),

@@ -67,6 +67,10 @@ HEALTH_PROBE_SECONDS = 2.0  # of one part; what is well answers in milliseconds,
 HEALTH_KEPT_SECONDS = 1.0  # that an answer holds: however many ask, every part is asked once a second
 HEALTH_EMBED_SECONDS = 30.0  # that a model which has answered is believed to: a call may cost money
 HEALTH_LAG_SECONDS = 60.0  # that a follower may be behind: it needs milliseconds, and a restart some seconds
+DOCTOR_CHECK_SECONDS = 10.0  # of one check; then it says that it could not look
+DOCTOR_KEYS_MAX = 10_000  # keys that are looked at for one that never expires: a second of Redis's spare time
+DOCTOR_SAMPLE = 50  # records of each kind, the newest, that are looked for in the archive
+DOCTOR_CLOCK_SECONDS = 5.0  # that a clock may be off: more than any network takes, less than a lag that matters
 METRICS_COUNT_SECONDS_MAX = 0.5  # of one count in Redis, which does nothing else meanwhile; what is not counted then is left out
 
 # --- the journal and its followers ----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from memoryd.cli import (
     compress,
     config,
     demo,
+    doctor,
     explain,
     export,
     facts,
@@ -76,6 +77,7 @@ app.command("unshare")(share.unshare)
 app.command("seen")(seen.seen)
 app.command("stats")(stats.stats)
 app.command("health")(health.health)
+app.command("doctor")(doctor.doctor)
 app.command("summarize")(compress.summarize)
 app.command("compress")(compress.compress)
 app.command("expand")(compress.expand)

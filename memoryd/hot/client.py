@@ -86,7 +86,7 @@ def hot_errors(doing: str) -> Iterator[None]:
         said = str(error).rpartition("of pipeline caused error: ")[2].lstrip("(\"'")
         if _UNPREPARED.search(said):
             raise HotUnprepared(f"{doing}: Redis has lost memoryd's groups or indexes") from error
-        if said.startswith(("LOADING", "BUSY", "MISCONF", "MASTERDOWN", "CLUSTERDOWN")):
+        if said.startswith(("LOADING", "UNBLOCKED", "BUSY", "MISCONF", "MASTERDOWN", "CLUSTERDOWN")):
             raise HotUnavailable(f"{doing}: Redis is not ready ({said.split()[0]})") from error
         raise MemorydError(f"{doing}: Redis refused the command ({type(error).__name__})") from error
     except RedisError as error:
