@@ -175,6 +175,7 @@ AGENT_LIMITS = {
     "SCRATCH_POP_MAX": "values taken at once",
     "ANSWERS_TTL_SECONDS": "how long a request id of a scratchpad's write is known",
     "TOOL_INPUT_BYTES_MAX": "a tool's input",
+    "TOOL_DISTANCE_MAX": "how far apart two questions with one answer may be, as 1 - cosine",
     "TOOL_RESULT_BYTES_MAX": "a tool's result",
     "TOOL_CACHE_BYTES_MAX": "an agent's results",
     "TOOL_CACHE_ENTRIES_MAX": "an agent's results, in entries",
@@ -320,7 +321,8 @@ def _amount(name: str) -> str:
     unit = " s" if "SECONDS" in name else " bytes of UTF-8" if "BYTES" in name else ""
     if name == "REQUEST_ID_BYTES_MAX":  # the envelope's type counts characters
         unit = " characters"
-    return f"{int(getattr(limits, name)):,}{unit}"
+    value = getattr(limits, name)
+    return f"{value if value < 1 else int(value):,}{unit}"
 
 
 def protocol_errors() -> Iterator[str]:

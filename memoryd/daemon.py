@@ -53,6 +53,7 @@ from memoryd.hot.gaps import Gaps
 from memoryd.hot.journal import Follower
 from memoryd.hot.leases import TaskLeases
 from memoryd.hot.passing import Passing
+from memoryd.hot.questions import KeptQuestions
 from memoryd.hot.recalls import Recalls
 from memoryd.hot.receipts import Forgets
 from memoryd.hot.scratch import Scratchpads
@@ -194,7 +195,7 @@ def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Reca
         **ScratchVerbs(Scratch(Scratchpads(stores.redis, stores.keys))).handlers(),
         **TogetherVerbs(leases, ProjectChannels(channels)).handlers(),
         **SharingVerbs(Sharing(engine, stores.records, stores.clock)).handlers(),
-        **ToolVerbs(Tools(ToolCache(stores.redis, stores.keys))).handlers(),
+        **ToolVerbs(_tools(stores, settings)).handlers(),
         **_forgetting(stores, settings, recalling, holders).handlers(),
         **CompressionVerbs(summarizing, compressing).handlers(),
     }
@@ -231,6 +232,11 @@ def _episodes(stores: Stores, settings: Settings, engine: Engine, recalling: Rec
     log = EpisodeLog(stores.redis, stores.keys, settings.vector_type)
     archive = EpisodeArchive(stores.archive)
     return EpisodeStore(engine, recalling, records, _search(stores, settings), log, archive, stores.clock)
+
+
+def _tools(stores: Stores, settings: Settings) -> Tools:
+    questions = KeptQuestions(stores.redis, settings.vector_type)
+    return Tools(ToolCache(stores.redis, stores.keys), questions, stores.cache)
 
 
 def _facts(stores: Stores, settings: Settings, engine: Engine) -> FactStore:

@@ -19,6 +19,7 @@ aether:cache:embedding:<tenant>:<project>:<m>:<h>   String   7 days             
 aether:cache:recall:<tenant>:<project>:<token>       String   10 min                    recall            recall
 aether:cache:tool:{b}:<tenant>:<project>:<agent>    Hash     its longest-lived entry   tools             tools
 aether:cache:tool_due:{b}:<tenant>:<project>:<agent>  ZSet   its longest-lived entry   tools             tools
+aether:cache:question:{b}:<tenant>:<project>:<agent>:<h>  Hash  with its kept answer   tools             tools
 aether:episodes:{b}:<tenant>:<project>:<agent>      Stream   trimmed below archive     episode           episodes
 aether:turn:{b}:<h>                                 String   10 min                    fact              facts
 aether:agent:state:{b}:<tenant>:<project>:<agent>   JSON     permanent                 agents            agents
@@ -240,6 +241,15 @@ class Keys:
     def tool_cache_due(self, scope: Scope) -> str:
         """When each of them is due to go."""
         return self._of_agent("aether:cache:tool_due", scope)
+
+    def question(self, scope: Scope, entry: str) -> str:
+        """The question that one of them answers, to be found by questions like it."""
+        return f"{self._of_agent('aether:cache:question', scope)}:{entry}"
+
+    def questions_kept(self, scope: Scope) -> str:
+        """For SCAN: those of a scope's agents. No tag holds a wildcard."""
+        agents = f"{{*}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{to_tag(scope.agent) or '*'}"
+        return f"aether:cache:question:{agents}:*"
 
     def episodes(self, scope: Scope) -> str:
         """An agent's log: which memory is the event in which place."""

@@ -211,6 +211,7 @@ GAPS_TTL_SECONDS = 30 * 24 * 3600  # a question that nobody has asked for a mont
 
 # --- an agent's tools -----------------------------------------------------------------------------------------------
 TOOL_INPUT_BYTES_MAX = 64 * 1024  # as JSON; only its digest is kept
+TOOL_DISTANCE_MAX = 0.5  # of two questions with one answer; what is farther away is about something else
 TOOL_RESULT_BYTES_MAX = 256 * 1024  # a long page; what is larger is not kept, and its callers are told to compute
 TOOL_CACHE_BYTES_MAX = 16 * 1024 * 1024  # an agent's results together; what is due next goes first
 TOOL_CACHE_ENTRIES_MAX = 1_000  # an invalidation looks at each: milliseconds of Redis's time

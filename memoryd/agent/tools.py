@@ -13,8 +13,12 @@ from typing import Any
 
 import msgspec
 
+from memoryd.embed.cache import EmbeddingCache
+from memoryd.embed.protocol import ModelFailed
 from memoryd.errors import BadRequest
+from memoryd.hot.questions import Asked, KeptQuestions
 from memoryd.hot.records import Request
+from memoryd.hot.search import QueryVector
 from memoryd.hot.tools import Claimed, ToolCache
 from memoryd.limits import (
     TOOL_BYPASS_SECONDS,
@@ -25,6 +29,7 @@ from memoryd.limits import (
     TOOL_RESULT_BYTES_MAX,
 )
 from memoryd.model.memory import check_tags
+from memoryd.model.question import check_query
 from memoryd.model.scope import Scope, check_name, check_unicode
 from memoryd.model.tool import Claim, Invalidated, Settled, ToolCounts
 from memoryd.model.values import canonical, check_json
@@ -37,8 +42,10 @@ KEY_PATTERN = re.compile(r"[0-9a-f]{32}")
 class Tools:
     """The verbs of tool results."""
 
-    def __init__(self, cache: ToolCache) -> None:
+    def __init__(self, cache: ToolCache, questions: KeptQuestions, embeddings: EmbeddingCache | None) -> None:
         self._cache = cache
+        self._questions = questions
+        self._embeddings = embeddings
 
     async def claim(
         self,
@@ -49,21 +56,52 @@ class Tools:
         tags: Sequence[str] = (),
         lease_seconds: float,
         private: bool = False,
+        distance: float | None = None,
         request: Request,
     ) -> Claim:
-        """What is kept of the tool's result for this input; else who computes it. Raises BadRequest, HotUnavailable."""
+        """What is kept of the tool's result for this input; else who computes it. Raises BadRequest, HotUnavailable.
+
+        With a `distance` the input is a question in words, and what answers one that is at most so far away in meaning
+        answers it too.
+        """
         check_name("tool", tool)
         check_tags(tags)
         check_json("input", given, bytes_max=TOOL_INPUT_BYTES_MAX)
         if private and not scope.session:
             raise BadRequest("private: is true, and the scope names no session", field="private")
-        key = entry_key(scope.session if private else "", tool, given)
+        session = scope.session if private else ""
+        key = entry_key(session, tool, given)
         token = _digest("token", scope.session, request.id)
-        claimed = await self._cache.claim(scope, key, token, tool=tool, tags=tags, lease_seconds=lease_seconds)
-        measure(telemetry.TOOL_CLAIMS, 1, {telemetry.OUTCOME: claimed.outcome})
-        if claimed.outcome == "hit":
-            measure(telemetry.TOOL_RESULT_AGE, claimed.seconds)
-        return _claim(key, token, claimed)
+        if distance is None:
+            claimed = await self._cache.claim(scope, key, token, tool=tool, tags=tags, lease_seconds=lease_seconds)
+            return _measured(_claim(key, token, claimed))
+        if not isinstance(given, str):
+            raise BadRequest("input: is no text, expected a question in words where a distance is given", field="input")
+        check_query(given)
+        known = await self._cache.look(scope, key, token)
+        if known.outcome != "none":
+            return _measured(_claim(key, token, known))
+        asked, degraded = await self._asked(scope, session, tool, given)
+        for entry, far in await self._questions.near(asked, distance) if asked else ():
+            similar = await self._cache.look(scope, entry, token, similar=True)
+            if similar.outcome != "none":
+                return _measured(msgspec.structs.replace(_claim(entry, token, similar), distance=far))
+        question = self._questions.fields(asked) if asked else None
+        claimed = await self._cache.claim(
+            scope, key, token, tool=tool, tags=tags, lease_seconds=lease_seconds, question=question
+        )
+        return _measured(msgspec.structs.replace(_claim(key, token, claimed), degraded=degraded))
+
+    async def _asked(self, scope: Scope, session: str, tool: str, question: str) -> tuple[Asked | None, str]:
+        """The question with its vector; without one, why there is none: then only the very same question is found."""
+        if self._embeddings is None:
+            return None, "no embedding model is configured: only the same words are found"
+        model = self._embeddings.embedder
+        try:
+            [vector] = await self._embeddings.embed([scope], [question], by=model)
+        except ModelFailed as error:
+            return None, f"the embedding model failed ({error.code}): only the same words are found"
+        return Asked(scope, session, tool, QueryVector(vector, model.model)), ""
 
     async def put(self, scope: Scope, key: str, token: str, result: Any, *, ttl_seconds: float) -> Settled:
         """Keeps the result that was computed; one that is too large is noted, so that its callers need not wait."""
@@ -115,6 +153,13 @@ def _digest(*parts: str) -> str:
 def _check_key(key: str) -> None:
     if not KEY_PATTERN.fullmatch(key):
         raise BadRequest("key: is not the key of a claim, expected 32 lower-case hex digits", field="key")
+
+
+def _measured(claim: Claim) -> Claim:
+    measure(telemetry.TOOL_CLAIMS, 1, {telemetry.OUTCOME: "similar" if claim.distance else claim.outcome})
+    if claim.outcome == "hit":
+        measure(telemetry.TOOL_RESULT_AGE, claim.age_seconds)
+    return claim
 
 
 def _claim(key: str, token: str, claimed: Claimed) -> Claim:

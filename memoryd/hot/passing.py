@@ -40,11 +40,13 @@ class Passing:
             results = 0
             for agent in await self._agents(scope):
                 results += await self._tools.invalidate(agent)
+            match = self._keys.questions_kept(scope)
+            asked = [key async for key in self._redis.scan_iter(match=match, count=SCAN)]  # whatever was left of one
             pads = await self._pads(scope, pad)
             _, answers, _, recalls = self._keys.patterns(scope)
             noted = [key for match in (answers, recalls) async for key in self._redis.scan_iter(match=match, count=SCAN)]
             questions = await self._redis.zcard(self._keys.questions(scope))
-            await self._redis.delete(*pads, *noted, self._keys.questions(scope))
+            await self._redis.delete(*pads, *noted, *asked, self._keys.questions(scope))
             return {"tool_results": results, "scratchpads": len(pads), "questions": questions}
 
     async def _agents(self, scope: Scope) -> list[Scope]:

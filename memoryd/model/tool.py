@@ -21,6 +21,10 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     age_seconds: float = 0.0
     retry_after_seconds: float = 0.0
     """Of `wait`: when to claim again."""
+    distance: float = 0.0
+    """Of what is known for another question: how far that is; 0 for the same."""
+    degraded: str = ""
+    """Why no similar question was looked for, where one was to be."""
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +45,8 @@ class ToolCounts(msgspec.Struct, frozen=True, kw_only=True):
     entries: int
     bytes: int
     hits: int
+    similar: int
+    """Those of the hits that another question's answer was."""
     failures: int
     misses: int
     waits: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,8 +17,22 @@ from memoryd.protocol.connection import Connection
 
 T = TypeVar("T")
 
+
+@dataclass(frozen=True)
+class _How:
+    """How a result is kept, and waited for."""
+
+    ttl_seconds: float
+    failure_ttl_seconds: float
+    tags: Sequence[str]
+    lease_seconds: float
+    wait_seconds: float
+    private: bool
+    distance: float | None = None
+
+
 class ToolClient:
-    """Kept results of tools. `cached` is all that an agent needs; the rest is what it is made of."""
+    """Kept results of tools. `cached` and `cached_query` are all that an agent needs; the rest is what they are made of."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -43,46 +58,73 @@ class ToolClient:
         to call the tool. Raises BadRequest for an input or a result that is no JSON.
         """
 
-        async def ask() -> Claim:
-            return await self.claim(tool, given, tags=tags, lease_seconds=lease_seconds, private=private)
+        return await self._cached(
+            tool, given, call, _How(ttl_seconds, failure_ttl_seconds, tags, lease_seconds, wait_seconds, private)
+        )
 
-        claim = await _decided(ask, wait_seconds)
+    async def cached_query(
+        self,
+        tool: str,
+        query: str,
+        call: Callable[[str], Awaitable[T]],
+        *,
+        distance_threshold: float = 0.1,
+        ttl_seconds: float = 300.0,
+        failure_ttl_seconds: float = 5.0,
+        tags: Sequence[str] = (),
+        lease_seconds: float = 30.0,
+        wait_seconds: float = 60.0,
+        private: bool = False,
+    ) -> T | Any:
+        """As `cached`, for a question in words: also what answered a question like it a short while ago, one at most
+        `distance_threshold` (1 - cosine, 0 to 0.5) away in meaning. 0.1 is nearly the same words.
+
+        Without an embedding model the same question is found only. A failure answers no other question.
+        """
+        how = _How(ttl_seconds, failure_ttl_seconds, tags, lease_seconds, wait_seconds, private, distance_threshold)
+        return await self._cached(tool, query, call, how)
+
+    async def _cached(self, tool: str, given: Any, call: Callable[[Any], Awaitable[T]], how: _How) -> T | Any:
+        async def ask() -> Claim:
+            return await self.claim(
+                tool, given, tags=how.tags, lease_seconds=how.lease_seconds, private=how.private, distance=how.distance
+            )
+
+        claim = await _decided(ask, how.wait_seconds)
         match claim.outcome:
             case "hit":
                 return claim.result
             case "failed":
                 raise ToolFailed(f"{tool}: has failed a short while ago", error=claim.error)
             case "compute":
-                return await self._compute(claim, given, call, ttl_seconds, failure_ttl_seconds)
+                return await self._compute(claim, given, call, how)
         return await call(given)
 
-    async def _compute(
-        self,
-        claim: Claim,
-        given: Any,
-        call: Callable[[Any], Awaitable[T]],
-        ttl_seconds: float,
-        failure_ttl_seconds: float,
-    ) -> T:
+    async def _compute(self, claim: Claim, given: Any, call: Callable[[Any], Awaitable[T]], how: _How) -> T:
         try:
             result = await call(given)
         except Exception as error:
-            await _settled(self.fail(claim, f"{type(error).__name__}: {error}", ttl_seconds=failure_ttl_seconds))
+            await _settled(self.fail(claim, f"{type(error).__name__}: {error}", ttl_seconds=how.failure_ttl_seconds))
             raise
         try:
             msgspec.json.encode(result)
         except (TypeError, ValueError, OverflowError, RecursionError):
             await _settled(self.fail(claim, "", ttl_seconds=0))
             raise BadRequest("result: is no JSON, and cannot be kept", field="result") from None
-        await _settled(self.put(claim, result, ttl_seconds=ttl_seconds))
+        await _settled(self.put(claim, result, ttl_seconds=how.ttl_seconds))
         return result
 
     async def claim(
-        self, tool: str, given: Any, *, tags: Sequence[str] = (), lease_seconds: float = 30.0, private: bool = False
-    ) -> Claim:
-        """What is known of the tool's result for this input, or the right to compute it."""
+        self, tool: str, given: Any, *, tags: Sequence[str] = (), lease_seconds: float = 30.0, private: bool = False,
+        distance: float | None = None,
+    ) -> Claim:  # fmt: skip
+        """What is known of the tool's result for this input, or the right to compute it.
+
+        With a `distance` the input is a question, and what is known for one so near is known for it.
+        """
         args = {
             "tool": tool, "input": given, "tags": list(tags), "lease_seconds": lease_seconds, "private": private,
+            "distance": distance,
         }  # fmt: skip
         return await self._connection.call("tool.claim", args, Claim)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
 import yaml
 from redisvl.schema import IndexSchema
 
-KINDS = ("semantic", "episodic", "working", "agent_state")
+KINDS = ("semantic", "episodic", "working", "agent_state", "question")
 WITH_VECTORS = ("semantic", "episodic")
+"""Those whose vectors are filled anew beside the old ones when the model is changed."""
+PASSING = ("question",)
+"""Those whose vectors pass by themselves: with another model the index is made anew."""
 SLOTS = ("", "2")
 """What follows the names of the fields that hold a memory's vector and its model: while a model is changed, a record has
 both. Its index calls those of its slot by their plain names."""
@@ -54,7 +57,8 @@ def definition(kind: str, vector: VectorSettings | None) -> dict[str, Any]:
 def _with_vector(field: dict[str, Any], vector: VectorSettings | None) -> dict[str, Any]:
     if vector is None or field["type"] != "vector":
         return field
-    return {**field, "attrs": {**field["attrs"], **_vector_attributes(vector)}}
+    own = replace(vector, algorithm=field["attrs"].get("algorithm", vector.algorithm))
+    return {**field, "attrs": {**field["attrs"], **_vector_attributes(own)}}
 
 
 def _vector_attributes(vector: VectorSettings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from memoryd_schemas.errors import SchemaError
-from memoryd_schemas.indexes import OTHER_MODEL, WITH_VECTORS, alias_of, other_slot
+from memoryd_schemas.indexes import OTHER_MODEL, PASSING, WITH_VECTORS, alias_of, other_slot
 from memoryd_schemas.redis_apply import alone, create_index, drop_index, fingerprints
 from memoryd_schemas.redis_state import (
     FILLING,
@@ -70,11 +70,14 @@ async def flip(client: Redis, state_key: str, state: RedisState, *, lacking_max:
 
 
 async def end_fill(client: Redis, state_key: str) -> None:
-    """Drops the index of the slot that is not read."""
+    """Drops the index of the slot that is not read, and makes those anew whose vectors are not filled."""
     async with alone(client, state_key):
         state = await load_state(client, state_key)
         if state and state.vectors and not state.filling:
             await _drop_other(client, state.vectors)
+            for kind in PASSING:
+                await drop_index(client, index_name(kind, state.vectors))
+                await create_index(client, kind, state.vectors)
 
 
 async def abandon_fill(client: Redis, state_key: str) -> Vectors | None:

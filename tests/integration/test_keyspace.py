@@ -105,6 +105,7 @@ async def an_agents_day(client: MemoryClient) -> None:
         return f"{MARK} of {given}"
 
     await client.tools.cached(MARK, MARK, tool, tags=[MARK])
+    await client.tools.cached_query(MARK, f"Where is the {MARK}?", tool, tags=[MARK])
     await client.scratch.push("list", MARK)
     await client.scratch.pop("list")
     await client.episodes.record("step", {"of": MARK})

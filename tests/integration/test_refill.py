@@ -174,6 +174,12 @@ async def test_the_model_is_changed_while_agents_write_and_read(
     listed = {one.decode() for one in await world.redis.execute_command("FT._LIST")}  # type: ignore[no-untyped-call]
     assert {one for one in listed if one.endswith((":1", ":2"))} == {"aether:index:semantic:2", "aether:index:episodic:2"}
 
+    params = ["PARAMS", 2, "v", np.ones(48, dtype="<f4").tobytes(), "DIALECT", 2]
+    kept_questions: Any = await world.redis.execute_command(  # type: ignore[no-untyped-call]
+        "FT.SEARCH", "aether:index:question", "*=>[KNN 1 @embedding $v]", *params
+    )
+    assert kept_questions[b"total_results"] == 0  # it takes the new model's vectors
+
     # No query can mix models: one of the old dimensions is refused, one of the old model's name finds nothing.
     for dims, model in ((32, "hash-embedder"), (48, "hash-embedder"), (48, "new-model")):
         query = "(@embedding_model:{$model})=>[KNN 3 @embedding $v AS d]"

@@ -22,6 +22,7 @@ PREFIXES = {
     "episodic": ("hash", "aether:memory:episodic:"),
     "working": ("json", "aether:memory:working:"),
     "agent_state": ("json", "aether:agent:state:"),
+    "question": ("hash", "aether:cache:question:"),
 }
 
 

@@ -1,7 +1,7 @@
 -- tool_invalidate: drop entries, computations in progress too: what these bring is not kept.
 -- KEYS  1 cache  2 due
 -- ARGV  1 entry ('' = any)  2 tool ('' = any)  3 tag ('' = any)  4 session tag ('' = any)
--- Returns how many went.
+-- Returns how many went, and the names of those whose questions go.
 -- Atomic because of a result that is put while we look at the others.
 local cache, due, removed = KEYS[1], KEYS[2], 0
 local function named(tags)
@@ -17,4 +17,4 @@ for _, name in ipairs(ARGV[1] ~= '' and { ARGV[1] } or redis.call('ZRANGE', due,
     removed = removed + 1
   end
 end
-return removed
+return { removed, dropped }

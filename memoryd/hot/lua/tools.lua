@@ -1,6 +1,9 @@
 -- Prepended to the scripts of the tool cache, after common.lua. One agent's cache is a hash: each entry's note (JSON) under
 -- its name, the result it has under its name and ':result', and counts under '#…'. A sorted set beside it holds when each
 -- entry is due to go. Times are Redis's own, in milliseconds: a lease that one daemon gives, another one must judge.
+-- An entry that answers a question in words has a key of its own, with the question's vector. It goes with the entry's time;
+-- of an entry that goes before that, the caller removes it: its name is among those that are `dropped`.
+local dropped = {}
 
 local function milliseconds()
   local time = redis.call('TIME')
@@ -15,6 +18,7 @@ end
 local function drop(cache, due, name)
   local note = note_of(cache, name)
   if note then redis.call('HINCRBY', cache, '#bytes', -note.bytes) end
+  if note and note.asked then dropped[#dropped + 1] = name end
   redis.call('HDEL', cache, name, name .. ':result')
   redis.call('ZREM', due, name)
 end

@@ -11,6 +11,7 @@ from memoryd.agent.tools import KEY_PATTERN, Tools
 from memoryd.hot.records import Request
 from memoryd.limits import (
     NAME_BYTES_MAX,
+    TOOL_DISTANCE_MAX,
     TOOL_FAILURE_BYTES_MAX,
     TOOL_FAILURE_TTL_SECONDS_MAX,
     TOOL_INPUT_BYTES_MAX,
@@ -31,6 +32,7 @@ class ToolClaimArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     tags: list[str] = []
     lease_seconds: Annotated[float, msgspec.Meta(gt=0, le=TOOL_LEASE_SECONDS_MAX)] = 30.0
     private: bool = False
+    distance: Annotated[float, msgspec.Meta(ge=0, le=TOOL_DISTANCE_MAX)] | None = None
 
 
 class ToolPutArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,6 +83,10 @@ SAYS: Mapping[str, Any] = {
         "tags": {"description": "what the result depends on, to invalidate it by: as the tags of a memory"},
         "lease_seconds": {"description": "how long others wait for this caller, if it is to compute"},
         "private": {"description": "whether the result is this session's alone; else all sessions of the agent share it"},
+        "distance": {
+            "description": "the input is a question in words, and what answers one so near by its meaning (1 - cosine) answers "
+            "it too; null: the same input only"
+        },
     },
     "ToolPutArgs": {
         **_KEY,
@@ -107,6 +113,8 @@ SAYS: Mapping[str, Any] = {
         "error": {"description": "of failed"},
         "age_seconds": {"description": "of hit and failed"},
         "retry_after_seconds": {"description": "of wait: when to claim again"},
+        "distance": {"description": "how far the question is that it is known for; 0: the same"},
+        "degraded": {"description": "why no similar question was looked for; empty when it was, or was not to be"},
     },
     "Settled": {
         "outcome": {
@@ -119,6 +127,7 @@ SAYS: Mapping[str, Any] = {
         "entries": {"description": "kept results and failures, and computations in progress"},
         "bytes": {"description": "of results and failures"},
         "hits": {"description": "claims that found a result; this and the following since the cache was last empty"},
+        "similar": {"description": "those of the hits that answer another question"},
         "failures": {"description": "claims that found a failure"},
         "misses": {"description": "claims that had to compute"},
         "waits": {"description": "claims that had to wait"},
@@ -147,6 +156,7 @@ class ToolVerbs:
             tags=args.tags,
             lease_seconds=args.lease_seconds,
             private=args.private,
+            distance=args.distance,
             request=request,
         )
 
