@@ -9,6 +9,7 @@ import typer
 
 from memoryd.cli import (
     agent,
+    channel,
     compress,
     config,
     demo,
@@ -22,6 +23,7 @@ from memoryd.cli import (
     health,
     import_,
     insight,
+    lease,
     mcp,
     model,
     output,
@@ -89,6 +91,8 @@ app.command("config")(config.config)
 app.command("reindex")(reindex.reindex)
 app.add_typer(session.app, name="session")
 app.add_typer(agent.app, name="agent")
+app.add_typer(lease.app, name="lease")
+app.add_typer(channel.app, name="channel")
 app.add_typer(facts.app, name="facts")
 app.add_typer(forget.app, name="forget")
 app.add_typer(model.app, name="model")

@@ -1,4 +1,4 @@
-"""memoryd agent list | show | set | introspect | know | snapshot | history | verify | restore"""
+"""memoryd agent list | peers | show | set | introspect | know | snapshot | history | verify | restore"""
 
 from __future__ import annotations
 
@@ -29,6 +29,25 @@ def list_(target: options.Target, json: options.Json = False) -> None:
             return
         rows = [[one.agent, one.status, one.alive, one.heartbeat_at, one.task] for one in found.agents]
         output.print_table("", ["agent", "status", "alive", "last heard of", "task"], rows)
+        if found.degraded:
+            typer.echo(found.degraded, err=True)
+
+    output.run(work())
+
+
+@app.command("peers")
+@options.scoped
+def peers(target: options.Target, json: options.Json = False) -> None:
+    """Show what all agents of the project are at, as each of them sees it, also with --agent."""
+
+    async def work() -> None:
+        async with target.connect() as memory:
+            found = await memory.agent.peers()
+        if json:
+            output.print_json(found)
+            return
+        rows = [[one.agent, one.status, one.alive, one.heartbeat_at, one.task, one.tools] for one in found.peers]
+        output.print_table("", ["agent", "status", "alive", "last heard of", "task", "tools"], rows)
         if found.degraded:
             typer.echo(found.degraded, err=True)
 

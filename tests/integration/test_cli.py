@@ -22,7 +22,8 @@ from memoryd.cli.output import exit_code
 from memoryd.errors import BY_CODE, Conflict
 from memoryd.local.ports import free_port
 from memoryd.model.memory import Memory
-from tests.integration.commands import COMMAND, Commands, clean_environment
+from tests.integration.commands import COMMAND, Commands, clean_environment, run
+from tests.waiting import eventually
 from tests.world import World
 
 MARKUP = "[bold red]Ada[/bold red] [/] :tea: [link=http://memory.example]prefers[/link] tea."
@@ -91,6 +92,41 @@ async def test_a_memory_is_shared_and_taken_back(world: World, memoryd: Commands
         assert [hit.shared for hit in await ada.recall("tea")] == [True]
         assert (await memoryd("unshare", kept.id, "--json")).json["outcome"] == "updated"
         assert len(await ada.recall("tea")) == 0
+
+
+async def test_agents_together_are_seen_and_joined(memoryd: Commands, memory: MemoryClient) -> None:
+    """Who is there, who has a task, a command that runs under its lease, and what is said in a channel."""
+    await memory.agent.set(task="deploy", status="working")
+    assert "working" in (await memoryd("agent", "peers")).out
+    script = "import os; print(os.environ['MEMORYD_LEASE_TOKEN']); raise SystemExit(7)"
+    ran = await run(("lease", "run", "deploy", "--", sys.executable, "-c", script), memoryd.environment)
+    assert (ran.code, int(ran.out) > 0) == (7, True)
+    taken = (await memoryd("lease", "take", "deploy", "--seconds", "60")).fields
+    assert int(taken["token"]) > int(ran.out)
+    held = await memoryd("lease", "run", "deploy", "--", sys.executable, "-c", "print('never')", exits=1)
+    assert "another one has the lease" in held.err
+    shown = (await memoryd("lease", "show", "deploy", "--json")).json
+    assert (shown["agent"], shown["token"]) == ("scout", int(taken["token"]))
+    assert (await memoryd("lease", "renew", "deploy", "--token", taken["token"])).fields["task"] == "deploy"
+    assert (await memoryd("lease", "release", "deploy", "--token", taken["token"], "--json")).json == {"released": True}
+
+    first = (await memoryd("channel", "publish", "deployments", '{"of": "shop"}', "--json")).json
+    await memory.channels.publish("deployments", "done")
+    table = (await memoryd("channel", "read", "deployments")).out
+    assert all(word in table for word in ("shop", "done", first["position"], "scout"))
+    followed = (await memoryd("channel", "follow", "deployments", "--after", first["position"], "--count", "1")).json
+    assert (followed["data"], followed["number"]) == ("done", 2)
+    await memoryd("channel", "publish", "deployments", "no JSON", exits=2)
+
+
+async def test_a_command_ends_with_its_lease(world: World, memoryd: Commands, memory: MemoryClient) -> None:
+    """Whose lease is lost is told to stop, and does not go on beside the next one."""
+    script = "import time; print('begun', flush=True); time.sleep(60)"
+    words = ("lease", "run", "deploy", "--seconds", "3", "--", sys.executable, "-c", script)
+    running = asyncio.create_task(memoryd(*words, exits=1, prints=True))
+    await eventually(lambda: memory.leases.get("deploy"), within_seconds=30, what="the lease is taken")
+    await world.redis.delete(world.keys.lease(memory.scope, "deploy"))
+    assert "was lost" in (await running).err
 
 
 async def test_sessions_are_shown_and_rolled_back(memoryd: Commands, memory: MemoryClient) -> None:
