@@ -1,11 +1,13 @@
-"""Lives a conversation data set through as agents' sessions, counts everything, and prints the rates.
+"""Lives a conversation data set through as agents' sessions, counts everything in both stores, and prints the rates.
 
-    python bench/agent_day.py [--file FILE] [--sessions N] [--clients 8] [--words-only] [--json FILE]
+    python bench/agent_day.py [PATH/locomo_dev.json] [--sessions N] [--clients 8] [--words-only] [--json FILE]
 
-Each conversation is an agent, each of its dated sessions a session: opened, every turn appended to working memory and
-recorded as an episode, a checkpoint made, closed. Then every count is compared, in Redis and in MongoDB; all sessions
-leave Redis, and come back from the archive turn for turn. It uses the LoCoMo development half where it lies beside this
-repository, else the conversation that memoryd brings along; its own Redis, MongoDB, daemon and sync.
+Each conversation is an agent, each of its dated sessions a session of the helper: opened, every turn appended to working
+memory and recorded as an episode, a checkpoint made, closed with compression. Then it is counted: in MongoDB the sessions,
+messages, checkpoints, episodes, memories of what was said, summaries and versions; in Redis the memories that are there and
+those that are not; each agent's log is replayed, event for event; all sessions leave Redis, and come back from the archive
+turn for turn. Any other count than that of what was lived ends it with an error. Without a path it lives through the
+conversation that memoryd brings along. Its own Redis, MongoDB, daemon and sync.
 """
 
 from __future__ import annotations
@@ -16,25 +18,50 @@ import itertools
 import json
 import os
 import platform
+import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from memoryd import MemoryClient, connect
 from memoryd.archive.store import open_mongo
 from memoryd.config import load_settings
-from memoryd.demo.conversation import default_file
 from memoryd.exchange import BadItem, Item, read
 from memoryd.hot.client import open_redis
+from memoryd.limits import EPISODE_LIMIT_MAX
 from memoryd.local.servers import Servers, open_servers
 from memoryd.local.up import open_services
+from memoryd.model.session import Closed
 from memoryd.protocol.sessions import WorkingMemory
 
 TURNS_AT_ONCE = 16  # of one append: what a runtime has after a few exchanges
 CAUGHT_UP_SECONDS = 600
+TENANT, PROJECT = "bench", "day"
+ENDS = Counter({"checkpoint": 1, "session_closed": 1})  # what the session helper records besides the turns
 Lived = dict[tuple[str, str], list[Item]]  # agent and session → turns
+
+
+@dataclass
+class Told:
+    """What the sessions have said when they ended, and how long their steps took together."""
+
+    closed: dict[tuple[str, str], Closed] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def summaries(self) -> list[str]:
+        """The ids of all summaries."""
+        return [one for end in self.closed.values() for one in end.summaries]
+
+    @property
+    def archived(self) -> int:
+        """How many memories of what was said have gone to the archive."""
+        return sum(end.archived for end in self.closed.values())
 
 
 def days(file: Path, most: int | None) -> Lived:
@@ -44,21 +71,39 @@ def days(file: Path, most: int | None) -> Lived:
     return {place: list(some) for place, some in itertools.islice(grouped, most)}
 
 
-async def live(memory: MemoryClient, name: str, turns: Sequence[Item]) -> None:
+async def live(memory: MemoryClient, place: tuple[str, str], turns: Sequence[Item], told: Told) -> None:
     """One session, from its beginning to its end."""
-    session = memory.working(name)
-    await session.open()
+    name, user = place[1], turns[0]["metadata"]["speaker"]
+
+    async def step(what: str, work: Awaitable[Any]) -> None:
+        started = time.perf_counter()
+        await work
+        told.seconds[what] = told.seconds.get(what, 0) + time.perf_counter() - started
+
+    session = memory.session(name)
+    await step("open", session.__aenter__())
+    assert session.opened.source == "new", "a session was there before"
     for start in range(0, len(turns), TURNS_AT_ONCE):
         some = turns[start : start + TURNS_AT_ONCE]
-        await session.append(*({"role": "user", "content": one["content"], "at": one["valid_from"]} for one in some))
+        messages = [
+            {
+                "role": "user" if one["metadata"]["speaker"] == user else "assistant", "content": one["content"],
+                "at": one["valid_from"],
+            }
+            for one in some
+        ]  # fmt: skip
+        await step("append", session.append(*messages))
         for one in some:
-            await memory.store(one["content"], type="episodic", session=name, valid_from=one["valid_from"], tags=["turn"])
-    await session.set("turns", len(turns))
-    await session.checkpoint("the end of the day")
-    await session.close()
+            about: dict[str, Any] = {"text": one["content"], "session": name, "happened_at": one["valid_from"]}
+            await step("record", memory.episodes.record("message", one["metadata"], outcome="none", **about))
+    session.variables["turns"] = len(turns)
+    await step("checkpoint", session.checkpoint("the end of the day"))
+    await step("close", session.__aexit__(None, None, None))
+    assert session.closed is not None
+    told.closed[place] = session.closed
 
 
-async def timed(name: str, works: Sequence[Callable[[], Awaitable[None]]], clients: int) -> dict[str, float]:
+async def timed(works: Sequence[Callable[[], Awaitable[None]]], clients: int) -> float:
     """Does all, some at a time; how long it took."""
     waiting = iter(works)
 
@@ -67,36 +112,69 @@ async def timed(name: str, works: Sequence[Callable[[], Awaitable[None]]], clien
             await work()
 
     started = time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(clients)))
-    return {f"{name}_seconds": round(time.perf_counter() - started, 2)}
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(clients):
+            tasks.create_task(worker())
+    return time.perf_counter() - started
 
 
 async def caught_up(memory: MemoryClient) -> float:
-    """How long the archive takes to have everything."""
+    """How long archive and vectors take to have everything."""
     started = time.perf_counter()
     async with asyncio.timeout(CAUGHT_UP_SECONDS):
-        while (await memory.stats()).archive_backlog:  # noqa: ASYNC110 - another process archives
+        while (stats := await memory.stats()).archive_backlog or stats.embed_backlog:  # noqa: ASYNC110 - others are at work
             await asyncio.sleep(0.1)
     return time.perf_counter() - started
 
 
-async def counted(servers: Servers, lived: Lived) -> dict[str, int]:
-    """What MongoDB holds now. Raises AssertionError unless it is exactly what was lived."""
-    turns = sum(map(len, lived.values()))
+async def counted(servers: Servers, lived: Lived, told: Told) -> dict[str, int]:
+    """What MongoDB and Redis hold now. Raises AssertionError unless it is exactly what was lived."""
+    turns, events = sum(map(len, lived.values())), sum(map(len, lived.values())) + ENDS.total() * len(lived)
+    said = {"tags": {"$all": ["message"], "$nin": ["summary"]}}  # a summary has the tags of what it stands for
     async with open_mongo(servers.mongo_url) as mongo:
         database = mongo[load_settings().mongo_database]
+        memories = database["memories"]
         counts = {
             "sessions_closed": await database["sessions"].count_documents({"status": "closed"}),
             "messages": await database["messages"].count_documents({}),
             "checkpoints": await database["checkpoints"].count_documents({}),
-            "episodes": await database["memories"].count_documents({"memory_type": "episodic"}),
+            "episodes": await memories.count_documents({"metadata.event.type": {"$exists": True}}),
+            "memories_of_messages": await memories.count_documents(said),
+            "of_these_archived": await memories.count_documents({**said, "tier": "archive"}),
+            "summaries": await memories.count_documents({"_id": {"$in": told.summaries}, "tags": "summary"}),
+            "memories": await memories.count_documents({}),
             "versions": await database["versions"].count_documents({}),
         }
+    async with open_redis(servers.redis_url) as redis:
+        hot = [key async for key in redis.scan_iter(match="aether:memory:[se]*:*:mem_*", count=1000)]
+    counts["memories_in_redis"] = len(hot)
+    alive = events + turns + len(told.summaries)
     wanted = {
-        "sessions_closed": len(lived), "messages": turns, "checkpoints": len(lived), "episodes": turns, "versions": turns,
+        "sessions_closed": len(lived), "messages": turns, "checkpoints": len(lived), "episodes": events,
+        "memories_of_messages": turns, "of_these_archived": told.archived, "summaries": len(told.summaries),
+        "memories": alive, "versions": alive + told.archived, "memories_in_redis": alive - told.archived,
     }  # fmt: skip
     assert counts == wanted, f"counted {counts}, lived {wanted}"
     return counts
+
+
+async def replayed(memory: MemoryClient, agent: str, lived: Lived) -> None:
+    """Reads an agent's whole log. Raises AssertionError unless it is what the agent did, once, each session's in order."""
+    said: dict[str, list[Any]] = {}
+    ends: dict[str, Counter[str]] = {}
+    after, more = "", True
+    while more:
+        part = await memory.episodes.replay(after=after, limit=EPISODE_LIMIT_MAX)
+        for one in (entry.episode for entry in part.entries):
+            if one.event_type == "message":
+                said.setdefault(one.session, []).append(one.data)
+            else:
+                ends.setdefault(one.session, Counter())[one.event_type] += 1
+        after, more = part.next, part.more
+    mine = {session: turns for (whose, session), turns in lived.items() if whose == agent}
+    assert ends == dict.fromkeys(mine, ENDS), "other sessions ended, or otherwise"
+    for session, turns in mine.items():
+        assert said[session] == [one["metadata"] for one in turns], "other events were recorded"
 
 
 async def expired(url: str) -> int:
@@ -114,49 +192,77 @@ async def came_back(session: WorkingMemory, turns: Sequence[Item]) -> None:
 
 
 async def day(servers: Servers, lived: Lived, clients: int) -> dict[str, Any]:
-    url, turns = servers.redis_url, sum(map(len, lived.values()))
+    url, turns, told = servers.redis_url, sum(map(len, lived.values())), Told()
     agents = sorted({agent for agent, _ in lived})
-    opened = {agent: connect(url, tenant="bench", project="day", agent=agent, timeout_seconds=120) for agent in agents}
+    opened = {agent: connect(url, tenant=TENANT, project=PROJECT, agent=agent, timeout_seconds=120) for agent in agents}
     for client in opened.values():
         await client.__aenter__()
     try:
-        works = [lambda a=a, s=s, some=some: live(opened[a], s, some) for (a, s), some in lived.items()]
-        results: dict[str, Any] = {"agents": len(agents), "sessions": len(lived), "turns": turns}
-        results |= await timed("lived", works, clients)
-        results["archived_seconds_later"] = round(await caught_up(opened[agents[0]]), 2)
-        results["counted"] = await counted(servers, lived)
-        results["expired"] = await expired(url)
-        assert results["expired"] == len(lived), "a session was not in Redis"
+        works = [lambda place=place, some=some: live(opened[place[0]], place, some, told) for place, some in lived.items()]
+        seconds = {"lived": await timed(works, clients), "archived_later": await caught_up(opened[agents[0]])}
+        counts = await counted(servers, lived, told)
+        logs = [lambda agent=agent: replayed(opened[agent], agent, lived) for agent in agents]
+        seconds["replayed"] = await timed(logs, clients)
+        assert await expired(url) == len(lived), "a session was not in Redis"
         back = [lambda a=a, s=s, some=some: came_back(opened[a].working(s), some) for (a, s), some in lived.items()]
-        results |= await timed("brought_back", back, clients)
+        seconds["brought_back"] = await timed(back, clients)
     finally:
         for client in opened.values():
             await client.__aexit__(None, None, None)
-    results["turns_per_second"] = round(turns / results["lived_seconds"])
-    results["sessions_brought_back_per_second"] = round(len(lived) / results["brought_back_seconds"])
-    return results
+    appends = sum(-(-len(some) // TURNS_AT_ONCE) for some in lived.values())
+    compressed = sum(bool(end.summaries) for end in told.closed.values())
+    refused = Counter(end.not_compressed for end in told.closed.values() if end.not_compressed)
+    return {
+        "agents": len(agents), "sessions": len(lived), "turns": turns, "counted": counts,
+        "sessions_compressed": compressed, "not_compressed": dict(refused),
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+        "rates": {
+            "sessions_lived_per_second": round(len(lived) / seconds["lived"], 2),
+            "turns_lived_per_second": round(turns / seconds["lived"], 1),
+            "events_replayed_per_second": round(counts["episodes"] / seconds["replayed"]),
+            "sessions_brought_back_per_second": round(len(lived) / seconds["brought_back"], 1),
+        },
+        "milliseconds_each": {
+            "open": _mean(told.seconds["open"], len(lived)),
+            f"append_of_{TURNS_AT_ONCE}": _mean(told.seconds["append"], appends),
+            "record": _mean(told.seconds["record"], turns), "checkpoint": _mean(told.seconds["checkpoint"], len(lived)),
+            "close_and_compress": _mean(told.seconds["close"], len(lived)),
+        },
+    }  # fmt: skip
 
 
-async def run(arguments: argparse.Namespace) -> dict[str, Any]:
+def _mean(seconds: float, count: int) -> float:
+    return round(1000 * seconds / count, 1)
+
+
+async def run(arguments: argparse.Namespace, file: Path) -> dict[str, Any]:
     if arguments.words_only:
         os.environ["MEMORYD_EMBEDDER"] = "none"
-    lived = days(arguments.file, arguments.sessions)
+    lived = days(file, arguments.sessions)
     with tempfile.TemporaryDirectory() as data:
         async with open_servers(load_settings(), Path(data)) as servers, open_services(servers):
             results = await day(servers, lived, arguments.clients)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    return {"machine": machine, "file": arguments.file.name, **results}
+    return {"machine": machine, "file": file.name, "clients": arguments.clients, **results}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--file", type=Path, default=default_file())
+    parser.add_argument("file", type=Path, nargs="?", help="LoCoMo's development half")
     parser.add_argument("--sessions", type=int, help="only so many")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--words-only", action="store_true", help="without an embedding model")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    results = asyncio.run(run(arguments))
+    file = arguments.file
+    if file is None or not file.is_file():
+        print(
+            f"skipped: LoCoMo's development half ({file or 'no path was given'}); it is CC BY-NC 4.0 and not part of this "
+            "repository. One conversation of our own is lived through instead",
+            file=sys.stderr,
+        )
+        file = Path(str(files("memoryd") / "demo_data" / "conversation.json"))
+    results = asyncio.run(run(arguments, file))
     print(json.dumps(results, indent=2))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
