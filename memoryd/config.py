@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from memoryd.errors import ConfigError
+from memoryd.model.rules import Rules
 
 
 class EmbedderKind(StrEnum):
@@ -106,6 +107,11 @@ class Settings(BaseSettings):
     health_host: str = Field("127.0.0.1", description="the address on which /live, /ready and /metrics are answered")
     health_port: int = Field(0, ge=0, le=65535, description="the daemon's port for them; 0: none (docs/telemetry.md)")
     sync_health_port: int = Field(0, ge=0, le=65535, description="the same of the sync service")
+    tiers: dict[str, dict[str, Rules]] = Field(
+        {}, description="JSON: by tenant and project (* for all others), when memories change their tier (docs/tiers.md)"
+    )
+
+    tier_sweep_seconds: float = Field(600.0, ge=0, le=7 * 24 * 3600, description="how often memories change their tier; 0: never")
 
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG | INFO | WARNING | ERROR")
 

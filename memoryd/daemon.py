@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import secrets
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,7 @@ from memoryd.archive.receipts import ReceiptArchive
 from memoryd.archive.selves import ArchivedSelf
 from memoryd.clock import Clock
 from memoryd.config import Settings
+from memoryd.embed.cache import model_of
 from memoryd.embed.follower import EmbedFollower, EmbedState
 from memoryd.embed.protocol import Embedder
 from memoryd.embed.tokens import open_tokens
@@ -67,6 +69,7 @@ from memoryd.lifecycle.moving import Mover
 from memoryd.lifecycle.planning import Planner
 from memoryd.lifecycle.receipts import ReceiptBook
 from memoryd.lifecycle.summarizing import Summarizing
+from memoryd.lifecycle.tiering import Tiering
 from memoryd.lifecycle.verifying import Verifier
 from memoryd.limits import MOVE_SWEEP_SECONDS
 from memoryd.protocol.server import Server
@@ -93,6 +96,7 @@ from memoryd.recalling import Recalling
 from memoryd.retry import persistently, wait_for_stop, work
 from memoryd.stores import MongoClient, Stores, open_stores, prepare_redis
 from memoryd.summarize.protocol import Summarizer
+from memoryd.whole import Wholes
 from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.daemon")
@@ -143,6 +147,10 @@ async def serve(
             tasks.create_task(persistently(lambda: end_moves(moves, stop), stop, doing="end moves"), name="end moves")
             gauges = persistently(lambda: look_at_redis(stores.redis, stores.keys, stop), stop, doing="measure")
             tasks.create_task(gauges, name="measure")
+            if settings.tier_sweep_seconds:
+                tiers = tiering(stores, settings)
+                keep = persistently(lambda: keep_tiered(tiers, settings, stop), stop, doing="keep the tiers")
+                tasks.create_task(keep, name="keep the tiers")
             log.info("daemon.ready", daemon=name, model=stores.embedder.model if stores.embedder else None)
             ready()
     log.info("daemon.stopped", daemon=name)
@@ -153,12 +161,14 @@ def build(stores: Stores, settings: Settings, *, name: str) -> tuple[Engine, Rec
     state, records, cache, models = EmbedState(), stores.records, stores.cache, stores.models
     engine = Engine(records, _search(stores, settings), stores.archive, cache, clock=stores.clock, embed_state=state)
     recalling = Recalling(
-        records, _search(stores, settings), cache, clock=stores.clock, profiles=Profiles(settings.recall_weights),
-        follow=models.follow if models else None, reranker=stores.reranker, rerank_seconds=settings.rerank_timeout_seconds,
-        synonyms=Synonyms(settings.synonyms),
+        records, _search(stores, settings), cache, clock=stores.clock, archive=stores.archive,
+        profiles=Profiles(settings.recall_weights), follow=models.follow if models else None, reranker=stores.reranker,
+        rerank_seconds=settings.rerank_timeout_seconds, synonyms=Synonyms(settings.synonyms),
     )  # fmt: skip
     follower = Follower(stores.redis, stores.blocking, stores.keys, group="embed", consumer=name)
-    return engine, recalling, EmbedFollower(follower, records, cache, state, models)
+    return engine, recalling, EmbedFollower(
+        follower, records, cache, state, models, contents=Wholes(records, stores.archive, lambda: model_of(cache)).texts
+    )
 
 
 def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> Mapping[str, Handler]:
@@ -225,6 +235,17 @@ async def end_moves(one: Mover, stop: asyncio.Event) -> None:
     cancellation that was swallowed meanwhile."""
     if not await wait_for_stop(stop, MOVE_SWEEP_SECONDS):
         await one.sweep()
+
+
+def tiering(stores: Stores, settings: Settings) -> Tiering:
+    """What decides which memories move."""
+    return Tiering(stores.records, mover(stores, settings), settings.tiers, stores.clock)
+
+
+async def keep_tiered(tiers: Tiering, settings: Settings, stop: asyncio.Event) -> None:
+    """Waits for a while, then sweeps, unless another daemon does. Not all daemons at once: the waits differ a little."""
+    if not await wait_for_stop(stop, settings.tier_sweep_seconds * random.uniform(0.9, 1.1)):
+        await tiers.sweep()
 
 
 def _episodes(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> EpisodeStore:

@@ -43,6 +43,9 @@ from memoryd.model.record import Record
 from memoryd.model.results import ArchiveStats, EmbedderStats, Stats, Stored
 from memoryd.model.scope import Scope
 from memoryd.storing import Arrival, Storing, refusal
+from memoryd.whole import Wholes
+
+CHANGE_TRIES = 3  # a record may become light between the look and the step; twice in a row it does not
 
 
 class Engine:
@@ -65,6 +68,7 @@ class Engine:
         self._cache = cache
         self._clock = clock
         self._embed_state = embed_state or EmbedState()
+        self._wholes = Wholes(records, archive, lambda: model_of(cache))
 
     # --- store ----------------------------------------------------------------------------------------------------
 
@@ -137,7 +141,13 @@ class Engine:
         """The memory as it is now, hot or archived. Raises NotFound, or ArchiveUnavailable when only it would know."""
         check_id("id", memory_id)
         hot = await self._records.visible(scope.check(), memory_id)
-        return hot or (await self._archived(scope, memory_id)).memory
+        if hot is None:
+            return (await self._archived(scope, memory_id)).memory
+        found = (await self._wholes.read([hot])).get(memory_id)
+        if found is None or not found.seen_from(scope):
+            raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
+        await self._records.note_use(hot)
+        return found
 
     async def _archived(self, scope: Scope, memory_id: str) -> Record:
         """A memory that only the archive has, and that the scope sees. Raises NotFound, ArchiveUnavailable."""
@@ -173,11 +183,6 @@ class Engine:
         """Changes what was given and counts the version up. Raises NotFound, Conflict and what `store` raises."""
         self._check_wait(wait)
         values = changes.check().given()
-        memory, before = await self._in_hot(scope, memory_id)
-        if memory.tier is Tier.ARCHIVE:
-            values["tier"] = Tier.SHORT  # on its way there; what is changed is in use
-        if if_version == before:
-            if_version = memory.version
         await self.check_sources(scope, values.get("derived_from", []))
         for field in ("valid_from", "valid_until"):
             if isinstance(values.get(field), datetime):
@@ -185,9 +190,11 @@ class Engine:
         if "content" in values:
             values["content_hash"] = hash_content(values["content"])
         values["recorded_at"] = self._clock.now()
-        written, fsynced = await self._records.update(
-            scope, memory, values, if_version=if_version, request=request, fsync=durability is not Durability.HOT
-        )
+        fsync = durability is not Durability.HOT
+        for _ in range(CHANGE_TRIES):
+            written, fsynced = await self._change(scope, memory_id, values, if_version, request, fsync=fsync)
+            if written.outcome != "light":
+                break
         match written.outcome:
             case "updated":
                 return await self.acknowledge(scope, written, fsynced, durability, wait)
@@ -199,6 +206,15 @@ class Engine:
                 raise NotFound(f"{memory_id}: this scope holds no such memory", id=memory_id)
         raise refusal(written.outcome)
 
+    async def _change(
+        self, scope: Scope, memory_id: str, values: dict[str, Any], if_version: int | None, request: Request, *, fsync: bool
+    ) -> tuple[Written, bool]:
+        memory, before = await self._in_hot(scope, memory_id)
+        if memory.tier in (Tier.ARCHIVE, Tier.LONG):
+            values = {**values, "tier": Tier.SHORT}  # on its way there; what is changed is in use
+        wanted = memory.version if if_version == before else if_version
+        return await self._records.update(scope, memory, values, if_version=wanted, request=request, fsync=fsync)
+
     async def in_hot(self, scope: Scope, memory_id: str) -> Memory:
         """The memory, brought back from the archive when it is only there."""
         return (await self._in_hot(scope, memory_id))[0]
@@ -206,8 +222,10 @@ class Engine:
     async def _in_hot(self, scope: Scope, memory_id: str) -> tuple[Memory, int]:
         """The memory, brought back from the archive when it is only there, and the version that a reader has seen there."""
         check_id("id", memory_id)
-        if memory := await self._records.visible(scope.check(), memory_id):
+        memory = await self._records.visible(scope.check(), memory_id)
+        if memory is not None:
             _check_own(scope, memory)
+        if memory is not None and not memory.light:
             return memory, memory.version
         record = await self._archived(scope, memory_id)
         _check_own(scope, record.memory)

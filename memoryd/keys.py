@@ -7,6 +7,7 @@ aether:memory:working:{b}:<tenant>:<project>:<agent>:<session>
                                                     JSON     1 h, refreshed by use     sessions          sessions
 aether:journal:{b}                                  Stream   trimmed below followers   scripts           embed, archive
 aether:place:{b}                                    Hash     permanent                 archiver          engine
+aether:uses:{b}                                     Hash     permanent (until swept)   recall, get       tiers
 aether:tombstone:{b}:<id>                           String   30 days                   forget, follower  scripts
 aether:dedup:content:{b}                            Bloom    permanent                 scripts, records  scripts, seen
 aether:dedup:queries:{b}                            Bloom    permanent                 seen              seen
@@ -42,6 +43,8 @@ aether:fence:{b}                                    String   permanent (a number
 aether:follower:place                               Hash     permanent                 follower          follower
 aether:follower:lease                               String   4 s, renewed              follower          follower
 aether:follower:fence                               String   permanent (a counter)     follower          follower
+aether:tiers:lease                                  String   30 s, renewed             tiers             tiers
+aether:tiers:fence                                  String   permanent (a counter)     tiers             tiers
 aether:index:<kind>                                 alias    permanent                 apply, reindex    engine
 aether:index:<kind>:<1 or 2>                        index    while it is read, filled  apply, reindex    by its alias
 
@@ -69,12 +72,14 @@ RECEIPTS = "aether:receipts"
 FOLLOWER_PLACE = "aether:follower:place"
 FOLLOWER_LEASE = "aether:follower:lease"
 FOLLOWER_FENCE = "aether:follower:fence"
+TIERS_LEASE = "aether:tiers:lease"
+TIERS_FENCE = "aether:tiers:fence"
 
 # Keys that live without a TTL; everything else must have one.
 PERMANENT_PREFIXES = (
     "aether:memory:semantic:", "aether:memory:episodic:", "aether:timeline:", "aether:episodes:", "aether:journal:",
     "aether:place:", "aether:dedup:", "aether:fence:", "aether:fences:", "aether:agent:state:", REQUESTS,
-    RECEIPTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE,
+    RECEIPTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE, TIERS_FENCE, "aether:uses:",
 )  # fmt: skip
 
 KINDS = ("semantic", "episodic")
@@ -197,6 +202,10 @@ class Keys:
     def fence(self, bucket: str) -> str:
         """The lease number below which no follower may write to this bucket any more."""
         return f"aether:fence:{{{bucket}}}"
+
+    def uses(self, bucket: str) -> str:
+        """How often each memory of a bucket was read since it was last counted."""
+        return f"aether:uses:{{{bucket}}}"
 
     def tombstone(self, memory_id: str) -> str:
         """What remains of a forgotten memory."""

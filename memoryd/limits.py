@@ -145,6 +145,11 @@ MOVE_WAIT_SECONDS = 5.0  # for the journal's followers to pass what was moved; l
 MOVE_SWEEP_SECONDS = 20.0  # how often a daemon looks for moves that were not ended
 PACK_BATCH_MAX = 250  # documents of one transaction: far below the 16 MB and 60 s that MongoDB allows
 
+# --- tiers ----------------------------------------------------------------------------------------------------------
+TIER_BATCH_MAX = 500  # records of one look or one move: some milliseconds of Redis, between which it serves others
+TIER_LEASE_SECONDS = 30.0  # who moves memories for the fleet renews it with each batch; one that died is replaced after it
+SHORT_MEMORIES_OF_PROJECT_MAX = 1_000_000  # the highest limit that can be configured: 5 GB of usual memories
+
 # --- forgetting -----------------------------------------------------------------------------------------------------
 FORGET_PLAN_MAX = 50_000  # memories of one forget: its receipt is one document of at most 7 MB, and MongoDB takes 16
 RECEIPT_PAGE_MAX = 1_000  # memories that one answer lists of a plan or a receipt; about 130 KB

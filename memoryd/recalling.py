@@ -5,23 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import msgspec
 
+from memoryd.archive.store import Archive
+from memoryd.archive.words import Worded
+from memoryd.archive.words import by_words as long_by_words
 from memoryd.clock import Clock, to_microseconds
 from memoryd.embed.cache import EmbeddingCache, model_of
 from memoryd.embed.protocol import ModelFailed
+from memoryd.errors import ArchiveUnavailable
 from memoryd.hot.clauses import Filters
 from memoryd.hot.pages import Order, Pages, cursor_at
 from memoryd.hot.records import Records
-from memoryd.hot.rows import Row
+from memoryd.hot.rows import LONG, Found, Row, word
 from memoryd.hot.search import QueryVector, Search
 from memoryd.limits import DIVERSE_MAX, RECALL_PAGES_HITS_MAX, RERANK_CANDIDATES
 from memoryd.model.episode import EpisodeFilter
 from memoryd.model.ids import hash_content
+from memoryd.model.memory import Memory
 from memoryd.model.question import Narrowing, Question, check_query
 from memoryd.model.results import Counted, Hit, Part, Ranked, Recalled
 from memoryd.model.scope import Scope
@@ -35,6 +41,7 @@ from memoryd.recall.speech import first_person, named
 from memoryd.recall.synonyms import Synonyms
 from memoryd.recall.when import periods
 from memoryd.rerank.protocol import Failed, Reranker
+from memoryd.whole import Wholes
 
 FOLLOW_SECONDS_MAX = 2.0  # how long a question waits for another model to be opened; then it is answered by words
 SPARE = 3  # memories read beyond a recall's limit: one may be forgotten between the search and the reading
@@ -49,9 +56,10 @@ class Ended:
     missing: set[str] = field(default_factory=set)
 
     def late(self, what: str, why: str) -> None:
-        """The search by words or by meaning was ended by a time limit."""
+        """The search by words or by meaning was ended by a time limit; or something of the tier long could not be had."""
         self.missing.add(what)
-        self.reasons.append(why)
+        if why not in self.reasons:
+            self.reasons.append(why)
 
 
 class Deadline:
@@ -83,6 +91,7 @@ class Recalling:
         cache: EmbeddingCache | None,
         *,
         clock: Clock,
+        archive: Archive | None = None,
         profiles: Profiles | None = None,
         synonyms: Synonyms | None = None,
         follow: Callable[[], Awaitable[None]] | None = None,
@@ -94,6 +103,8 @@ class Recalling:
         self._search = search
         self._cache = cache
         self._clock = clock
+        self._archive = archive
+        self._wholes = Wholes(records, archive, lambda: model_of(cache))
         self._profiles = profiles or Profiles()
         self._synonyms = synonyms or Synonyms()
         self._follow = follow or _stay
@@ -112,10 +123,11 @@ class Recalling:
         asked = _digest(scope, question)
         if question.cursor:
             order, token, first = await self._pages.turn(scope, question.cursor, asked)
-            return await self._answer(scope, order, token, first, question.limit)
-        order = await self._order(scope, question, filters, asked)
+            return await self._answer(scope, order, token, first, question.limit, Deadline(question.deadline_ms))
+        deadline = Deadline(question.deadline_ms)
+        order = await self._order(scope, question, filters, asked, deadline)
         token = await self._pages.keep(scope, order) if question.cursor == "" else ""
-        return await self._answer(scope, order, token, 0, question.limit)
+        return await self._answer(scope, order, token, 0, question.limit, deadline)
 
     async def count(self, scope: Scope, among: Narrowing, query: str = "") -> Counted:
         """How many memories of the scope pass the filters; of how many a word is in the query. Raises Overloaded."""
@@ -131,14 +143,15 @@ class Recalling:
 
     # --- what comes, in which order -------------------------------------------------------------------------------
 
-    async def _order(self, scope: Scope, question: Question, filters: Filters, asked: str) -> Order:
-        """Two round trips: the words, which tell who is named; then the meaning of the question as those would ask it.
+    async def _order(self, scope: Scope, question: Question, filters: Filters, asked: str, deadline: Deadline) -> Order:
+        """Two round trips: the words, which tell who is named; then the meaning of the question as those would ask it. Between
+        them, while the question gets its vector, the archive is asked for the words of what is light in Redis, if there is any.
 
         Where more memories have the words than one search brings, the words are counted in one more; a diverse answer
         reads the vectors of the best in another one.
         """
         profile = self._profiles.choose(question.profile, tuple(question.types))
-        deadline, ended = Deadline(question.deadline_ms), Ended()
+        ended = Ended()
         pool, who, quoted, searched = await self._candidates(scope, question, filters, deadline, ended)
         now = self._clock.now()
         best = rank(
@@ -169,22 +182,39 @@ class Recalling:
             return Pool({}, terms, 0), set(), set(), []
         who = named(question.query, {row.speaker for row in found.rows.values()})
         asked = first_person(question.query, who)
-        vector = await self._query_vector(scope, asked, deadline, ended)
-        rows = await deadline.before(
-            self._search.by_meaning(scope, filters, found, terms=terms, vector=vector, seconds=deadline.left())
+        vector, worded = await asyncio.gather(
+            self._query_vector(scope, asked, deadline, ended), self._worded(scope, filters, found, terms, deadline, ended)
         )
+        near = partial(self._search.by_meaning, scope, filters, found, terms=terms, named=worded.kinds)
+        rows = await deadline.before(near(vector=vector, seconds=deadline.left()))
         if vector and found.nothing_near and await deadline.before(self._changed(vector)):  # it follows, and asks once more
             vector = await self._query_vector(scope, asked, deadline, ended)
-            rows = await deadline.before(
-                self._search.by_meaning(scope, filters, found, terms=terms, vector=vector, seconds=deadline.left())
-            )
+            rows = await deadline.before(near(vector=vector, seconds=deadline.left()))
         if rows is None:
             ended.late("meaning", "the deadline came before the search by meaning was done")
             rows, vector = found.rows, None
+        word(rows, worded.terms)
+        counted = found.with_term if worded.counted is None else {**found.with_term, LONG: worded.counted}
         for one in sorted(found.cut):
             ended.late(one, f"the search by {one} took too long and has not looked at everything")
         searched = [name for name, used in (("words", terms), ("meaning", vector)) if used]
-        return Pool(rows, terms, sum(found.memories.values()), found.with_term), who, found.quoted, searched
+        return Pool(rows, terms, sum(found.memories.values()), counted), who, found.quoted, searched
+
+    async def _worded(
+        self, scope: Scope, filters: Filters, found: Found, terms: Sequence[str], deadline: Deadline, ended: Ended
+    ) -> Worded:
+        """What of the tier long has one of the words."""
+        if not (found.long and terms and self._archive):
+            return Worded()
+        try:
+            worded = await deadline.before(long_by_words(self._archive, scope, filters, terms))
+        except ArchiveUnavailable:
+            ended.late(LONG, "the archive does not answer: what has its content there was found by meaning only")
+            return Worded()
+        if worded is None:
+            ended.late(LONG, "the deadline came before the search by words in the archive was done")
+            return Worded()
+        return worded
 
     async def _changed(self, vector: QueryVector) -> bool:
         """Whether another model's vectors are read by now than the one that this was made by."""
@@ -219,7 +249,8 @@ class Recalling:
             ended.reasons.append("no reranker is configured: the order is that of the other signals")
             return ranked
         kinds = {one.memory_id: one.kind for one in ranked[:RERANK_CANDIDATES]}
-        texts = {one: memory.content for one, memory in (await self._records.visible_many(scope, kinds)).items()}
+        read = await self._whole(scope, await self._records.visible_many(scope, kinds), deadline, ended)
+        texts = {one: memory.content for one, memory in read.items()}
         left = deadline.left()
         seconds = self._rerank_seconds if left is None else min(left, self._rerank_seconds)
         try:
@@ -252,12 +283,18 @@ class Recalling:
 
     # --- a page of it ---------------------------------------------------------------------------------------------
 
-    async def _answer(self, scope: Scope, order: Order, token: str, first: int, limit: int) -> Recalled:
-        """The hits from a place on, read as they are now: what was forgotten meanwhile makes room for the next."""
+    async def _answer(
+        self, scope: Scope, order: Order, token: str, first: int, limit: int, deadline: Deadline
+    ) -> Recalled:
+        """The hits from a place on, read as they are now: what was forgotten meanwhile makes room for the next, and so does what
+        is only in an archive that does not answer. All contents that are only there come in one round trip."""
         place, hits, recall_id = first, list[Hit](), ""
+        ended = Ended([order.degraded] if order.degraded else [], set(order.missing))
         while len(hits) < limit and place < len(order.found):
             some = order.found[place : place + limit - len(hits) + SPARE]
-            memories, noted = await self._records.get_recalled(scope, {one.memory_id: one.kind for one in some})
+            kinds = {one.memory_id: one.kind for one in some}
+            read, noted = await self._records.get_recalled(scope, kinds, used=limit - len(hits))
+            memories = await self._whole(scope, read, deadline, ended)
             recall_id = recall_id or noted
             for one in some:
                 if len(hits) == limit:
@@ -267,9 +304,25 @@ class Recalling:
                     shared = not scope.holds(memory.scope)
                     hits.append(Hit(memory=memory, score=one.score, why=one.why, found_by=one.found_by, shared=shared))
         return Recalled(
-            hits=hits, searched=order.searched, profile=order.profile, degraded=order.degraded, missing=order.missing,
+            hits=hits, searched=order.searched, profile=order.profile, degraded="; ".join(ended.reasons),
+            missing=sorted(ended.missing),
             next=cursor_at(token, place, order.found) if token else "", recall_id=recall_id,
         )  # fmt: skip
+
+
+    async def _whole(
+        self, scope: Scope, memories: Mapping[str, Memory], deadline: Deadline, ended: Ended
+    ) -> Mapping[str, Memory]:
+        """The memories with their contents; without those whose content cannot be had now."""
+        try:
+            found = await deadline.before(self._wholes.read(memories.values()))
+            why = "the deadline came before contents were read from the archive"
+        except ArchiveUnavailable:
+            found, why = None, "the archive does not answer"
+        if found is not None:
+            return {key: one for key, one in found.items() if one.seen_from(scope)}
+        ended.late(LONG, f"{why}: memories whose content is only there are left out")
+        return {key: one for key, one in memories.items() if not one.light}
 
 
 def _needed(question: Question) -> int:

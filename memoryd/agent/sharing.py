@@ -6,7 +6,7 @@ The other finds it by `recall` and `count`, and reads it by `get`, as it is now.
 from __future__ import annotations
 
 from memoryd.clock import Clock, to_microseconds
-from memoryd.engine import Engine
+from memoryd.engine import CHANGE_TRIES, Engine
 from memoryd.errors import BadRequest, NotFound, QuotaExceeded
 from memoryd.hot.records import Records, Request
 from memoryd.hot.sharing import Share, share
@@ -43,13 +43,16 @@ class Sharing:
     async def _take(
         self, scope: Scope, memory_id: str, wanted: Share, durability: Durability, request: Request
     ) -> Stored:
-        memory = await self._engine.in_hot(scope, memory_id)  # what is shared is found by recall, so it lives there
-        if wanted.seen and wanted.agent == memory.agent_id:
-            raise BadRequest("with_agent: it is that agent's own memory", field="with_agent")
-        written, fsynced = await share(
-            self._records, scope, memory, wanted, now=to_microseconds(self._clock.now()), request=request,
-            fsync=durability is not Durability.HOT,
-        )  # fmt: skip
+        for _ in range(CHANGE_TRIES):
+            memory = await self._engine.in_hot(scope, memory_id)  # what is shared is found by recall, so it lives there
+            if wanted.seen and wanted.agent == memory.agent_id:
+                raise BadRequest("with_agent: it is that agent's own memory", field="with_agent")
+            written, fsynced = await share(
+                self._records, scope, memory, wanted, now=to_microseconds(self._clock.now()), request=request,
+                fsync=durability is not Durability.HOT,
+            )  # fmt: skip
+            if written.outcome != "light":
+                break
         match written.outcome:
             case "updated" | "unchanged":
                 return await self._engine.acknowledge(scope, written, fsynced, durability)

@@ -20,6 +20,7 @@ from memoryd.model.ids import hash_content
 from memoryd.model.memory import Memory, MemoryType, Tier
 from memoryd.model.record import Record, Tombstone, seal
 from memoryd.model.scope import from_tag
+from memoryd.model.summary import terms_of
 
 Document = dict[str, Any]
 
@@ -39,6 +40,14 @@ def to_document(record: Record) -> Document:
     if record.vector is not None:
         document["embedding"] = to_bson_vector(record.vector)
     return document
+
+
+def with_terms(document: Document) -> Document:
+    """The document as `memories` holds it: one of the tier `long` with its words, which are searched there (archive/words.py)."""
+    known = {name: value for name, value in document.items() if name != "terms"}
+    if known.get("tier") != Tier.LONG:
+        return known
+    return {**known, "terms": terms_of(known["content"], known["metadata"])}
 
 
 def to_record(document: Mapping[str, Any]) -> Record:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from memoryd.archive.codec import Document, completed, to_record
+from memoryd.archive.codec import Document, completed, to_record, with_terms
 from memoryd.model.ids import check_id
 from memoryd.model.memory import Memory, check_content, check_metadata
 from memoryd.model.record import seal
@@ -18,7 +18,7 @@ def adopted(document: Document, now: datetime) -> Document:
     whole = completed(document, now)
     whole["version"] = int(whole["version"]) + 1
     whole["seal"] = seal(_checked(to_record(whole).memory))
-    return whole
+    return with_terms(whole)
 
 
 def is_edited(document: Document) -> bool:

@@ -297,6 +297,13 @@ class Archive:
                         found[record.memory.id] = record
         return found
 
+    async def contents(self, memory_ids: Sequence[str]) -> dict[str, Memory]:
+        """Those of the memories that live here, for somebody who waits for their content."""
+        query = {"_id": {"$in": list(memory_ids)}, **_LIVING}
+        with self.asking("read contents"):
+            found = await self.memories.find(query, {"embedding": 0}, batch_size=NAMED_MAX).to_list(None)  # one round trip
+            return {one["_id"]: _whole(one) for one in await self.packing.opened(found)}
+
     async def vectors(self, memory_ids: Sequence[str]) -> dict[str, bytes]:
         """The vectors of those of the memories that have one here, as float32."""
         found: dict[str, bytes] = {}

@@ -36,6 +36,7 @@ from memoryd.cli import (
     stats,
     store,
     sync,
+    tiers,
     up,
     update,
     version,
@@ -95,6 +96,7 @@ app.add_typer(lease.app, name="lease")
 app.add_typer(channel.app, name="channel")
 app.add_typer(facts.app, name="facts")
 app.add_typer(forget.app, name="forget")
+app.add_typer(tiers.app, name="tiers")
 app.add_typer(model.app, name="model")
 app.add_typer(insight.app, name="insight")
 

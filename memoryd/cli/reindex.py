@@ -63,15 +63,16 @@ def _tell(given_up: str, json: bool) -> None:
 
 
 async def _refill(model: str, rate: float) -> Refilled:
+    from memoryd.archive.store import Archive, open_mongo
     from memoryd.hot.client import open_redis
     from memoryd.lifecycle.refill import Refill
 
     settings, embedder = await _opened(model=model)
     with output.progress() as progress:
         bar = progress.add_task("filling", total=None)
-        async with open_redis(settings.redis_url) as redis:
+        async with open_redis(settings.redis_url) as redis, open_mongo(settings.mongo_url) as mongo:
             refill = Refill(
-                redis, settings, embedder, rate=rate,
+                redis, settings, embedder, archive=Archive(mongo[settings.mongo_database]), rate=rate,
                 progress=lambda done, total: progress.update(bar, completed=done, total=total),
             )  # fmt: skip
             try:
@@ -91,14 +92,18 @@ async def _abandon() -> str:
 
 
 async def _reindex() -> int:
+    from memoryd.archive.store import Archive, open_mongo
     from memoryd.hot.client import open_redis
     from memoryd.lifecycle.reindex import reindex as make_pending
 
     settings, embedder = await _opened()
     with output.progress() as progress:
         bar = progress.add_task("reindexing", total=None)
-        async with open_redis(settings.redis_url) as redis:
-            return await make_pending(redis, settings, embedder, progress=lambda count: progress.advance(bar, count))
+        async with open_redis(settings.redis_url) as redis, open_mongo(settings.mongo_url) as mongo:
+            return await make_pending(
+                redis, settings, embedder, archive=Archive(mongo[settings.mongo_database]),
+                progress=lambda count: progress.advance(bar, count),
+            )  # fmt: skip
 
 
 async def _opened(**overrides: Any) -> tuple[Settings, Any]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.models import Models
 from memoryd.embed.protocol import Embedder, ModelFailed
-from memoryd.embed.texts import ids_in, texts_of
+from memoryd.embed.texts import Contents, ids_in, nowhere, texts_of
 from memoryd.errors import MemorydError
 from memoryd.hot.journal import Entry, Follower
 from memoryd.hot.records import Attached, Records
@@ -27,6 +27,7 @@ from memoryd_telemetry.tracing import linked_span
 
 log = get_logger("memoryd.embed")
 
+WRITTEN = ("stored", "updated", "moved")  # entries that carry a memory whole
 BLOCK_SECONDS = 0.5  # how soon a stop is noticed
 FIRST_PAUSE_SECONDS = 0.5  # doubled with each try: an endpoint that restarts is back within the five tries' 15 s
 
@@ -46,14 +47,16 @@ class EmbedFollower:
     """Follows all journals as one consumer of the group `embed`. Without a cache (words only) it passes everything."""
 
     def __init__(
-        self, follower: Follower, records: Records, cache: EmbeddingCache | None, state: EmbedState, models: Models | None = None
-    ) -> None:
-        """`models`: keeps the cache at the model that is read."""
+        self, follower: Follower, records: Records, cache: EmbeddingCache | None, state: EmbedState,
+        models: Models | None = None, *, contents: Contents = nowhere,
+    ) -> None:  # fmt: skip
+        """`models`: keeps the cache at the model that is read. `contents` has what records lack that are light."""
         self._follower = follower
         self._records = records
         self._cache = cache
         self._state = state
         self._models = models
+        self._contents = contents
         self._stop = asyncio.Event()
 
     async def step(self, stop: asyncio.Event) -> None:
@@ -77,7 +80,8 @@ class EmbedFollower:
             if later := ids_in(entry, "precedes"):
                 await self._records.refollow(entry.scope, later, reworded=bool(entry.text("replaced_hash")))
         if self._cache is not None:
-            waiting = [one for one in entries if one.op in ("stored", "updated", "moved") and not self._has_vector(one)]
+            waiting = [one for one in entries if one.op in WRITTEN and not self._has_vector(one)]
+            waiting += await self._read([one for one in entries if one.op == "refollowed"])
             if waiting:
                 with linked_span(
                     telemetry.EMBED, [one.traceparent for one in waiting], {telemetry.BATCH_SIZE: len(waiting)}
@@ -91,10 +95,19 @@ class EmbedFollower:
                     await self._cache.purge(entry.scope, content_hash)
         await self._follower.done(entries)
 
+    async def _read(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Entries of light records, with their contents. What cannot be read now is embedded when the tiers bring it back."""
+        contents = await self._contents([one.memory_id for one in entries]) if entries else {}
+        return [
+            replace(one, fields={**one.fields, b"content": contents[one.memory_id].encode()})
+            for one in entries
+            if one.memory_id in contents
+        ]
+
     async def _readable(self, entry: Entry) -> bool:
         """Whether the entry says which memory it means. One that does not must not hold up its bucket."""
         try:
-            if entry.op in ("stored", "updated", "moved", "forgotten"):
+            if entry.op in (*WRITTEN, "refollowed", "forgotten"):
                 check_id("id", entry.memory_id)
                 kind_of(entry.memory_type)
                 entry.scope.check()
@@ -119,7 +132,7 @@ class EmbedFollower:
     async def _compute(self, cache: EmbeddingCache, model: Embedder, entries: Sequence[Entry]) -> list[bytes]:
         """The vectors of a batch; tries again with a growing pause what may succeed later."""
         pause = FIRST_PAUSE_SECONDS
-        texts = await texts_of(self._records, model, entries)
+        texts = await texts_of(self._records, model, entries, self._contents)
         for attempt in range(1, EMBED_TRIES_MAX + 1):
             try:
                 vectors = await cache.embed_all([one.scope for one in entries], texts, by=model)

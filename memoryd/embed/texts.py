@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,13 +13,29 @@ from memoryd.hot.journal import Entry
 from memoryd.hot.records import Records
 from memoryd.model.speech import own_words, said
 
+Contents: TypeAlias = Callable[[Sequence[str]], Awaitable[Mapping[str, str]]]
+"""Contents by id, of memories whose records are light; nothing for what cannot be had now."""
 
-async def texts_of(records: Records, embedder: Embedder, entries: Sequence[Entry]) -> list[Text]:
+
+async def nowhere(_: Sequence[str]) -> Mapping[str, str]:
+    """Where no record is light."""
+    return {}
+
+
+async def texts_of(
+    records: Records, embedder: Embedder, entries: Sequence[Entry], contents: Contents = nowhere
+) -> list[Text]:
     """A text for each; an entry has a record's fields."""
     if not reads_context(embedder):
         return [one.text("content") for one in entries]
     places = [(entry.scope, one) for entry in entries for one in reversed(ids_in(entry, "follows"))]
-    before = iter(await records.neighbours(places))
+    found = await records.neighbours(places)
+    light = [one for (_, one), (content, _) in zip(places, found, strict=True) if content is None]
+    away = await contents(list(dict.fromkeys(light))) if light else {}
+    before = iter(
+        (away.get(one, "") if content is None else content, speaker)
+        for (_, one), (content, speaker) in zip(places, found, strict=True)
+    )
     texts: list[Text] = []
     for entry in entries:
         turns = [said(content, speaker) for content, speaker in islice(before, len(ids_in(entry, "follows"))) if content]

@@ -17,8 +17,7 @@ from memoryd.model.memory import Memory, MemoryType, Tier
 from memoryd.model.record import Record
 from memoryd.model.scope import from_tag, to_tag
 from memoryd.model.speech import speaker_of
-from memoryd.model.summary import words_of_summary
-from memoryd.model.terms import bounded
+from memoryd.model.summary import terms_of
 
 NAMES = ("tenant", "project", "agent_id", "session_id", "source_tool")
 TIMES = ("created_at", "last_accessed", "valid_from", "recorded_at", "valid_until")
@@ -35,6 +34,9 @@ MEMORY_FIELDS = (
     "context", "feedback", "embedding_model2",
 )  # fmt: skip
 
+LIGHT = {b"content": b"", b"metadata": b"{}"}
+"""What a light record lacks (`Memory.light`). Whoever reads for a journal entry or the archive must not fill it in."""
+
 Encoded: TypeAlias = str | bytes | int | float
 
 
@@ -46,8 +48,7 @@ def to_fields(values: Mapping[str, Any]) -> dict[str, Encoded]:
 
 def derived_fields(content: str | None, metadata: Mapping[str, Any] | None) -> dict[str, Encoded]:
     """What ranking asks of every candidate: made once, when it is written, and for Redis only (it follows from the rest)."""
-    found_by = "" if metadata is None else " ".join(words_of_summary(metadata))
-    fields: dict[str, Encoded] = {} if content is None else {"terms": bounded(f"{content}\n{found_by}")}
+    fields: dict[str, Encoded] = {} if content is None else {"terms": terms_of(content, metadata or {})}
     if metadata is None:
         return fields
     from_metadata = {**event_fields(metadata), **fact_fields(metadata), "facets": facets_of(metadata)}

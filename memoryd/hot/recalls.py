@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +17,26 @@ from memoryd.model.scope import Scope, to_tag
 
 @dataclass(frozen=True)
 class Note:
-    """A recall that is to be noted: a stream's name and its fields."""
+    """A recall that is to be noted: a stream's name and its fields, and what it uses (a key of uses, and a record's)."""
 
     key: str
     fields: Mapping[str, str]
+    uses: Sequence[tuple[str, str]]
 
     def on(self, pipe: Any) -> None:
-        """Adds it to a pipeline: two commands, of which the first answers the recall's id."""
+        """Adds it to a pipeline; the first command answers the recall's id."""
         pipe.xadd(self.key, self.fields, maxlen=RECALLS_KEPT_MAX, approximate=True)
         pipe.expire(self.key, RECALL_LIFE_SECONDS)
+        for uses, record in self.uses:
+            pipe.hincrby(uses, record, 1)
 
 
-def note_of(keys: Keys, scope: Scope, kinds: Mapping[str, str]) -> Note:
-    """The note of a recall in `scope` that gives these memories; `kinds` says of each id of which kind it is."""
+def note_of(keys: Keys, scope: Scope, kinds: Mapping[str, str], *, used: int) -> Note:
+    """The note of a recall in `scope` that gives these memories; `kinds` says of each id of which kind it is. As many as
+    `used` are in the answer for sure; the others only where one of these is gone."""
+    uses = [(keys.uses(keys.bucket(one)), keys.memory(kind, scope, one)) for one, kind in list(kinds.items())[:used]]
     by_kind = {kind: ",".join(one for one, of in kinds.items() if of == kind) for kind in KINDS}
-    return Note(keys.recalls(scope), {"session": to_tag(scope.session), **by_kind})
+    return Note(keys.recalls(scope), {"session": to_tag(scope.session), **by_kind}, uses)
 
 
 class Recalls:

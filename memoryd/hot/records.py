@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,11 @@ import msgspec
 from redis.asyncio import Redis
 
 from memoryd import keys as names
+from memoryd.errors import HotUnavailable, Overloaded
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import (
+    LIGHT,
     MEMORY_FIELDS,
     SLOTS,
     Encoded,
@@ -36,7 +39,7 @@ from memoryd.limits import (
 from memoryd.model.episode import FIELDS as EVENT_FIELDS
 from memoryd.model.fact import FIELDS as FACT_FIELDS
 from memoryd.model.memory import Memory, MemoryType, Tier
-from memoryd.model.record import Record, Tombstone
+from memoryd.model.record import Record, Tombstone, seal
 from memoryd.model.scope import Scope, from_tag, to_tag
 
 
@@ -148,7 +151,8 @@ class Projection:
     """What the archive holds of one memory, on its way here.
 
     With `tombstone`, the record's memory gives the place only. `foreign` journals it, so that it is embedded here;
-    `moved` journals it as a change of its tier. `away`: it belongs to the archive only.
+    `moved` journals it as a change of its tier. `away`: it belongs to the archive only. `whole`: its content is wanted here,
+    also where its tier keeps it in the archive.
     A follower gives the `fence` of its lease: a newer one shuts it out. `adopted`: it was inserted there by hand, and has
     yet to find its place among the events of its session.
     """
@@ -160,6 +164,13 @@ class Projection:
     fence: int | None = None
     adopted: bool = False
     moved: bool = False
+    whole: bool = False
+
+    @property
+    def light_seal(self) -> str:
+        """What a light record of it has for a content; empty when it must be whole here."""
+        light = not self.whole and self.tombstone is None and self.record.vector is not None
+        return seal(self.record.memory) if light and self.record.memory.tier is Tier.LONG else ""
 
     @property
     def away(self) -> bool:
@@ -191,7 +202,7 @@ def brought_back(record: Record, model: str) -> Projection:
     memory = record.memory
     if memory.tier is not Tier.ARCHIVE:
         fit, unembedded = fitted(record, model)
-        return Projection(fit, foreign=unembedded)
+        return Projection(fit, foreign=unembedded, whole=True)
     hot = msgspec.structs.replace(memory, tier=Tier.SHORT, version=memory.version + 1, embedding_model="")
     return Projection(Record(hot), moved=True)
 
@@ -297,8 +308,7 @@ class Records:
                 for key in keys:
                     pipe.hmget(key, wanted)
                 rows = await pipe.execute()
-        absent = {b"content": b"", b"metadata": b"{}"}
-        return [to_memory({**absent, **_given(wanted, row)}) for row in rows if row[0] is not None]
+        return [to_memory({**LIGHT, **_given(wanted, row)}) for row in rows if row[0] is not None]
 
     async def get_many(self, scope: Scope, memory_ids: Sequence[str] | Mapping[str, str]) -> dict[str, Memory]:
         """Those of the memories that this scope holds here, in one round trip, without their vectors.
@@ -312,10 +322,10 @@ class Records:
         """The same, with those that other agents share with the scope's."""
         return (await self._get(scope, memory_ids))[0]
 
-    async def get_recalled(self, scope: Scope, kinds: Mapping[str, str]) -> tuple[dict[str, Memory], str]:
+    async def get_recalled(self, scope: Scope, kinds: Mapping[str, str], *, used: int) -> tuple[dict[str, Memory], str]:
         """Those that the scope sees, and the id under which it is noted what was recalled; empty where Redis has no room
-        for that."""
-        return await self._get(scope, kinds, note_of(self.keys, scope, kinds))
+        for that. The first `used` of them are noted as used."""
+        return await self._get(scope, kinds, note_of(self.keys, scope, kinds, used=used))
 
     async def _get(
         self, scope: Scope, memory_ids: Sequence[str] | Mapping[str, str], note: Note | None = None
@@ -339,10 +349,16 @@ class Records:
         found = {}
         for (memory_id, _), row in zip(places, rows, strict=True):
             if row[0] is not None:
-                memory = to_memory(_given(MEMORY_FIELDS, row))
+                memory = to_memory({**LIGHT, **_given(MEMORY_FIELDS, row)})
                 if memory.seen_from(scope):
                     found[memory_id] = memory
         return found, noted[0].decode() if noted and isinstance(noted[0], bytes) else ""
+
+    async def note_use(self, memory: Memory) -> None:
+        """Notes that somebody has read it; where Redis has no room, nobody will know."""
+        key = self.keys.memory(kind_of(memory.memory_type), memory.scope, memory.id)
+        with contextlib.suppress(Overloaded, HotUnavailable), hot_errors("note a use"):
+            await self.redis.hincrby(self.keys.uses(self.keys.bucket(memory.id)), key, 1)
 
     async def vectors(self, scope: Scope, memory_ids: Mapping[str, str]) -> dict[str, bytes]:
         """The float32 vectors of those of the memories that have one here, in one round trip. Kinds come with the ids."""
@@ -504,16 +520,20 @@ class Records:
         ]  # fmt: skip
         return keys, args
 
-    async def neighbours(self, places: Sequence[tuple[Scope, str]]) -> list[tuple[str, str]]:
-        """Content and speaker of each of these events, in one round trip; empty for one that is not there."""
+    async def neighbours(self, places: Sequence[tuple[Scope, str]]) -> list[tuple[str | None, str]]:
+        """Content and speaker of each of these events, in one round trip; empty for one that is not there, None for the content
+        of one whose record is light."""
         if not places:
             return []
         with hot_errors("embed"):
             async with self.redis.pipeline(transaction=False) as pipe:
                 for scope, memory_id in places:
-                    pipe.hmget(self.keys.memory(kind_of(MemoryType.EPISODIC), scope, memory_id), ["content", "speaker"])
+                    pipe.hmget(self.keys.memory(kind_of(MemoryType.EPISODIC), scope, memory_id), ["id", "content", "speaker"])
                 rows = await pipe.execute()
-        return [((content or b"").decode(), (speaker or b"").decode()) for content, speaker in rows]
+        return [
+            (None if here and content is None else (content or b"").decode(), (speaker or b"").decode())
+            for here, content, speaker in rows
+        ]
 
     async def refollow(self, scope: Scope, memory_ids: Sequence[str], *, reworded: bool) -> None:
         """Tells events of a session what they follow now; those for which that is new wait for their vector again.
@@ -532,7 +552,7 @@ class Records:
             await scripts.refollow.many(self.redis, calls)
 
     async def project(self, one: Projection) -> str:
-        """Brings what the archive holds here, only if it is newer: applied, enriched, ignored, kept, or fenced."""
+        """Brings what the archive holds here, only if it is newer: applied, enriched, whole, ignored, kept, or fenced."""
         [outcome] = await self.project_many([one])
         return outcome
 
@@ -562,14 +582,15 @@ class Records:
         control: list[Encoded] = [
             one.record.memory.version, stone, TOMBSTONE_TTL_SECONDS, one.journal_as,
             names.events_prefix(one.record.memory.scope), one.traceparent, "" if one.fence is None else one.fence,
-            int(one.adopted), self.slot, int(one.away),
+            int(one.adopted), self.slot, int(one.away), int(one.whole), one.light_seal,
         ]  # fmt: skip
         return control + [part for pair in record_fields(one.record, self.datatype).items() for part in pair]
 
     async def move(self, memories: Sequence[Memory], tier: Tier, *, with_vector: bool, traceparent: str) -> list[Written]:
         """Gives each another tier, if it still has the version that was decided on; all in one round trip.
 
-        moved, already, missing, conflict, pending (with `with_vector`, when it has none), or overloaded.
+        moved, already, missing, conflict, pending (with `with_vector`, when it has none), light (its content has to be brought
+        back first), waiting (to `long`: until what is journaled of it is archived), or overloaded.
         """
         calls: list[scripts.Call] = []
         for one in memories:

@@ -9,6 +9,7 @@ from typing import Any
 from memoryd.limits import CANDIDATES_MAX
 from memoryd.model.feedback import Feedback, from_text
 
+LONG = "long"
 ID_CHARS = 36  # of a memory's id, which ends its key
 
 
@@ -29,12 +30,21 @@ class Row:
     feedback: Feedback | None = None
     similarity: float | None = None
     """To the question's vector; None for what was not found by meaning."""
+    light: bool = False
+    """Whether its terms came from the archive."""
+
+    @property
+    def group(self) -> str:
+        """Among which memories its words are counted: those of its kind here, or those of the tier `long`."""
+        return LONG if self.light else self.kind
 
 
 @dataclass
 class Found:
     """What the searches by words found: the candidates, and which of them says exactly what was asked."""
 
+    long: int = 0
+    """How many of them are of the tier `long`: their words are in the archive."""
     memories: dict[str, int] = field(default_factory=dict)
     """How many of each kind the scope holds that pass the filters. Nothing outside the scope is counted."""
     rows: dict[str, Row] = field(default_factory=dict)
@@ -59,6 +69,13 @@ def rarest(with_term: Mapping[str, int]) -> list[str]:
         chosen.append(term)
         room -= count
     return chosen
+
+
+def word(rows: Mapping[str, Row], terms: Mapping[str, str]) -> None:
+    """Gives the rows that Redis has no words of theirs, as the archive has them."""
+    for memory_id, own in terms.items():
+        if (row := rows.get(memory_id)) is not None and not row.terms:
+            row.terms, row.light = own, True
 
 
 def take(rows: dict[str, Row], kind: str, answer: Any) -> set[str]:

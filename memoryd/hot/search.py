@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from memoryd.model.memory import Tier
 from memoryd.model.scope import Scope
 
 RETRY_AFTER_SECONDS = 5
+NOTHING: Mapping[str, str] = {}
 NAMED_MAX = 200  # ids that one query looks for: each is a term of its own
 
 
@@ -59,6 +60,7 @@ class Search:
         async with self._pipeline() as pipe:
             for index in map(names.index, kinds):
                 pipe.execute_command(*_counted(index, scope_clause(scope, filters), seconds=seconds))
+                pipe.execute_command(*_counted(index, _long(scope, filters), seconds=seconds))
                 pipe.execute_command(*_quoting(index, scope_clause(scope, filters), content_hash, seconds))
                 if terms:
                     pipe.execute_command(*_with_terms(index, scope_clause(scope, filters), terms, seconds))
@@ -69,6 +71,7 @@ class Search:
         each = iter(answers)
         for kind in kinds:
             found.memories[kind] = int(next(each)[b"total_results"])
+            found.long += int(next(each)[b"total_results"])
             found.quoted |= take(found.rows, kind, next(each))
             if terms:
                 answer = next(each)
@@ -106,8 +109,10 @@ class Search:
         terms: Sequence[str],
         vector: QueryVector | None,
         seconds: float | None = None,
+        named: Mapping[str, str] = NOTHING,
     ) -> dict[str, Row]:
-        """The candidates: `found`, narrowed where it was crowded, and the nearest to the vector. One round trip.
+        """The candidates: `found`, narrowed where it was crowded, and the nearest to the vector. One round trip. `named` (kinds
+        by id) was found by words in the archive: it comes as far as it passes the filters here, with its similarity.
 
         What was found by its words is here already: of that only the similarity comes, and the nearest of the others come
         whole. So nothing is sent twice, and what has the words has its true similarity however far away it is.
@@ -129,6 +134,14 @@ class Search:
                     pipe.execute_command(
                         *self._nearest(kind, clause, vector, fields, exact=exact or known, seconds=seconds)
                     )
+            for kind in kinds:
+                for clause in _named(scope, filters, [one for one, of in named.items() if of == kind]):
+                    asked.append(("words", kind))
+                    fields = ("distance", "brief")
+                    pipe.execute_command(
+                        *(self._nearest(kind, clause, vector, fields, exact=True, seconds=seconds) if vector
+                          else _brief(names.index(kind), clause, seconds))
+                    )  # fmt: skip
             with hot_errors("recall"):
                 answers = await pipe.execute(raise_on_error=False) if asked else []
                 if broken := next((one for one in answers if isinstance(one, Exception) and not _of_another_model(one)), None):
@@ -296,6 +309,23 @@ def _quoting(index: str, clause: Clause, content_hash: str, seconds: float | Non
     clause.tag("content_hash", [content_hash])
     return ["FT.SEARCH", index, str(clause), *clause.arguments(seconds), *_return("brief"),
             "SORTBY", "created_at", "DESC", "LIMIT", 0, RECALL_LIMIT_MAX, "DIALECT", 2]  # fmt: skip
+
+
+def _long(scope: Scope, filters: Filters) -> Clause:
+    clause = scope_clause(scope, filters)
+    clause.tag("tier", [Tier.LONG])
+    return clause
+
+
+def _named(scope: Scope, filters: Filters, memory_ids: Sequence[str]) -> Iterator[Clause]:
+    for start in range(0, len(memory_ids), NAMED_MAX):
+        clause = scope_clause(scope, filters)
+        clause.tag("id", memory_ids[start : start + NAMED_MAX])
+        yield clause
+
+
+def _brief(index: str, clause: Clause, seconds: float | None) -> list[Any]:
+    return ["FT.SEARCH", index, str(clause), *clause.arguments(seconds), *_return("brief"), "LIMIT", 0, NAMED_MAX, "DIALECT", 2]
 
 
 def _with_terms(index: str, clause: Clause, terms: Sequence[str], seconds: float | None) -> list[Any]:

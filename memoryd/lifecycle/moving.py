@@ -2,7 +2,8 @@
 
 The copy is a version of its own in the journal (`moved`), and the archiver's work. The record stays where it is, readable
 and found, with its new tier written on it, until the archive is *seen* to have it whole and the journal holds nothing of it
-any more. So a move that was cut off anywhere is found by its tier, and ended by the next daemon that looks (`sweep`).
+any more. So a move that was cut off anywhere is found by its tier, and ended by the next daemon that looks (`sweep`; of the
+tier `long`, which keeps a light record in Redis, `lifecycle.tiering`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import msgspec
 
 from memoryd.archive.store import Archive
 from memoryd.durability import not_archived, outwaited
-from memoryd.hot.records import Records, brought_back
+from memoryd.hot.records import Records, Written, brought_back
 from memoryd.hot.search import Search
+from memoryd.hot.tiers import HotTiers
 from memoryd.limits import MOVE_WAIT_SECONDS
 from memoryd.model.memory import Memory, Tier
-from memoryd.model.record import Record
+from memoryd.model.record import Record, seal
 from memoryd.model.scope import Scope
+from memoryd.whole import Wholes
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.metrics import count_moves, measure
 
@@ -34,6 +37,68 @@ class Mover:
         self._search = search
         self._archive = archive
         self._model = model
+        self._tiers = HotTiers(records)
+        self._wholes = Wholes(records, archive, lambda: model)
+
+    # --- short and long -------------------------------------------------------------------------------------------
+
+    async def to_long(self, memories: Sequence[Memory], *, traceparent: str = "") -> tuple[set[str], int]:
+        """Gives memories to the tier `long`, and takes their contents out of Redis once the archive is seen to have them.
+
+        The ids of those that have the tier by now, and of how many the content has left. One that was changed since, waits for
+        its vector, or has something in the journal that is not archived, stays.
+        """
+        written = await self._move(memories, Tier.LONG, traceparent)
+        moved = {one.id: one for one in memories if written[one.id].outcome in ("moved", "already")}
+        await not_archived(
+            self._records.redis, self._records.keys, {key: written[key] for key in moved if written[key].entry}
+        )
+        late = await outwaited(moved, self._lighten, MOVE_WAIT_SECONDS)
+        return set(moved), len(moved) - len(late)
+
+    async def lighten(self, memories: Sequence[Memory]) -> int:
+        """Ends moves to `long` that were begun and not ended, whoever's; how many."""
+        return len(memories) - len(await self._lighten(_by_id(memories)))
+
+    async def to_short(self, memories: Sequence[Memory], *, traceparent: str = "") -> set[str]:
+        """Brings memories of the tier `long` back to `short`, with their contents; the ids of those that are there by now.
+
+        Raises ArchiveUnavailable.
+        """
+        await self._wholes.bring([one for one in memories if one.light])
+        written = await self._move(memories, Tier.SHORT, traceparent)
+        return {key for key, one in written.items() if one.outcome in ("moved", "already")}
+
+    async def bring(self, memories: Sequence[Memory]) -> int:
+        """Gives light records their contents back, whatever their tier; how many. Raises ArchiveUnavailable."""
+        return await self._wholes.bring(memories)
+
+    async def _lighten(self, memories: Mapping[str, Memory]) -> Mapping[str, Memory]:
+        """Takes out the contents of those that the archive has whole; those that have to wait for that."""
+        archived = await self._archive.records(list(memories))
+        hot = await self._here(list(memories.values()), Tier.LONG)
+        heavy = {key: one for key, one in hot.items() if not one.light}
+        seen = [(one, seal(archived[key].memory)) for key, one in heavy.items() if key in archived and same(one, archived[key])]
+        outcomes = await self._tiers.lighten(seen)
+        done = {one.id for (one, _), outcome in zip(seen, outcomes, strict=True) if outcome != "waiting"}
+        return {key: one for key, one in heavy.items() if key not in done}
+
+    async def _move(self, memories: Sequence[Memory], tier: Tier, traceparent: str) -> dict[str, Written]:
+        """What the step of each did. One that turns out to be light gets its content first: a version is journaled whole."""
+        written: dict[str, Written] = {}
+        waiting = list(memories)
+        for _ in range(2):
+            for some in _some(waiting):
+                vector = tier is Tier.LONG or (tier is Tier.ARCHIVE and bool(self._model))
+                steps = await self._records.move(some, tier, with_vector=vector, traceparent=traceparent)
+                written |= dict(zip((one.id for one in some), steps, strict=True))
+            waiting = [one for one in waiting if written[one.id].outcome == "light"]
+            if not waiting:
+                break
+            await self._wholes.bring(waiting)
+        return written
+
+    # --- archive --------------------------------------------------------------------------------------------------
 
     async def archive(self, memories: Sequence[Memory], *, traceparent: str = "") -> int:
         """Gives memories to the archive, and waits a moment for it to have them; how many have left Redis by then.
@@ -42,14 +107,10 @@ class Mover:
         """
         left = 0
         for some in _some(memories):
-            written = await self._records.move(
-                some, Tier.ARCHIVE, with_vector=bool(self._model), traceparent=traceparent
-            )
-            for tier, count in Counter(
-                one.tier for one, step in zip(some, written, strict=True) if step.outcome == "moved"
-            ).items():
+            written = await self._move(some, Tier.ARCHIVE, traceparent)
+            for tier, count in Counter(one.tier for one in some if written[one.id].outcome == "moved").items():
                 count_moves(tier, Tier.ARCHIVE, "compressed", count)
-            moving = {one.id: step for one, step in zip(some, written, strict=True) if step.outcome in ("moved", "already")}
+            moving = {key: step for key, step in written.items() if step.outcome in ("moved", "already")}
             late = await not_archived(
                 self._records.redis, self._records.keys, {key: one for key, one in moving.items() if one.entry}
             )
@@ -65,30 +126,28 @@ class Mover:
     async def _put_away(self, memories: Mapping[str, Memory]) -> Mapping[str, Memory]:
         """Removes those that the archive has whole; those that have to wait for that."""
         archived = await self._archive.records(list(memories))
-        hot = await self._here(list(memories.values()))
+        hot = await self._here(list(memories.values()), Tier.ARCHIVE)
         seen = [hot[one] for one in memories if one in hot and one in archived and same(hot[one], archived[one])]
         outcomes = dict(zip((one.id for one in seen), await self._records.put_away(seen), strict=True))
         for outcome, count in Counter(outcomes.values()).items():
             measure(telemetry.MOVES, count, {telemetry.OUTCOME: outcome})
         return {one: hot[one] for one in memories if one in hot and outcomes.get(one, "waiting") == "waiting"}
 
-    async def _here(self, memories: Sequence[Memory]) -> dict[str, Memory]:
-        """Those that are here, and on their way to the archive, as they are now."""
+    async def _here(self, memories: Sequence[Memory], tier: Tier) -> dict[str, Memory]:
+        """Those that are here and of this tier, as they are now."""
         by_project: dict[Scope, list[str]] = {}
         for one in memories:
             by_project.setdefault(Scope(one.tenant, one.project), []).append(one.id)
         found: dict[str, Memory] = {}
         for project, ids in by_project.items():
             found |= await self._records.get_many(project, ids)
-        return {key: one for key, one in found.items() if one.tier is Tier.ARCHIVE}
+        return {key: one for key, one in found.items() if one.tier is tier}
 
     async def restore(self, memories: Sequence[Memory], *, traceparent: str = "") -> int:
         """Brings archived memories back to Redis, where they get their vectors anew; how many were away."""
-        hot = await self._here(memories)
+        hot = await self._here(memories, Tier.ARCHIVE)
         archived = await self._archive.records([one.id for one in memories])
-        steps = await self._records.move(
-            list(hot.values()), Tier.SHORT, with_vector=False, traceparent=traceparent
-        )
+        steps = (await self._move(list(hot.values()), Tier.SHORT, traceparent)).values()
         cold = [one for key, one in archived.items() if key not in hot and one.memory.tier is Tier.ARCHIVE]
         outcomes = await self._records.project_many([brought_back(one, self._model) for one in cold]) if cold else []
         restored = sum(one.outcome == "moved" for one in steps) + outcomes.count("applied")

@@ -176,7 +176,8 @@ class Planner:
                 buried = stones[memory_id].version if memory_id in stones else 0
                 lives = [one if one and one.version > buried and project.holds(one.scope) else None for one in sides]
                 if any(lives):
-                    found[memory_id] = Found(*lives)
+                    here, there = lives
+                    found[memory_id] = Found(here.filled(there) if here and there and here.light else here, there)
         return found
 
     # --- what goes with it ----------------------------------------------------------------------------------------

@@ -20,11 +20,12 @@ import numpy as np
 from redis.asyncio import Redis
 
 from memoryd import keys as names
+from memoryd.archive.store import Archive
 from memoryd.config import Settings
 from memoryd.embed.models import source_of
 from memoryd.embed.protocol import Embedder, ModelFailed
 from memoryd.embed.texts import texts_of, vectors_of
-from memoryd.errors import SchemaMismatch
+from memoryd.errors import ArchiveUnavailable, SchemaMismatch
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded, to_hot_vector
@@ -66,12 +67,15 @@ class Refill:
     """One change of the model of a Redis. `rate` is the most memories a second, 0 for no limit."""
 
     def __init__(
-        self, redis: Redis, settings: Settings, embedder: Embedder, *, rate: float = 0, progress: Progress = lambda *_: None
-    ) -> None:
+        self, redis: Redis, settings: Settings, embedder: Embedder, *, archive: Archive | None = None, rate: float = 0,
+        progress: Progress = lambda *_: None,
+    ) -> None:  # fmt: skip
+        """`archive` has the contents that light records lack."""
         self._redis: Any = redis
         self._settings = settings
         self._embedder = embedder
         self._records = Records(redis, Keys(settings.buckets), settings.vector_type)
+        self._archive = archive
         self._rate = rate
         self._progress = progress
         self._wanted = Vectors(embedder.model, vector_settings(settings, embedder.dims), source=source_of(settings))
@@ -160,11 +164,24 @@ class Refill:
                 pipe.hmget(key, FIELDS)
             rows = await pipe.execute()
         found = [{name.encode(): raw for name, raw in zip(FIELDS, row, strict=True) if raw is not None} for row in rows]
-        return [Entry("", "", fields) if b"id" in fields else None for fields in found]
+        light = [one[b"id"].decode() for one in found if b"id" in one and b"content" not in one]
+        contents = await self._contents(light)
+        for fields in found:
+            if content := contents.get(fields.get(b"id", b"").decode()):
+                fields[b"content"] = content.encode()
+        return [Entry("", "", fields) if b"content" in fields else None for fields in found]
+
+    async def _contents(self, memory_ids: Sequence[str]) -> Mapping[str, str]:
+        """Contents that only the archive has. Raises ArchiveUnavailable."""
+        if not memory_ids:
+            return {}
+        if self._archive is None:
+            raise ArchiveUnavailable("reindex: the content of a memory is only in the archive, which was not given")
+        return {key: one.content for key, one in (await self._archive.contents(memory_ids)).items()}
 
     async def _embed(self, entries: Mapping[str, Entry]) -> None:
         try:
-            texts = await texts_of(self._records, self._embedder, list(entries.values()))
+            texts = await texts_of(self._records, self._embedder, list(entries.values()), self._contents)
             vectors = await vectors_of(self._embedder, texts)
         except ModelFailed as error:
             await self._without_the_refused(entries, error)

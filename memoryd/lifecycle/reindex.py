@@ -11,33 +11,41 @@ import msgspec
 from redis.asyncio import Redis
 
 from memoryd import keys as names
+from memoryd.archive.store import Archive
 from memoryd.config import Settings
 from memoryd.embed.protocol import Embedder
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import SLOTS, Encoded, derived_fields
 from memoryd.hot.journal import create_groups
+from memoryd.hot.records import Records
 from memoryd.keys import KINDS, Keys
 from memoryd.stores import prepare_redis
+from memoryd.whole import Wholes
 from memoryd_schemas.redis_fill import drop_index_of
 from memoryd_schemas.redis_state import drop_vectors
 
 BATCH = 200  # memories made pending in one round trip
 
 
-async def reindex(redis: Redis, settings: Settings, embedder: Embedder, *, progress: Callable[[int], None]) -> int:
+async def reindex(
+    redis: Redis, settings: Settings, embedder: Embedder, *, archive: Archive | None = None, progress: Callable[[int], None]
+) -> int:
     """Makes every memory without a vector of `embedder` pending again; returns how many. Daemons and sync must be stopped.
 
     What ranking keeps of a content, its terms, is made anew too: an earlier memoryd has kept none, or others.
 
-    `progress` hears how many memories were looked at. Raises SchemaMismatch, HotUnavailable.
+    `progress` hears how many memories were looked at. Light records get their contents back from the `archive`, to be embedded;
+    the tiers take them out again. Raises SchemaMismatch, HotUnavailable, ArchiveUnavailable.
     """
     keys = Keys(settings.buckets)
     length = embedder.dims * (4 if settings.vector_type == "float32" else 2)
     with hot_errors("reindex"):
         await create_groups(redis, keys)
-        count = 0
+        records, count = Records(redis, keys, settings.vector_type), 0
+        wholes = Wholes(records, archive, lambda: embedder.model)
         async for batch in _batches(redis, keys):
+            await wholes.bring([one for one in await records.read([record for record, _ in batch]) if one.light])
             derived = await _derived(redis, [record for record, _ in batch])
             answers = await scripts.unembed.many(
                 redis, [(place, [embedder.model, length, SLOTS[0], *own]) for place, own in zip(batch, derived, strict=True)]

@@ -107,6 +107,17 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
         return scope.holds(self.scope) or (here and not scope.session and scope.agent in self.shared_with)
 
     @property
+    def light(self) -> bool:
+        """Whether this is all that Redis has of a memory of the tier `long`: content and metadata are only in the archive."""
+        return not self.content
+
+    def filled(self, archived: Memory) -> Memory:
+        """A light memory with its content as the archive has it; the archive's own where that is another by now."""
+        if archived.version > self.version or archived.content_hash != self.content_hash:
+            return archived
+        return msgspec.structs.replace(self, content=archived.content, metadata=archived.metadata)
+
+    @property
     def pending(self) -> bool:
         """Whether it still waits for its vector; until then it is found by its words only."""
         return not self.embedding_model

@@ -67,7 +67,8 @@ class Recalled(msgspec.Struct, frozen=True, kw_only=True):
     recall_id: str = ""
     """By which feedback names this recall, for a day; empty where Redis had no room to note it."""
     missing: list[str] = []
-    """What of the answer is not whole, because the deadline or Redis's own time limit came first: words, meaning."""
+    """What of the answer is not whole, because a deadline or a time limit came first: words, meaning; long: what has its content
+    in the archive only, which does not answer."""
     next: str = ""
     """The cursor of the next page; empty when there is none, or no pages were asked for."""
 

@@ -279,7 +279,7 @@ SAYS: dict[str, dict[str, Schema]] = {
         "degraded": {"description": "why something was not searched; empty when all was"},
         "recall_id": {"description": "names this recall in `feedback`, for a day; empty where Redis had no room to note it"},
         "missing": {
-            "description": "what is not whole because the deadline, or Redis's own time limit, came first: words, meaning"
+            "description": "what is not whole: words, meaning (a time limit came first), long (the archive does not answer)"
         },
         "next": {"description": "the next page's `cursor`; empty when nothing is left, or no pages were asked for"},
     },

@@ -17,8 +17,8 @@ Values = NDArray[np.float64]
 class Pool:
     """Candidates in the order of their ids, and what is known of the question: its terms, and how they are spread.
 
-    `memories` is how many there are to compare with. `counted`: in how many memories of a kind each term is, of those
-    kinds of which not all that have a term are candidates.
+    `memories` is how many there are to compare with. `counted`: in how many memories of a group (`Row.group`) each term is, of
+    those groups of which not all that have a term are candidates.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Pool:
     @cached_property
     def with_term(self) -> dict[str, int]:
         """In how many memories each of the question's terms is."""
-        here = np.array([row.kind not in self._counted for row in self.rows], dtype=bool)
+        here = np.array([row.group not in self._counted for row in self.rows], dtype=bool)
         among = np.count_nonzero(self.counts[here], axis=0).tolist() if len(self) else [0] * len(self.terms)
         return {
             term: count + sum(counted.get(term, 0) for counted in self._counted.values())

@@ -76,7 +76,8 @@ def _may_expand(pool: Pool, term: str) -> bool:
 
 
 def _bm25(pool: Pool, counts: NDArray[np.float64], with_term: Sequence[int] | NDArray[Any], memories: int | None = None) -> Values:
-    mean = pool.lengths.mean() or 1.0 if len(pool) else 1.0
+    known = pool.lengths[pool.lengths > 0]  # of a memory that is light here, and was found by meaning only, nobody knows
+    mean = known.mean() if len(known) else 1.0
     norm = K1 * (1 - B + B * pool.lengths / mean)
     rarity = _rarity(pool.memories if memories is None else memories, np.array(with_term, dtype=float))
     return np.asarray((rarity * counts * (K1 + 1) / (counts + norm[:, None])).sum(axis=1))

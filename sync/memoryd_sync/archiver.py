@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from bson.timestamp import Timestamp
 
-from memoryd.archive.codec import to_bson_vector, to_document, to_tombstone, tombstone_document
+from memoryd.archive.codec import to_bson_vector, to_document, to_tombstone, tombstone_document, with_terms
 from memoryd.archive.codec import to_record as from_document
 from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.episodes import EpisodeArchive
@@ -40,6 +40,7 @@ log = get_logger("memoryd.archiver")
 
 EARLY_SECONDS_MAX = 120.0  # whoever held the memory's own entry has lost it to another by then
 REFUSED_SECONDS_MAX = 60.0  # a validator that somebody is about to correct must not bury what is good
+PARTIAL = ("embedded", "touched", "judged", "refollowed")  # of a version that has an entry of its own
 NOW = Timestamp(0, 0)  # MongoDB puts its own time there, which its change stream can be compared with
 BLOCK_SECONDS = 0.5  # how soon a stop is noticed, and how often dead archivers' entries are looked for
 
@@ -124,12 +125,15 @@ class Archiver:
                     record = to_record(entry.fields, self._records.datatype)
                     document = {**to_document(record), "traceparent": entry.traceparent, "archived": NOW}
                     batch.put(document, entry.op, int(entry.text("said_at") or document["recorded_at"]))
+                    batch.current[entry.memory_id] = with_terms(document)
                     if record.memory.context and record.vector is None:
                         batch.vectors.append(_new_context(record.memory))
                     if record.memory.feedback:  # also where this version is archived already
                         batch.verdicts.append(Verdict(entry.memory_id, entry.version, record.memory.feedback))
                 case "forgotten":
                     batch.bury(tombstone_document(entry.fields))
+                case "refollowed":
+                    batch.vectors.append(_follows_now(entry))
                 case "embedded":
                     vector = from_hot_vector(entry.fields[b"embedding"], self._records.datatype)
                     batch.vectors.append(
@@ -191,7 +195,7 @@ class Archiver:
 
     async def _unseen(self, entries: Sequence[Entry], batch: Batch) -> dict[tuple[str, int], Entry]:
         """Versions of which only a vector or a count has come: their own entry is with another archiver."""
-        partial = {(one.memory_id, one.version): one for one in entries if one.op in ("embedded", "touched", "judged")}
+        partial = {(one.memory_id, one.version): one for one in entries if one.op in PARTIAL}
         for own in batch.versions.values():
             partial.pop((own["memory_id"], own["version"]), None)
         unseen = await self._archive.unseen(partial) if partial else set()
@@ -236,6 +240,12 @@ class Archiver:
         measure(telemetry.DEAD_LETTERS, 1, {telemetry.FOLLOWER: "archive"})
         log.error("archive.dead_letter", id=entry.memory_id, entry=entry.entry_id, exc_info=error)
         await self._follower.bury(entry, reason)
+
+
+def _follows_now(entry: Entry) -> Vector:
+    """The same, of a memory whose content is only in the archive."""
+    follows = [one for one in entry.text("follows").split(",") if one]
+    return Vector(entry.memory_id, entry.text("content_hash"), "", None, int(entry.text("context")), follows)
 
 
 def _new_context(memory: Memory) -> Vector:

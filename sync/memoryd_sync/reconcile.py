@@ -17,7 +17,7 @@ from memoryd.archive.codec import Document
 from memoryd.archive.store import Archive, archive_errors
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
-from memoryd.hot.codec import MEMORY_FIELDS, to_memory
+from memoryd.hot.codec import LIGHT, MEMORY_FIELDS, to_memory
 from memoryd.hot.journal import entry_order
 from memoryd.hot.records import Records
 from memoryd.keys import KINDS, Keys, kind_of
@@ -102,6 +102,8 @@ class _Hot:
     """What Redis holds of a memory."""
 
     memory: Memory
+    seal: str
+    """Of a light record the archive's, from when its content was left there."""
     has_vector: bool
     unarchived: Sequence[str] = ()
     """Those of its journal entries that the archiver had not done."""
@@ -158,7 +160,7 @@ class Reconciler:
         places = [one.place for one in differences if one.kind is Kind.CONTENT and one.place.memory_id in documents]
         for memory_id, hot in (await self._hot_of(places)).items():
             document = documents[memory_id]
-            if seal(hot.memory) != document.get("seal"):
+            if hot.seal != document.get("seal"):
                 await self._records.raise_version(hot.memory, archived_version=int(document["version"]), traceparent="")
 
     async def _whole(self, memory_ids: Sequence[str]) -> list[Document]:
@@ -189,7 +191,7 @@ class Reconciler:
         with hot_errors("reconcile"):
             async with self._records.redis.pipeline(transaction=False) as pipe:
                 for key in keys:
-                    pipe.hmget(key, [*MEMORY_FIELDS, "entries", "pending"])
+                    pipe.hmget(key, [*MEMORY_FIELDS, *_BOOKKEEPING])
                 for bucket in dict.fromkeys(buckets):
                     pipe.hget(names.place(bucket), "archive")
                 answers = await pipe.execute()
@@ -204,7 +206,7 @@ class Reconciler:
         absent = [one for one in batch if one.memory.id not in documents and _version_id(one.memory) in history]
         deleted = await self._deleted(absent) if absent else set()
         for one in batch:
-            memory, own = one.memory, seal(one.memory)
+            memory, own = one.memory, one.seal
             comparison.hot += 1
             comparison.digest(self._records.keys.bucket(memory.id), 0, memory.id, memory.version, own)
             kind = _difference(one, own, documents.get(memory.id), history)
@@ -284,6 +286,7 @@ def _journal_keys(keys: Keys, place: Place) -> list[str]:
     return [record, keys.journal(keys.bucket(place.memory_id)), keys.tombstone(place.memory_id)]
 
 
+_BOOKKEEPING = ("seal", "entries", "pending")
 _SUMMARY: dict[str, Any] = {
     "version": 1, "seal": 1, "tombstone": 1, "feedback": 1, "embedding_model": 1, "tenant": 1, "project": 1, "agent_id": 1,
     "session_id": 1, "memory_type": 1, "tier": 1,
@@ -297,8 +300,10 @@ def _place(document: Document) -> Place:
 
 def _to_hot(row: Sequence[bytes | None], archived: tuple[int, int]) -> _Hot:
     fields = {name.encode(): raw for name, raw in zip(MEMORY_FIELDS, row, strict=False) if raw is not None}
-    entries = [one for one in (row[-2] or b"").decode().split(",") if one and entry_order(one) > archived]
-    return _Hot(to_memory(fields), has_vector=row[-1] != b"1", unarchived=entries)
+    sealed, entries, pending = row[-len(_BOOKKEEPING) :]
+    unarchived = [one for one in (entries or b"").decode().split(",") if one and entry_order(one) > archived]
+    memory = to_memory({**LIGHT, **fields})
+    return _Hot(memory, (sealed or b"").decode() or seal(memory), has_vector=pending != b"1", unarchived=unarchived)
 
 
 def _to_order(place: bytes | None) -> tuple[int, int]:

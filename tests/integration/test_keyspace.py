@@ -12,7 +12,9 @@ import pytest
 
 from memoryd import MemoryClient, keys
 from memoryd.errors import MemorydError
+from memoryd.lifecycle.tiering import Turn
 from memoryd.model.results import Stored
+from tests.integration.test_tiers import records_of, tiering
 from tests.integration.tools import gone, sees
 from tests.waiting import eventually
 from tests.wire import Wire
@@ -84,6 +86,9 @@ async def busy(world: World, memory: MemoryClient) -> AsyncIterator[World]:
         await world.memories.delete_one({"_id": person.id})
         await eventually(gone(memory, person.id), what="the deletion has come")
         await rest(world, memory)
+        await tiering(world, days=0).sweep()
+        assert await Turn(records_of(world)).hold()  # of another daemon, which sweeps at this moment
+        await memory.recall(MARK)
         yield world
 
 

@@ -8,6 +8,8 @@ local function said_now()
   return now[1] .. string.format('%06d', now[2])
 end
 
+-- A light record is that of a memory of the tier `long`: without content, metadata and terms, which only the archive has,
+-- but with the archive's seal of them. A record with a content is whole.
 local function read_record(key)
   local flat = redis.call('HGETALL', key)
   local record = {}
@@ -50,14 +52,17 @@ end
 -- Appends the whole record, so that one entry is enough to archive this version. `replaced` is the hash of the content
 -- that it had before, when that was another: whoever keeps something under it lets go of it. `precedes` are the ids of the
 -- events whose context this change touches.
+-- A light record is no version: the archive would lose the content by it. Who meets one here has forgotten to bring it back.
+local OWN = { entries = 1, pending = 1, terms = 1, brief = 1, facets = 1, used = 1, seal = 1, weight = 1 } -- Redis's only
 local function journal_record(journal, op, traceparent, record, replaced, precedes)
+  assert(record.content, 'a light record cannot be journaled')
   local entry = { 'op', op, 'traceparent', traceparent, 'precedes', precedes or '' }
   if replaced then
     entry[#entry + 1] = 'replaced_hash'
     entry[#entry + 1] = replaced
   end
   for name, value in pairs(record) do
-    if name ~= 'entries' and name ~= 'pending' and name ~= 'terms' and name ~= 'brief' and name ~= 'facets' then
+    if not OWN[name] then
       entry[#entry + 1] = name
       entry[#entry + 1] = value
     end
@@ -87,7 +92,7 @@ end
 local function touch(key, journal, events, agents, traceparent, now)
   local record = read_record(key)
   local count = string.format('%d', tonumber(record.access_count) + 1)
-  redis.call('HSET', key, 'access_count', count, 'last_accessed', now, 'reinforced_at', said_now())
+  redis.call('HSET', key, 'access_count', count, 'last_accessed', now, 'reinforced_at', said_now(), 'used', '1')
   local entry = redis.call('XADD', journal, '*', 'op', 'touched', 'traceparent', traceparent, 'id', record.id,
     'tenant', record.tenant, 'project', record.project, 'memory_type', record.memory_type,
     'version', record.version, 'access_count', count, 'last_accessed', now)
@@ -135,6 +140,24 @@ end
 local function drop_vectors(key, record)
   redis.call('HDEL', key, 'embedding', 'embedding_model', 'embedding2', 'embedding_model2')
   record.embedding, record.embedding_model, record.embedding2, record.embedding_model2 = nil, nil, nil, nil
+end
+
+-- Writes a record anew, whole or light, in one go: the index takes it in once.
+local function write_record(key, record)
+  local flat = {}
+  record.brief = brief(record)
+  for name, value in pairs(record) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = value
+  end
+  redis.call('DEL', key)
+  redis.call('HSET', key, unpack(flat))
+end
+
+-- Takes out of a record what a light one lacks. `weight` is about how many bytes that are, index included.
+local function lighten(record, seal)
+  record.weight = #record.content + #record.metadata + 3 * #(record.terms or '')
+  record.content, record.metadata, record.terms, record.used, record.seal = nil, nil, nil, nil, seal
 end
 
 -- How often feedback has changed: the higher count knows more.

@@ -3,19 +3,21 @@
 -- ARGV  1 version  2 tombstone as JSON ('' = a living memory)  3 tombstone ttl  4 journal it as this ('' = do not)
 --       5 events prefix  6 traceparent  7 the writer's fence ('' = none)  8 inserted there by hand ('1'|'0')
 --       9 the slot of the record that its vector is for  10 it belongs to the archive only: nothing comes here that is not
---       here ('1'|'0')  11.. the record's fields and values
--- Returns away (it is not here, and belongs there)
+--       here ('1'|'0')  11 its content is wanted here ('1'|'0')  12 the archive's seal of a memory that may be light here
+--       ('' = may not)  13.. the record's fields and values
+-- Returns away (it is not here, and belongs there) | whole (its record was light, and has its content again)
 --       | applied | enriched (same version: a vector, a context, newer counters, feedback) | ignored | fenced (a newer writer is active)
 --       | kept (a forget from elsewhere met what was said after it, which is lifted above the tombstone).
 -- What a forget or a new content from elsewhere leaves behind here, the cached vectors, is told to the journal's followers.
 -- Atomic because a local write between the comparison and the copy would be overwritten by its own past.
 local version, tombstone, slot = tonumber(ARGV[1]), ARGV[2], ARGV[9]
 local fields = {}
-for i = 11, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+for i = 13, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 local known = redis.call('HMGET', KEYS[1], 'version', 'entries', 'pending', 'content_hash', 'access_count',
   'said_at', 'reinforced_at', 'context', 'follows', 'valid_from', 'feedback')
 local context, known_context = tonumber(fields.context or '0'), tonumber(known[8] or '0')
 local current = tonumber(known[1] or '0')
+local light = current > 0 and redis.call('HEXISTS', KEYS[1], 'content') == 0
 local buried = tombstone_version(KEYS[3]) or 0
 
 if ARGV[7] ~= '' and tonumber(ARGV[7]) < tonumber(redis.call('GET', KEYS[5]) or '0') then return 'fenced' end
@@ -24,7 +26,8 @@ if tombstone ~= '' then
   local stone = cjson.decode(tombstone)
   -- When the record was last said: stored again, or changed to the very version that the forget made of another state.
   local said_at = math.max(tonumber(known[7] or '0'), version == current and tonumber(known[6] or '0') or 0)
-  if current > 0 and said_at > stone.said_at then
+  -- Of a light record nothing would be left to keep: its content has gone with the archive's.
+  if current > 0 and not light and said_at > stone.said_at then
     local record = read_record(KEYS[1])
     record.version = string.format('%d', version + 1)
     local entry = journal_record(KEYS[2], 'updated', ARGV[6], record)
@@ -54,6 +57,15 @@ if ARGV[10] == '1' and current == 0 then
   redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id)
   if KEYS[7] then redis.call('ZADD', KEYS[7], fields.valid_from, fields.id) end
   return 'away'
+end
+if version == current and light and ARGV[11] == '1' and fields.content_hash == known[4] then
+  local record = read_record(KEYS[1])
+  record.content, record.metadata, record.terms, record.seal, record.weight = fields.content, fields.metadata, fields.terms, nil, nil
+  if record.pending == '1' then -- nobody could embed it so far
+    record.entries = entries_with(record.entries, KEYS[2], journal_record(KEYS[2], 'updated', ARGV[6], record))
+  end
+  write_record(KEYS[1], record)
+  return 'whole'
 end
 if version == current then
   local enriched = 'ignored'
@@ -113,14 +125,13 @@ elseif replaced then
     'project', fields.project, 'memory_type', fields.memory_type, 'version', ARGV[1],
     'access_count', fields.access_count, 'last_accessed', fields.last_accessed, 'replaced_hash', replaced)
 end
-redis.call('DEL', KEYS[1])
-local flat = { 'entries', entries, 'brief', brief(fields) }
-for name, value in pairs(fields) do
-  local vectors = name == 'embedding' or name == 'embedding_model'
-  flat[#flat + 1] = vectors and name .. slot or name
-  flat[#flat + 1] = value
+fields.entries = entries
+if ARGV[12] ~= '' and ARGV[11] == '0' and not journaled and fields.embedding then lighten(fields, ARGV[12]) end
+if slot ~= '' then
+  fields['embedding' .. slot], fields['embedding_model' .. slot] = fields.embedding, fields.embedding_model
+  fields.embedding, fields.embedding_model = nil, nil
 end
-redis.call('HSET', KEYS[1], unpack(flat))
+write_record(KEYS[1], fields)
 redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id)
 notify(KEYS[6], ARGV[5], current == 0 and 'stored' or 'updated', fields, version, entry)
 return 'applied'

@@ -5,6 +5,7 @@
 -- A vector is made in the context of what the event follows, and keeps a trace of it. `context` counts these changes, so
 -- that a vector made in an earlier one, which comes late, is known and refused: here and in the archive. One that the
 -- journal has still to bring there is taken out of it.
+-- A light record says so in an entry of its own (`refollowed`): the embedding follower reads its content in the archive.
 -- Atomic because the vector must not go without the journal entry that brings the new one.
 local record = read_record(KEYS[1])
 if not record.id then return false end
@@ -22,7 +23,11 @@ for id in string.gmatch(record.entries or '', '[^,]+') do
   end
 end
 record.entries = table.concat(kept, ',')
-local entry = journal_record(KEYS[2], 'updated', '', record)
+local entry = record.content and journal_record(KEYS[2], 'updated', '', record)
+  or redis.call('XADD', KEYS[2], '*', 'op', 'refollowed', 'traceparent', '', 'id', record.id, 'tenant', record.tenant,
+    'project', record.project, 'memory_type', record.memory_type, 'version', record.version,
+    'content_hash', record.content_hash, 'context', record.context, 'follows', record.follows,
+    'speaker', record.speaker or '')
 redis.call('HSET', KEYS[1], 'follows', record.follows, 'context', record.context, 'pending', '1',
   'brief', brief(record), 'entries', entries_with(record.entries, KEYS[2], entry))
 return entry

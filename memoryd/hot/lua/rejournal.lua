@@ -1,11 +1,19 @@
 -- rejournal: write a memory (or its tombstone) into the journal again, as it is, so that the archive gets it once more.
 -- KEYS  1 record  2 journal  3 tombstone
 -- ARGV  1 traceparent
+-- Of a light record only the vector and the feedback can be written.
 -- Returns the number of entries written. The archiver ignores what it holds already.
 -- Atomic because the entry must be the record of one moment.
 local record = read_record(KEYS[1])
 if record.id then
-  local count, entries = 1, entries_with(record.entries, KEYS[2], journal_record(KEYS[2], 'updated', ARGV[1], record))
+  local count, entries = 0, record.entries or ''
+  if record.content then
+    count, entries = 1, entries_with(entries, KEYS[2], journal_record(KEYS[2], 'updated', ARGV[1], record))
+  elseif record.feedback then
+    redis.call('XADD', KEYS[2], '*', 'op', 'judged', 'traceparent', ARGV[1], 'id', record.id, 'tenant', record.tenant,
+      'project', record.project, 'memory_type', record.memory_type, 'version', record.version, 'feedback', record.feedback)
+    count = 1
+  end
   local slot = record.embedding and '' or '2'
   if record['embedding' .. slot] then
     local entry = redis.call('XADD', KEYS[2], '*', 'op', 'embedded', 'traceparent', ARGV[1], 'id', record.id,
@@ -13,7 +21,7 @@ if record.id then
       'content_hash', record.content_hash, 'embedding_model', record['embedding_model' .. slot],
       'embedding', record['embedding' .. slot],
       'context', record.context or '0', 'follows', record.follows or '')
-    count, entries = 2, entries_with(entries, KEYS[2], entry)
+    count, entries = count + 1, entries_with(entries, KEYS[2], entry)
   end
   redis.call('HSET', KEYS[1], 'entries', entries)
   return count

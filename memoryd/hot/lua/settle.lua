@@ -2,7 +2,7 @@
 -- KEYS  1 record  2 journal
 -- ARGV  1 slot that is read  2 slot that was  3 model that is read  4 journal limit
 -- Returns settled, or nothing (there is none to do), full (the journal: come again), gone.
--- A memory that lacks the vector waits for it: its journal entry brings it. Atomic because the old vector must not go
+-- A memory that lacks the vector waits for it: its journal entry brings it; of a light record, whoever brings its content back. Atomic because the old vector must not go
 -- without the entry that brings the new one.
 local record = read_record(KEYS[1])
 if not record.id then return 'gone' end
@@ -17,6 +17,10 @@ if fits then
     'content_hash', record.content_hash, 'embedding_model', ARGV[3], 'embedding', record['embedding' .. ARGV[1]],
     'context', record.context or '0', 'follows', record.follows or '')
   redis.call('HDEL', KEYS[1], 'embedding' .. ARGV[2], 'embedding_model' .. ARGV[2])
+elseif not record.content then
+  drop_vectors(KEYS[1], record)
+  redis.call('HSET', KEYS[1], 'pending', '1')
+  return 'settled'
 else
   drop_vectors(KEYS[1], record)
   entry = journal_record(KEYS[2], 'updated', '', record)

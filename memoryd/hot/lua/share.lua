@@ -3,7 +3,8 @@
 -- ARGV  1 agent tag ('' = any)  2 session tag ('' = any)  3 fingerprint  4 idempotency ttl  5 journal limit
 --       6 events prefix  7 traceparent  8 now  9 the other agent's tag ('' = all that see it)  10 'share' | 'unshare'
 --       11 how many agents at most
--- Returns {'updated' | 'unchanged', id, version, entry}; {'missing'}, {'full'}, {'overloaded'}, {'reused'}.
+-- Returns {'updated' | 'unchanged', id, version, entry}; {'missing'}, {'full'}, {'overloaded'}, {'reused'};
+--       {'light'} (its content has to be brought back first).
 -- Atomic because of two that share at once neither may undo the other.
 local first = replay(KEYS[3], ARGV[3], ARGV[4])
 if first then return first end
@@ -25,10 +26,11 @@ if ARGV[10] == 'share' then
   with[#with + 1] = ARGV[9]
 end
 if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[5]) then return { 'overloaded' } end
+if not record.content then return { 'light' } end
 
 record.version = string.format('%d', tonumber(record.version) + 1)
 record.recorded_at, record.said_at = ARGV[8], said_now()
-if record.tier == 'archive' then record.tier = 'short' end -- on its way there; what is shared is in use
+if record.tier == 'archive' or record.tier == 'long' then record.tier = 'short' end -- what is shared is in use
 record.shared_with = #with > 0 and table.concat(with, ',') or nil
 local entry = journal_record(KEYS[2], 'updated', ARGV[7], record)
 if not record.shared_with then redis.call('HDEL', KEYS[1], 'shared_with') end

@@ -3,12 +3,14 @@
 -- ARGV  1 agent tag ('' = any)  2 session tag ('' = any)  3 the version it is based on ('' = any)  4 fingerprint
 --       5 idempotency ttl  6 journal limit  7 events prefix  8 traceparent  9 fields to remove, with commas
 --       10.. fields and values
--- Returns {'updated', id, version, entry}; {'missing'}, {'conflict', current version}, {'overloaded'}, {'reused'}.
+-- Returns {'updated', id, version, entry}; {'missing'}, {'conflict', current version}, {'overloaded'}, {'reused'};
+--       {'light'} (its content has to be brought back first).
 -- Atomic because the version check and the change must see the same record.
 local first = replay(KEYS[3], ARGV[4], ARGV[5])
 if first then return first end
 local record = read_record(KEYS[1])
 if not record.id or not inside(record, ARGV[1], ARGV[2]) then return { 'missing' } end
+if not record.content then return { 'light' } end
 if ARGV[3] ~= '' and ARGV[3] ~= record.version then return { 'conflict', record.version } end
 if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[6]) then return { 'overloaded' } end
 

@@ -1,0 +1,49 @@
+"""What the tiers change in Redis: how often a memory was read, and whether its content is here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from memoryd.hot import scripts
+from memoryd.hot.client import hot_errors
+from memoryd.hot.records import Records
+from memoryd.keys import kind_of
+from memoryd.limits import JOURNAL_ENTRIES_MAX, TIER_BATCH_MAX
+from memoryd.model.memory import Memory
+
+
+class HotTiers:
+    """The tiers of one Redis."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._redis: Any = records.redis
+
+    async def count_uses(self, now: int) -> int:
+        """Notes in each record how often it was read, and has the archive told; how many records that were."""
+        keys, counted = self._records.keys, 0
+        for bucket in keys.all_buckets():
+            read = [key.decode() async for key, _ in self._redis.hscan_iter(keys.uses(bucket), count=TIER_BATCH_MAX)]
+            for start in range(0, len(read), TIER_BATCH_MAX):
+                calls: list[scripts.Call] = [
+                    ([key, keys.journal(bucket), keys.uses(bucket)], [now, JOURNAL_ENTRIES_MAX // 2])
+                    for key in dict.fromkeys(read[start : start + TIER_BATCH_MAX])
+                ]
+                with hot_errors("count uses"):
+                    counted += (await scripts.use.many(self._records.redis, calls)).count(b"used")
+        return counted
+
+    async def lighten(self, seals: Sequence[tuple[Memory, str]]) -> list[str]:
+        """Takes the content out of the records of memories, each with the seal under which the archive was seen to have it:
+        light, absent, changed, or waiting (a follower of the journal has still to see what it holds of it)."""
+        keys = self._records.keys
+        calls: list[scripts.Call] = [
+            (
+                [keys.memory(kind_of(one.memory_type), one.scope, one.id), keys.journal(keys.bucket(one.id))],
+                [one.version, seal],
+            )
+            for one, seal in seals
+        ]
+        with hot_errors("lighten"):
+            return [one.decode() for one in await scripts.lighten.many(self._records.redis, calls)] if calls else []

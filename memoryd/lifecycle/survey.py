@@ -1,0 +1,118 @@
+"""A look at every memory of a Redis, with what the policy has to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from memoryd import keys as names
+from memoryd.hot.client import hot_errors
+from memoryd.hot.records import Records
+from memoryd.keys import KINDS
+from memoryd.lifecycle.policy import Candidate
+from memoryd.limits import TIER_BATCH_MAX
+from memoryd.model.feedback import from_text
+from memoryd.model.memory import MemoryType, Tier
+from memoryd.model.rules import Configured, rules_of
+from memoryd.model.scope import Scope, from_tag
+
+_FIELDS = (
+    "id", "tenant", "project", "agent_id", "tier", "memory_type", "importance", "created_at", "last_accessed", "access_count",
+    "tags", "pending", "feedback", "used", "weight", "event_type", "subject",
+)  # fmt: skip
+_TEXTS = {"content": 1, "metadata": 1, "terms": 3}  # what a light record lacks, and how often it is kept, index included
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """One record as the policy and the mover look at it."""
+
+    key: str
+    project: Scope
+    candidate: Candidate
+    whole: bool
+    """Whether its content is here."""
+    pending: bool
+
+
+class Survey:
+    """Looks at one Redis."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._redis: Any = records.redis
+
+    async def each(self, now: float, configured: Configured) -> AsyncIterator[list[Surveyed]]:
+        """Every memory, some at a time. By keys: what no index holds is found too."""
+        uses = await self._uses()
+        for kind in KINDS:
+            batch: list[str] = []
+            with hot_errors("look at the tiers"):
+                async for key in self._redis.scan_iter(match=f"{names.memories(kind)}*", count=TIER_BATCH_MAX):
+                    batch.append(key.decode())
+                    if len(batch) >= TIER_BATCH_MAX:
+                        yield await self._look(batch, uses, now, configured)
+                        batch = []
+                if batch:
+                    yield await self._look(batch, uses, now, configured)
+
+    async def one(self, scope: Scope, memory_id: str, now: float, configured: Configured) -> Surveyed | None:
+        """The same of one memory."""
+        keys = [self._records.keys.memory(kind, scope, memory_id) for kind in KINDS]
+        with hot_errors("look at the tiers"):
+            found = await self._look(keys, await self._uses(), now, configured)
+        return next((one for one in found if not scope.agent or one.candidate.agent == scope.agent), None)
+
+    async def _uses(self) -> Mapping[str, int]:
+        """How often each record was read since that was counted last."""
+        with hot_errors("look at the tiers"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for bucket in self._records.keys.all_buckets():
+                    pipe.hgetall(self._records.keys.uses(bucket))
+                answers = await pipe.execute()
+        return {key.decode(): int(count) for one in answers for key, count in one.items()}
+
+    async def _look(
+        self, keys: Sequence[str], uses: Mapping[str, int], now: float, configured: Configured
+    ) -> list[Surveyed]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hmget(key, _FIELDS)
+                for name in _TEXTS:
+                    pipe.hstrlen(key, name)
+            answers = await pipe.execute()
+        step = 1 + len(_TEXTS)
+        rows = zip(keys, answers[::step], zip(*(answers[at::step] for at in range(1, step)), strict=True), strict=True)
+        return [_surveyed(key, row, sizes, uses.get(key, 0), now, configured) for key, row, sizes in rows if row[0]]
+
+
+def _surveyed(
+    key: str, row: Sequence[bytes | None], sizes: Sequence[int], uses: int, now: float, configured: Configured
+) -> Surveyed:
+    text = {name: (raw or b"").decode() for name, raw in zip(_FIELDS, row, strict=True)}
+    project = Scope(from_tag(text["tenant"]), from_tag(text["project"]))
+    said = from_text(text["feedback"])
+    used_at = max(int(text["created_at"]), int(text["last_accessed"])) / 1e6
+    size = sum(size * times for size, times in zip(sizes, _TEXTS.values(), strict=True))
+    candidate = Candidate(
+        text["id"], Tier(text["tier"]), MemoryType(text["memory_type"]), float(text["importance"]),
+        now if uses else used_at, from_tag(text["agent_id"]), int(text["access_count"]) + uses,
+        said.prior(int(now * 1e6)) if said else 0.0, bool(uses) or text["used"] == "1",
+        _held(text, rules_of(configured, project.tenant, project.project).pin_tags),
+        size if sizes[0] else int(text["weight"] or 0),
+    )  # fmt: skip
+    return Surveyed(key, project, candidate, whole=sizes[0] > 0, pending=text["pending"] == "1")
+
+
+def _held(text: Mapping[str, str], pin_tags: Sequence[str]) -> str:
+    """Why a memory must stay where it is. What is asked for by what it is (an event of a log, a triple) is read whole."""
+    if set(map(from_tag, text["tags"].split(","))) & set(pin_tags):
+        return "pinned"
+    if text["event_type"]:
+        return "an event of a log"
+    if text["subject"]:
+        return "a fact in parts"
+    if text["pending"] == "1":
+        return "it waits for its vector"
+    return ""

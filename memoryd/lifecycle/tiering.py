@@ -1,0 +1,253 @@
+"""The tiers kept: uses are counted, plans are made and carried out, and what was begun before is ended. See docs/tiers.md.
+
+A sweep is of bounded batches and may end anywhere: the next one goes on. One runner of the fleet sweeps at a time; two would
+do no harm, since every step is decided again in Redis.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+
+from memoryd.clock import Clock, to_microseconds
+from memoryd.errors import ArchiveUnavailable, HotUnavailable
+from memoryd.hot import scripts
+from memoryd.hot.client import hot_errors
+from memoryd.hot.headroom import memory_use
+from memoryd.hot.records import Records
+from memoryd.hot.tiers import HotTiers
+from memoryd.keys import TIERS_FENCE, TIERS_LEASE
+from memoryd.lifecycle.moving import Mover
+from memoryd.lifecycle.policy import Candidate, Move, Pressure, plan, verdict
+from memoryd.lifecycle.survey import Survey, Surveyed
+from memoryd.limits import TIER_BATCH_MAX, TIER_LEASE_SECONDS
+from memoryd.model.memory import Memory, Tier
+from memoryd.model.rules import Configured, Rules, rules_of
+from memoryd.model.scope import Scope
+from memoryd_telemetry.logs import get_logger
+from memoryd_telemetry.metrics import count_moves
+
+log = get_logger("memoryd.tiers")
+T = TypeVar("T")
+
+
+class Sweep(msgspec.Struct, kw_only=True):
+    """What one sweep found and did."""
+
+    memories: int = 0
+    used: int = 0
+    """Memories whose uses were counted."""
+    moved: dict[str, int] = {}
+    """By reason."""
+    lightened: int = 0
+    """Memories whose content has left Redis, those of moves that others had begun included."""
+    brought: int = 0
+    """Memories that wait for a vector and got their content back to be embedded."""
+    archive_away: bool = False
+    """The archive did not answer; the next sweep goes on."""
+
+
+class Explained(msgspec.Struct, frozen=True, kw_only=True):
+    """A memory before the policy: its tier, what speaks for it, and what would become of it."""
+
+    id: str
+    tier: Tier
+    heat: float
+    idle_seconds: float
+    accesses: int
+    held: str
+    move_to: str
+    """Empty when it stays."""
+    why: str
+    light: bool
+
+
+@dataclass
+class _Seen:
+    """A look at all memories."""
+
+    projects: dict[Scope, list[Candidate]] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    heavy: set[str] = field(default_factory=set)
+    """Ids of what is in the tier long and has its content here still."""
+    hungry: set[str] = field(default_factory=set)
+    """Ids of light records that wait for a vector."""
+    size: int = 0
+
+    def add(self, one: Surveyed) -> None:
+        memory_id, long = one.candidate.memory_id, one.candidate.tier is Tier.LONG
+        self.projects.setdefault(one.project, []).append(one.candidate)
+        self.keys[memory_id] = one.key
+        self.size += one.candidate.size
+        if long and one.whole and not one.pending:
+            self.heavy.add(memory_id)
+        if not one.whole and one.pending:
+            self.hungry.add(memory_id)
+
+
+class Tiering:
+    """The tiers of one Redis and its archive."""
+
+    def __init__(self, records: Records, mover: Mover, configured: Configured, clock: Clock) -> None:
+        self._records = records
+        self._tiers = HotTiers(records)
+        self._survey = Survey(records)
+        self._mover = mover
+        self._configured = configured
+        self._clock = clock
+
+    # --- deciding -------------------------------------------------------------------------------------------------
+
+    async def plan(self) -> dict[Scope, list[Move]]:
+        """What a sweep would move now, by project. Nothing is changed."""
+        return await self._plan(await self._look())
+
+    async def explain(self, scope: Scope, memory_id: str) -> Explained | None:
+        """Why a memory is where it is, and what would become of it; None when Redis does not have it."""
+        now = self._clock.now().timestamp()
+        one = await self._survey.one(scope, memory_id, now, self._configured)
+        if one is None:
+            return None
+        rules = rules_of(self._configured, scope.tenant, scope.project)
+        moves = (await self.plan()).get(one.project, [])
+        move = next((move for move in moves if move.memory_id == memory_id), None)
+        candidate = one.candidate
+        return Explained(
+            id=memory_id, tier=candidate.tier, heat=round(candidate.heat(now, rules), 4),
+            idle_seconds=round(max(0.0, now - candidate.last_used), 1), accesses=candidate.accesses, held=candidate.held,
+            move_to=move.to if move else "", why=told(move) if move else _staying(candidate, now, rules), light=not one.whole,
+        )  # fmt: skip
+
+    async def _look(self) -> _Seen:
+        seen = _Seen()
+        async for some in self._survey.each(self._clock.now().timestamp(), self._configured):
+            for one in some:
+                seen.add(one)
+        return seen
+
+    async def _plan(self, seen: _Seen) -> dict[Scope, list[Move]]:
+        """Each project bears its share of the pressure: as much as it has of what could go."""
+        used, most = await memory_use(self._records.redis)
+        now = self._clock.now().timestamp()
+        plans = {}
+        for project, candidates in seen.projects.items():
+            share = sum(one.size for one in candidates) / max(1, seen.size)
+            pressure = Pressure(int(used * share), int(most * share))
+            rules = rules_of(self._configured, project.tenant, project.project)
+            if moves := plan(candidates, now, pressure, rules):
+                plans[project] = moves
+        return plans
+
+    # --- acting ---------------------------------------------------------------------------------------------------
+
+    async def sweep(self) -> Sweep | None:
+        """Counts the uses, carries out what is planned then, and ends what was begun; None while another one sweeps.
+
+        Raises HotUnavailable.
+        """
+        turn = Turn(self._records)
+        if not await turn.hold():
+            return None
+        done = Sweep()
+        try:
+            await self._sweep(turn, done)
+        except ArchiveUnavailable:
+            done.archive_away = True
+        except TurnLost:
+            log.warning("tiers.turn_lost")
+        finally:
+            await turn.give_back()
+        log.info("tiers.swept", **{name: value for name, value in msgspec.to_builtins(done).items() if value})
+        return done
+
+    async def _sweep(self, turn: Turn, done: Sweep) -> None:
+        done.used = await self._tiers.count_uses(to_microseconds(self._clock.now()))
+        seen = await self._look()
+        done.memories = len(seen.keys)
+        moves = [move for some in (await self._plan(seen)).values() for move in some]
+        rising = [move for move in moves if move.to is Tier.SHORT]
+        for some in (*_some([move for move in moves if move.to is Tier.LONG]), *_some(rising)):
+            await turn.keep()
+            await self._carry_out(some, seen, done)
+        for ids in _some(sorted(seen.heavy - {move.memory_id for move in rising})):
+            await turn.keep()
+            done.lightened += await self._mover.lighten(await self._read(ids, seen))
+        for ids in _some(sorted(seen.hungry)):
+            await turn.keep()
+            done.brought += await self._mover.bring(await self._read(ids, seen))
+
+    async def _carry_out(self, moves: Sequence[Move], seen: _Seen, done: Sweep) -> None:
+        """Moves of one direction. What was changed since the look stays."""
+        memories = await self._read([move.memory_id for move in moves], seen)
+        if moves[0].to is Tier.LONG:
+            moved, light = await self._mover.to_long(memories)
+            done.lightened += light
+        else:
+            moved = await self._mover.to_short(memories)
+        for move in moves:
+            if move.memory_id in moved:
+                reason = move.reason.name.lower()
+                done.moved[reason] = done.moved.get(reason, 0) + 1
+                count_moves(Tier.LONG if move.to is Tier.SHORT else Tier.SHORT, move.to, reason)
+
+    async def _read(self, ids: Sequence[str], seen: _Seen) -> list[Memory]:
+        return await self._records.read([seen.keys[one] for one in ids])
+
+
+class TurnLost(Exception):
+    """Another one sweeps by now."""
+
+
+class Turn:
+    """The right to be the one that sweeps."""
+
+    def __init__(self, records: Records) -> None:
+        self._redis = records.redis
+        self._name = secrets.token_hex(8)
+        self._fence = ""
+
+    async def hold(self) -> bool:
+        """Takes or renews it; False while another one has it."""
+        return await self._ask(int(TIER_LEASE_SECONDS * 1000))
+
+    async def keep(self) -> None:
+        """Renews it. Raises TurnLost."""
+        if not await self.hold():
+            raise TurnLost
+
+    async def give_back(self) -> None:
+        """Lets the next one begin at once; while Redis is away it lapses by itself."""
+        with contextlib.suppress(HotUnavailable):
+            await self._ask(0)
+
+    async def _ask(self, milliseconds: int) -> bool:
+        with hot_errors("take a turn at the tiers"):
+            answer = await scripts.lease(
+                self._redis, [TIERS_LEASE, TIERS_FENCE], [self._name, self._fence, milliseconds, int(bool(self._fence))]
+            )
+        self._fence = str(int(answer)) if answer else ""
+        return bool(answer)
+
+
+def told(move: Move) -> str:
+    """A move's reason with its numbers."""
+    return f"{move.reason} ({move.measured:.6g}, the mark is {move.mark:g}; heat {move.heat:.4f})"
+
+
+def _staying(one: Candidate, now: float, rules: Rules) -> str:
+    if one.held:
+        return f"it stays: {one.held}"
+    if one.tier is Tier.LONG:
+        return "it stays: there is no room in short" if one.used else "it stays: it was not used since it came here"
+    reason, measured, mark = verdict(one, now, rules)
+    assert reason is None
+    return f"it stays: its heat of {measured:.4f} is above {mark:g}, or it was used lately"
+
+
+def _some(many: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (many[start : start + TIER_BATCH_MAX] for start in range(0, len(many), TIER_BATCH_MAX))

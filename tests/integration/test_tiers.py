@@ -1,0 +1,396 @@
+"""A memory of the tier `long`: Redis keeps what finds it, the archive keeps what it says, and an agent sees one memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from pymongo import AsyncMongoClient
+from pymongo.monitoring import CommandListener
+
+from memoryd import MemoryClient
+from memoryd.archive.store import Archive, open_mongo
+from memoryd.clock import SystemClock
+from memoryd.embed.cache import EmbeddingCache
+from memoryd.engine import Engine
+from memoryd.errors import ArchiveUnavailable, NotFound
+from memoryd.hot.records import Records
+from memoryd.hot.search import Search
+from memoryd.lifecycle.moving import Mover
+from memoryd.lifecycle.refill import Refill
+from memoryd.lifecycle.reindex import reindex
+from memoryd.lifecycle.tiering import Tiering
+from memoryd.model.memory import Memory
+from memoryd.model.question import Question
+from memoryd.model.rules import Rules
+from memoryd.recalling import Recalling
+from memoryd_sync.reconcile import Difference, Kind, Place, Reconciler, rejournal
+from tests.fakes import FakeClock, HashEmbedder
+from tests.integration.tools import a_hand, caught_up, dead_letters, sees
+from tests.waiting import eventually
+from tests.world import World
+
+TALK = (
+    "Ingrid is a nurse at the Charité hospital.", "Karl drinks matcha in the morning.", "The grandmother got a red scarf.",
+    "Ingrid's ferry to Oslo leaves on Friday.", "Nobody paints the fence green.", "The piano was tuned in spring.",
+)  # fmt: skip
+
+
+def tiering(world: World, *, days: float = 8, rules: Rules | None = None) -> Tiering:
+    """What keeps the tiers, at a time when nothing was used for so many days."""
+    records = records_of(world)
+    search = Search(world.redis, ef_runtime=None)
+    mover = Mover(records, search, world.archive, model=world.embedder.model)
+    clock = FakeClock(datetime.now(UTC) + timedelta(days=days))
+    return Tiering(records, mover, {"*": {"*": rules}} if rules else {}, clock)
+
+
+async def remember(memory: MemoryClient, texts: Sequence[str] = TALK, **details: Any) -> list[str]:
+    """Events of a session; their ids in order."""
+    return [(await memory.store(one, type="episodic", session="s1", **details)).id for one in texts]
+
+
+async def demoted(world: World, memory: MemoryClient, ids: Sequence[str]) -> dict[str, Memory]:
+    """The memories as they were, once everything of theirs is in the tier long."""
+    await caught_up(world, memory)
+    were = {one: await memory.get(one) for one in ids}
+    await unused(world)
+    done = await tiering(world).sweep()
+    assert done is not None
+    assert (done.moved, done.lightened) == ({"aged": len(ids)}, len(ids))
+    return were
+
+
+async def reindex_all(world: World) -> None:
+    """Everything waits for its vector."""
+    await reindex(world.redis, world.settings, world.embedder, archive=world.archive, progress=lambda _: None)
+
+
+async def refill_all(world: World) -> None:
+    """Vectors beside those that are read."""
+    await Refill(world.redis, world.settings, world.embedder, archive=world.archive).run()
+
+
+def lost(memories: Iterable[Memory]) -> list[Difference]:
+    """Differences as they would be of memories that the archive lacks."""
+    return [Difference(Place(one.id, one.scope, one.memory_type), Kind.ARCHIVE_LACKS_VECTOR) for one in memories]
+
+
+async def does_not_answer(*_: Any) -> None:
+    """An archive that is away."""
+    raise ArchiveUnavailable("it is away")
+
+
+async def idle(memory: MemoryClient) -> bool:
+    """Whether every follower has seen everything."""
+    stats = await memory.stats()
+    return not (stats.embed_backlog or stats.archive_backlog)
+
+
+async def unused(world: World) -> None:
+    """Nobody has read anything lately."""
+    await world.redis.delete(*[world.keys.uses(bucket) for bucket in world.keys.all_buckets()])
+
+
+class Counted(CommandListener):
+    """The names of what a client asks MongoDB to do."""
+
+    def __init__(self) -> None:
+        self.commands: list[str] = []
+
+    def started(self, event: Any) -> None:
+        """One more, unless the driver asks for itself."""
+        if event.command_name not in ("hello", "ping", "endSessions"):
+            self.commands.append(event.command_name)
+
+    def succeeded(self, event: Any) -> None:
+        """Nothing to count."""
+
+    def failed(self, event: Any) -> None:
+        """Nothing to count."""
+
+
+def records_of(world: World) -> Records:
+    """Its memories in Redis."""
+    return Records(world.redis, world.keys, world.settings.vector_type)
+
+
+def recalling_of(world: World, archive: Archive) -> Recalling:
+    """Recall over its Redis and another look at its archive."""
+    search = Search(world.redis, ef_runtime=100)
+    cache = EmbeddingCache(world.redis, world.embedder)
+    return Recalling(records_of(world), search, cache, clock=SystemClock(), archive=archive)
+
+
+async def fields_of(world: World, memory_id: str) -> dict[str, bytes]:
+    """A memory's record in Redis."""
+    redis: Any = world.redis
+    [key] = [one async for one in redis.scan_iter(match=f"aether:memory:*:{memory_id}")]
+    return {name.decode(): value for name, value in (await redis.hgetall(key)).items()}
+
+
+def said(memory: Memory) -> tuple[Any, ...]:
+    """What a caller has said of it."""
+    return (memory.content, memory.metadata, memory.tags, memory.importance, memory.valid_from, memory.follows)
+
+
+async def test_a_demoted_memory_keeps_what_finds_it_and_is_read_through(world: World, memory: MemoryClient) -> None:
+    """By meaning, by words, by id, by its filters and word for word; nothing of its text is in Redis."""
+    ids = await remember(memory, metadata={"room": "kitchen"}, tags=["home"])
+    were = await demoted(world, memory, ids)
+
+    record = await fields_of(world, ids[0])
+    assert not {"content", "metadata", "terms", "entries"} & record.keys()
+    assert {"embedding", "tags", "facets", "seal", "weight", "speaker"} <= record.keys()
+    assert b"Ingrid" not in await world.everything_in_redis()
+    assert (await memory.stats()).by_tier == {"long": len(ids)}
+    assert (await memory.count(metadata={"room": "kitchen"})).memories == len(ids)
+
+    for memory_id, was in were.items():
+        now = await memory.get(memory_id)
+        assert (said(now), now.tier, now.version) == (said(was), "long", was.version + 1)
+    first = (await memory.recall(TALK[0], metadata={"room": "kitchen"})).hits[0]
+    assert (said(first.memory), first.found_by) == (said(were[ids[0]]), ["quote", "words", "meaning"])
+    world.embedder.away = True
+    found = await memory.recall("Which nurses are in hospitals?", metadata={"room": "kitchen"})
+    assert [(hit.memory.id, hit.found_by) for hit in found] == [(ids[0], ["words"])]
+    assert (await memory.recall("nurse", tags=["office"])).hits == []
+    assert (await memory.recall('"nurse -hospital" $where')).hits != []
+    async with world.connect(agent="other") as other:
+        assert (await other.recall("nurse")).hits == []
+        with pytest.raises(NotFound):
+            await other.get(ids[0])
+
+
+async def test_the_order_of_a_recall_is_the_same_wherever_the_contents_are(world: World, memory: MemoryClient) -> None:
+    """Words are scored by one formula over the same terms; only the tier and the version of a memory are others."""
+    ids = await remember(memory)
+    await caught_up(world, memory)
+    queries = ("Where does the nurse work?", "Who got a red scarf?", "ferry on Friday", TALK[5])
+    was = [await memory.recall(query) for query in queries]
+    await demoted(world, memory, ids)
+    now = [await memory.recall(query) for query in queries]
+    assert [[hit.memory.id for hit in one] for one in now] == [[hit.memory.id for hit in one] for one in was]
+    for before, after in zip(was, now, strict=True):
+        for one, other in zip(before, after, strict=True):
+            # Of a light memory without any of the words nobody knows how long it is, so the mean length is a little another.
+            assert other.score == pytest.approx(one.score, abs=0.15)
+
+
+async def test_however_many_memories_are_light_the_archive_is_asked_once_for_words_and_once_for_contents(
+    world: World, memory: MemoryClient
+) -> None:
+    """And not at all while nothing is."""
+    ids = await remember(memory, [f"The lighthouse number {number} is painted." for number in range(130)])
+    counted = Counted()
+    client: Any = AsyncMongoClient(world.settings.mongo_url, event_listeners=[counted])
+    try:
+        recalling = recalling_of(world, Archive(client[world.settings.mongo_database]))
+        await caught_up(world, memory)
+        question = Question(query="Which lighthouses are painted?", limit=120)
+        assert len(await recalling.recall(memory.scope, question)) == 120
+        assert counted.commands == []
+        await demoted(world, memory, ids)
+        for limit in (1, 120):
+            counted.commands.clear()
+            assert len(await recalling.recall(memory.scope, msgspec.structs.replace(question, limit=limit))) == limit
+            assert counted.commands == ["aggregate", "find"]
+    finally:
+        await client.close()
+
+
+async def test_where_the_archive_is_away_a_recall_says_what_is_missing(world: World, memory: MemoryClient) -> None:
+    """What has its content in Redis is found as ever; a read by id says why it cannot answer."""
+    ids = await remember(memory)
+    await demoted(world, memory, ids)
+    near = await remember(memory, ["The nurse has a bicycle."])
+    await caught_up(world, memory)
+    nobody = open_mongo("mongodb://127.0.0.1:1/?directConnection=true")
+    try:
+        away = Archive(nobody[world.settings.mongo_database])
+        found = await recalling_of(world, away).recall(memory.scope, Question(query="Where is the nurse?"))
+        assert [hit.memory.id for hit in found] == near
+        assert found.missing == ["long"]
+        assert "archive" in found.degraded
+        engine = Engine(records_of(world), Search(world.redis, ef_runtime=None), away, None, clock=SystemClock())
+        with pytest.raises(ArchiveUnavailable):
+            await engine.get(memory.scope, ids[0])
+    finally:
+        await nobody.close()
+
+
+async def test_what_is_used_comes_back_and_a_read_is_no_change(world: World, memory: MemoryClient) -> None:
+    """Counted in Redis, told to the archive in batches, without a version; then the policy has its way."""
+    ids = await remember(memory)
+    were = await demoted(world, memory, ids)
+    light = await memory.get(ids[1])
+    assert await memory.get(ids[1]) == light
+    found = (await memory.recall(TALK[0], limit=1)).hits[0].memory.id
+
+    done = await tiering(world, days=0.01).sweep()
+    assert done is not None
+    assert (done.used, done.moved) == (2, {"used": 2})
+    await caught_up(world, memory)
+    for memory_id, times in ((ids[1], 2), (found, 1)):
+        now, record = await memory.get(memory_id), await fields_of(world, memory_id)
+        assert (said(now), now.tier, now.version) == (said(were[memory_id]), "short", were[memory_id].version + 2)
+        assert (now.recorded_at, now.access_count) == (were[memory_id].recorded_at, were[memory_id].access_count + times)
+        assert {"content", "metadata", "terms"} <= record.keys()
+        assert not {"seal", "weight"} & record.keys()
+        document = await world.memories.find_one({"_id": memory_id})
+        assert document is not None
+        assert (document["access_count"], document["tier"], "terms" in document) == (now.access_count, "short", False)
+    assert (await memory.stats()).by_tier == {"short": 2, "long": len(ids) - 2}
+    assert await tiering(world, days=0.01).plan() == {}
+
+
+async def test_whatever_is_done_to_a_light_memory_is_done_to_the_whole_one(world: World, memory: MemoryClient) -> None:
+    """Changed, judged, said again, compressed, forgotten: the archive never gets a version without a content."""
+    ids = await remember(memory)
+    [known] = [(await memory.store("The fence has forty boards.", type="fact", metadata={"by": "Karl"})).id]
+    were = await demoted(world, memory, [*ids, known])
+
+    changed = await memory.update(ids[0], importance=0.9, if_version=were[ids[0]].version + 1)
+    assert (await memory.get(ids[0])).content == were[ids[0]].content
+    assert (changed.version, (await memory.get(ids[0])).tier) == (were[ids[0]].version + 2, "short")
+    found = await memory.recall(TALK[1], limit=1)
+    await memory.feedback(found.recall_id, useful=[found.hits[0].memory.id])
+    again = await memory.store("The fence has forty boards.", type="fact")
+    assert (again.outcome, again.id) == ("reinforced", known)
+    assert (await memory.get(known)).metadata == {"by": "Karl"}
+    receipt = await memory.forget(ids[2], durability="archived")
+    assert (await memory.verify_receipt(receipt.receipt)).ok
+    selected = await memory.plan_forget(words="piano spring")
+    assert [one.id for one in selected.memories] == [ids[5]]
+
+    done = await memory.compress(session="s1")
+    assert done.memories == len(ids) - 1
+    await caught_up(world, memory)
+    for memory_id in (*ids[:2], *ids[3:], known):
+        assert said(await memory.get(memory_id))[0] == were[memory_id].content
+    assert not await dead_letters(world)
+    assert await world.versions.count_documents({"content": "", "content_zstd": {"$exists": False}}) == 0
+    assert await world.versions.count_documents({"terms": {"$exists": True}}) == 0
+
+
+async def test_verify_repair_and_rebuild_know_what_is_light(world: World, memory: MemoryClient) -> None:
+    """No difference is reported, a rebuild brings no content back, and a Redis that lost everything gets light records."""
+    ids = await remember(memory)
+    were = await demoted(world, memory, ids)
+    await caught_up(world, memory)
+    async with a_hand(world) as hand:
+        reconciler = Reconciler(records_of(world), world.archive, hand.projector)
+        comparison = await reconciler.compare()
+        assert (comparison.differences, comparison.hot, comparison.away) == ([], len(ids), 0)
+        assert all(here == there for here, there in comparison.digests.values())
+        documents = [one async for one in world.memories.find({})]
+        await hand.projector.apply_all(documents)
+        assert "content" not in await fields_of(world, ids[0])
+        before = await fields_of(world, ids[3])
+        await rejournal(records_of(world), [one.place for one in lost(were.values())])
+        await caught_up(world, memory)
+
+        for one in were.values():
+            await world.redis.delete(world.keys.memory("episodic", one.scope, one.id))
+        comparison = await reconciler.compare()
+        await reconciler.mend(comparison.differences)
+        after = await fields_of(world, ids[3])
+        assert {name: value for name, value in after.items() if name not in ("entries", "said_at")} == {
+            name: value for name, value in before.items() if name not in ("entries", "said_at", "pending", "used")
+        }
+        assert (await reconciler.compare()).differences == []
+    assert said(await memory.get(ids[3])) == said(were[ids[3]])
+    assert not await dead_letters(world)
+
+
+async def test_a_person_edits_a_light_memory_in_mongodb(world: World, memory: MemoryClient) -> None:
+    """The edit is a version; it is found by its new words, and its record becomes light again."""
+    ids = await remember(memory)
+    were = await demoted(world, memory, ids)
+    await world.memories.update_one({"_id": ids[1]}, {"$set": {"content": "Karl drinks cocoa at night."}})
+    await eventually(sees(memory, ids[1], were[ids[1]].version + 2), what="the edit is a version")
+    await caught_up(world, memory)
+    assert "content" in await fields_of(world, ids[1])
+    await unused(world)
+    done = await tiering(world, days=0).sweep()
+    assert done is not None
+    assert done.lightened == 1
+    assert "content" not in await fields_of(world, ids[1])
+    world.embedder.away = True
+    assert [hit.memory.content for hit in await memory.recall("cocoa")] == ["Karl drinks cocoa at night."]
+    assert (await memory.recall("matcha")).hits == []
+
+
+@pytest.mark.parametrize("archive_answers", [True, False])
+async def test_a_light_event_whose_forerunner_is_forgotten_gets_a_vector_without_its_trace(
+    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch, archive_answers: bool
+) -> None:
+    """The old vector goes from both stores at once. Who embeds reads the content in the archive; where that does not answer, the
+    next sweep brings the content back to be embedded, and the one after that lets it go."""
+    world.embedder.reads_context = True
+    ids = await remember(memory, TALK[:3])
+    await demoted(world, memory, ids)
+    had = (await fields_of(world, ids[1]))["embedding"]
+
+    async def anew() -> bool:
+        document: Any = await world.memories.find_one({"_id": ids[1]})
+        return document["follows"] == [] and ("embedding" in document) == archive_answers
+
+    with monkeypatch.context() as patch:
+        if not archive_answers:
+            patch.setattr(Archive, "contents", does_not_answer)
+        await memory.forget(ids[0])
+        await eventually(anew, what="the old vector is gone from the archive")
+        await eventually(lambda: idle(memory), what="the embedder has passed it")
+    if not archive_answers:
+        record = await fields_of(world, ids[1])
+        assert (record["pending"], "embedding" in record, "content" in record) == (b"1", False, False)
+        done = await tiering(world, days=0).sweep()
+        assert done is not None
+        assert done.brought == 2
+        await caught_up(world, memory)
+        assert "content" in await fields_of(world, ids[1])
+        await tiering(world, days=0).sweep()
+    await caught_up(world, memory)
+    record = await fields_of(world, ids[1])
+    assert (record["pending"], record["embedding"] != had, "content" in record) == (b"0", True, False)
+    document: Any = await world.memories.find_one({"_id": ids[1]})
+    assert document["embedding"][2:] == record["embedding"]
+    assert not await dead_letters(world)
+
+
+@pytest.mark.parametrize("way", [reindex_all, refill_all])
+async def test_another_model_reads_what_is_only_in_the_archive(world: World, memory: MemoryClient, way: Any) -> None:
+    """Both ways to change the model give light memories vectors of their words."""
+    ids = await remember(memory)
+    await demoted(world, memory, ids)
+    await world.stop("daemon")
+    world.embedder = HashEmbedder(dims=world.embedder.dims, model="another")
+    await way(world)
+    await world.start("daemon")
+    await caught_up(world, memory)
+    assert {one.embedding_model for one in [await memory.get(memory_id) for memory_id in ids]} == {"another"}
+    assert (await memory.recall(TALK[4], limit=1)).hits[0].why["meaning"].value == pytest.approx(1, abs=1e-4)
+    await unused(world)
+    await tiering(world, days=0).sweep()
+    assert b"Ingrid" not in await world.everything_in_redis()
+
+
+async def test_a_light_memory_is_shared_and_taken_back(world: World, memory: MemoryClient) -> None:
+    """The other agent finds it by its words while it is light; what is shared anew is in use, and whole."""
+    ids = [(await memory.store(one)).id for one in TALK[:2]]
+    await memory.share(ids[0], "other")
+    were = await demoted(world, memory, ids)
+    world.embedder.away = True
+    async with world.connect(agent="other") as other:
+        assert [hit.memory.id for hit in await other.recall("nurse or matcha")] == [ids[0]]
+        assert said(await other.get(ids[0])) == said(were[ids[0]])
+        await memory.unshare(ids[0], "other")
+        assert (await other.recall("nurse")).hits == []
+        assert (await memory.get(ids[0])).tier == "short"
+        await memory.share(ids[1], "other")
+        assert [hit.memory.content for hit in await other.recall("matcha")] == [TALK[1]]
+    assert not await dead_letters(world)
