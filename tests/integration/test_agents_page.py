@@ -18,7 +18,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize(
-    "page", ["agents.md", "agents-log-and-tools.md", "agents-knowledge.md", "agents-together.md"]
+    "page", ["agents.md", "agents-sessions.md", "agents-log-and-tools.md", "agents-knowledge.md", "agents-together.md"]
 )
 async def test_the_code_of_the_page_runs(world: World, memory: MemoryClient, page: str) -> None:
     """With `memory` connected as acme / support / scout, and `connect` for other agents of the project."""
