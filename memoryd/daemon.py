@@ -55,6 +55,7 @@ from memoryd.hot.gaps import Gaps
 from memoryd.hot.journal import Follower
 from memoryd.hot.leases import TaskLeases
 from memoryd.hot.passing import Passing
+from memoryd.hot.query_cache import QueryCache
 from memoryd.hot.questions import KeptQuestions
 from memoryd.hot.recalls import Recalls
 from memoryd.hot.receipts import Forgets
@@ -164,6 +165,7 @@ def build(stores: Stores, settings: Settings, *, name: str) -> tuple[Engine, Rec
         records, _search(stores, settings), cache, clock=stores.clock, archive=stores.archive,
         profiles=Profiles(settings.recall_weights), follow=models.follow if models else None, reranker=stores.reranker,
         rerank_seconds=settings.rerank_timeout_seconds, synonyms=Synonyms(settings.synonyms),
+        answers=QueryCache(stores.redis, stores.keys),
     )  # fmt: skip
     follower = Follower(stores.redis, stores.blocking, stores.keys, group="embed", consumer=name)
     return engine, recalling, EmbedFollower(

@@ -21,6 +21,7 @@ from memoryd.embed.protocol import ModelFailed
 from memoryd.errors import ArchiveUnavailable
 from memoryd.hot.clauses import Filters
 from memoryd.hot.pages import Order, Pages, cursor_at
+from memoryd.hot.query_cache import QueryCache
 from memoryd.hot.records import Records
 from memoryd.hot.rows import LONG, Found, Row, word
 from memoryd.hot.search import QueryVector, Search
@@ -97,8 +98,10 @@ class Recalling:
         follow: Callable[[], Awaitable[None]] | None = None,
         reranker: Reranker | None = None,
         rerank_seconds: float = 2.0,
+        answers: QueryCache | None = None,
     ) -> None:
-        """`follow` looks whether another model's vectors are read by now, and changes to it."""
+        """`answers` knows what was asked a moment ago; without it every question is searched for. `follow` looks whether
+        another model's vectors are read by now, and changes to it."""
         self._records = records
         self._search = search
         self._cache = cache
@@ -110,6 +113,7 @@ class Recalling:
         self._follow = follow or _stay
         self._reranker = reranker
         self._rerank_seconds = rerank_seconds
+        self._answers = answers
         self._pages = Pages(records.redis)
 
     async def recall(self, scope: Scope, question: Question, *, events: EpisodeFilter | None = None) -> Recalled:
@@ -125,7 +129,11 @@ class Recalling:
             order, token, first = await self._pages.turn(scope, question.cursor, asked)
             return await self._answer(scope, order, token, first, question.limit, Deadline(question.deadline_ms))
         deadline = Deadline(question.deadline_ms)
-        order = await self._order(scope, question, filters, asked, deadline)
+        make = partial(self._order, scope, question, filters, asked, deadline)
+        if self._answers is None or events is not None:
+            order = await make()
+        else:
+            order = await self._answers.order(scope, f"{asked} {shared} {_needed(question)} {model_of(self._cache)}", make)
         token = await self._pages.keep(scope, order) if question.cursor == "" else ""
         return await self._answer(scope, order, token, 0, question.limit, deadline)
 

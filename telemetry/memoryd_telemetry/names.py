@@ -221,6 +221,9 @@ RECALLED: Final = Metric("memoryd.recalled", "counter", "{memory}", "memories th
 TOKENS: Final = Metric(
     "memoryd.tokens", "counter", "{token}", "about how many tokens (a quarter of the characters) were stored, and recalled, by verb"
 )
+QUERY_CACHE_LOOKS: Final = Metric(
+    "memoryd.query.cache.looks", "counter", "{recall}", "questions that were asked before: hit (nothing has changed since) or miss"
+)
 EMBED_CACHE_LOOKS: Final = Metric(
     "memoryd.embed.cache.looks", "counter", "{text}", "texts whose vector was looked for before it was computed: hit or miss"
 )
@@ -250,7 +253,7 @@ OPLOG_WINDOW: Final = Metric(
 
 METRICS: Final = (
     FEEDBACK, READS, RECALLS, RECALLED, TOKENS, MEMORIES, MEMORIES_PENDING, TIER_MOVES, HOT_BYTES, ARCHIVE_DOCUMENTS,
-    ARCHIVE_BYTES, FILTER_FILL, EMBED_QUEUE, EMBED_CACHE_LOOKS, JOURNAL_LAG, PLACE_AGE, FOLLOWERS, OPLOG_WINDOW,
+    ARCHIVE_BYTES, FILTER_FILL, EMBED_QUEUE, EMBED_CACHE_LOOKS, QUERY_CACHE_LOOKS, JOURNAL_LAG, PLACE_AGE, FOLLOWERS, OPLOG_WINDOW,
     DEAD_LETTERS_WAITING,
     OPERATION_COUNT, OPERATION_DURATION, REQUESTS_BACKLOG, HOT_MEMORY_SHARE, CIRCUIT_OPEN, JOURNAL_BACKLOG, GAPS,
     DIFFERENCES, LEASE_CHANGES, EMBED_BATCH_SIZE, EMBED_DURATION, EMBED_FAILURES, ARCHIVE_BATCH_SIZE, ARCHIVE_DURATION,

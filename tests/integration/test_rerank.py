@@ -51,8 +51,11 @@ def endpoint() -> Iterator[Endpoint]:
         yield state
 
 
-async def test_a_recall_that_asks_for_it_is_reranked_and_says_so(world: World, endpoint: Endpoint) -> None:
+async def test_a_recall_that_asks_for_it_is_reranked_and_says_so(
+    world: World, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The others are not; and an endpoint that is late, wrong or away costs nothing but its opinion."""
+    monkeypatch.setattr("memoryd.hot.query_cache.QUERY_CACHE_SECONDS", 0)  # the same question is to be reranked each time
     await world.stop("daemon")
     world.settings = world.settings.model_copy(
         update={"reranker": RerankerKind.HTTP, "rerank_model": "tiny", "rerank_url": endpoint.url, "rerank_timeout_seconds": 5.0}
