@@ -41,6 +41,7 @@ ATTRIBUTES = {
     telemetry.OPERATION_NAME: ("verbs", "the span's name"),
     telemetry.STORE_ID: ("verbs, in the daemon", "a digest of tenant and project: scope names may name people"),
     telemetry.RECORD_ID: ("verbs in the daemon, memoryd.follow", "the memory's id"),
+    telemetry.RECORD_IDS: ("store_many and recall, in the daemon", "the ids of the first 32 of them"),
     telemetry.RECORD_COUNT: ("store_many and recall, in the daemon", "memories stored or recalled"),
     telemetry.TOP_K: ("recall, in the daemon", "the limit that was asked for"),
     telemetry.EFFECT: (

@@ -24,6 +24,14 @@ class EmbedderKind(StrEnum):
     NONE = "none"
 
 
+class TracesKept(StrEnum):
+    """Where memoryd itself keeps finished spans, besides what is sent over OTLP."""
+
+    NONE = "none"
+    REDIS = "redis"
+    MONGO = "mongo"
+
+
 class SummarizerKind(StrEnum):
     """Which backend makes summaries."""
 
@@ -102,6 +110,10 @@ class Settings(BaseSettings):
 
     synonyms: dict[str, dict[str, list[list[str]]]] = Field(
         {}, description="JSON: by tenant and project, groups of words that mean the same there (docs/recall.md)"
+    )
+
+    traces: TracesKept = Field(
+        TracesKept.NONE, description="where `memoryd trace` finds spans: none | redis (the latest) | mongo (a week of them, too)"
     )
 
     health_host: str = Field("127.0.0.1", description="the address on which /live, /ready and /metrics are answered")

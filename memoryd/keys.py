@@ -38,6 +38,7 @@ aether:requests                                     Stream   until answered     
 aether:claim:<request>                              String   5 to 10 s                 daemons           daemons
 aether:receipts                                     Stream   bounded, until archived   forget, sync      sync, daemons
 aether:forget:<receipt>                             Hash     1 day                     daemons           daemons
+aether:traces                                       Stream   bounded                   daemons, sync     sync, people
 aether:schema                                       Hash     permanent                 apply             apply
 aether:fence:{b}                                    String   permanent (a number)      follower          follower
 aether:follower:place                               Hash     permanent                 follower          follower
@@ -69,6 +70,7 @@ REQUESTS = "aether:requests"
 DEAD_LETTERS = "aether:journal:dead"
 SCHEMA = "aether:schema"
 RECEIPTS = "aether:receipts"
+TRACES = "aether:traces"
 FOLLOWER_PLACE = "aether:follower:place"
 FOLLOWER_LEASE = "aether:follower:lease"
 FOLLOWER_FENCE = "aether:follower:fence"
@@ -79,7 +81,7 @@ TIERS_FENCE = "aether:tiers:fence"
 PERMANENT_PREFIXES = (
     "aether:memory:semantic:", "aether:memory:episodic:", "aether:timeline:", "aether:episodes:", "aether:journal:",
     "aether:place:", "aether:dedup:", "aether:fence:", "aether:fences:", "aether:agent:state:", REQUESTS,
-    RECEIPTS, SCHEMA, FOLLOWER_PLACE, FOLLOWER_FENCE, TIERS_FENCE, "aether:uses:",
+    RECEIPTS, SCHEMA, TRACES, FOLLOWER_PLACE, FOLLOWER_FENCE, TIERS_FENCE, "aether:uses:",
 )  # fmt: skip
 
 KINDS = ("semantic", "episodic")

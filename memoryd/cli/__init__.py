@@ -37,6 +37,7 @@ from memoryd.cli import (
     store,
     sync,
     tiers,
+    trace,
     up,
     update,
     version,
@@ -79,6 +80,7 @@ app.command("share")(share.share)
 app.command("unshare")(share.unshare)
 app.command("seen")(seen.seen)
 app.command("stats")(stats.stats)
+app.command("trace")(trace.trace)
 app.command("health")(health.health)
 app.command("doctor")(doctor.doctor)
 app.command("summarize")(compress.summarize)

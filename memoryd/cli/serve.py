@@ -22,14 +22,17 @@ async def _serve() -> None:
     import asyncio
 
     from memoryd import daemon
-    from memoryd.config import load_settings
+    from memoryd.config import TracesKept, load_settings
     from memoryd_telemetry.logs import setup_logs
     from memoryd_telemetry.metrics import setup_metrics
     from memoryd_telemetry.tracing import setup_tracing
 
     settings = load_settings()
     setup_logs(settings.log_level, "memoryd")
-    endings = [setup_tracing("memoryd"), setup_metrics("memoryd", fetched=bool(settings.health_port))]
+    endings = [
+        setup_tracing("memoryd", kept=settings.traces is not TracesKept.NONE),
+        setup_metrics("memoryd", fetched=bool(settings.health_port)),
+    ]
     try:
         await daemon.serve(settings, daemon.stop_on_signals(), ready=_say_ready)
     finally:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from time import perf_counter
 
 from memoryd.demo.journey import Memory
-from memoryd.demo.spans import Seen
 from memoryd.demo.stage import Stage
 from memoryd.demo.wait import until
 from memoryd.model.memory import Memory as Remembered
+from memoryd.traces.span import Span
 
 EDITED = "The kumquat marmalade on the top shelf is for Maximilian's wedding."
 QUESTION = "Whose wedding is the marmalade for?"
@@ -54,8 +54,8 @@ async def _show_versions(stage: Stage, memory: Memory) -> None:
     stage.voice.table(["version", "what", "content", "given by"], rows)
 
 
-async def _giver(stage: Stage, traceparent: str) -> Seen:
-    async def look() -> Seen | None:
+async def _giver(stage: Stage, traceparent: str) -> Span:
+    async def look() -> Span | None:
         return next((span for span in stage.spans.seen if span.span_id == traceparent.split("-")[2]), None)
 
     return await until(look, "the span that a version names arrives")

@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from memoryd.demo.spans import EXPORT_SECONDS, Seen, tree
+from memoryd.demo.spans import EXPORT_SECONDS
 from memoryd.demo.stage import Stage, text
 from memoryd.demo.voice import short
 from memoryd.demo.wait import until
@@ -20,6 +20,8 @@ from memoryd.hot.journal import entry_order
 from memoryd.keys import kind_of
 from memoryd.model.memory import MemoryType
 from memoryd.model.results import Stored
+from memoryd.traces.span import Span
+from memoryd.traces.tree import tree
 from memoryd_telemetry import names as telemetry
 
 FACT = "The kumquat marmalade on the top shelf is for Theodora's birthday."
@@ -140,7 +142,7 @@ async def _show_trace(stage: Stage, watch: Watch, memory_id: str) -> None:
     await stage.drained()
     wanted = {telemetry.ARCHIVE, *([telemetry.EMBED] if stage.has_model else [])}
 
-    async def whole() -> tuple[list[Seen], list[Seen]] | None:
+    async def whole() -> tuple[list[Span], list[Span]] | None:
         spans = stage.spans.of_trace(trace_id)
         linked = stage.spans.linked_to(spans)
         there = len({span.service for span in spans}) > 1 and wanted <= {span.name for span in linked}

@@ -5,42 +5,22 @@ from __future__ import annotations
 import gzip
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
-from rich.text import Text
-from rich.tree import Tree
+
+from memoryd.traces.span import Span
 
 EXPORT_SECONDS = 0.2  # how often each process sends the spans that have ended
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A finished span of one of the three processes."""
-
-    service: str
-    name: str
-    trace_id: str
-    span_id: str
-    parent_id: str
-    linked: frozenset[str]  # the span ids that its links name
-    start: int  # nanoseconds since 1970
-    end: int
-
-    @property
-    def milliseconds(self) -> float:
-        """How long it took."""
-        return (self.end - self.start) / 1e6
 
 
 class Receiver:
     """Listens on a free port for the block and keeps the spans that come."""
 
     def __init__(self) -> None:
-        self.seen: list[Seen] = []
+        self.seen: list[Span] = []
 
     @property
     def endpoint(self) -> str:
@@ -52,11 +32,11 @@ class Receiver:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             self.seen.extend(_spans(resource))
 
-    def of_trace(self, trace_id: str) -> list[Seen]:
+    def of_trace(self, trace_id: str) -> list[Span]:
         """The spans of one trace, in the order in which they began."""
         return sorted((span for span in self.seen if span.trace_id == trace_id), key=lambda span: span.start)
 
-    def linked_to(self, spans: Sequence[Seen]) -> list[Seen]:
+    def linked_to(self, spans: Sequence[Span]) -> list[Span]:
         """The spans of other traces that link to one of these."""
         ids = {span.span_id for span in spans}
         return sorted((span for span in self.seen if span.linked & ids), key=lambda span: span.start)
@@ -73,38 +53,15 @@ class Receiver:
         self._thread.join()
 
 
-def tree(spans: Sequence[Seen], linked: Sequence[Seen]) -> Tree:
-    """One trace as a tree, the work that links to it beneath the span that caused it. `spans` must not be empty."""
-    origin = spans[0].start
-    top = Tree(Text(f"trace {spans[0].trace_id}"))
-    nodes: dict[str, Tree] = {}
-    for span in spans:
-        nodes[span.span_id] = nodes.get(span.parent_id, top).add(_line(span, origin))
-    for span in linked:
-        cause = next(node for span_id, node in nodes.items() if span_id in span.linked)
-        cause.add(_line(span, origin, arrow="⇢ "))
-    return top
-
-
-def _line(span: Seen, origin: int, *, arrow: str = "") -> Text:
-    began = (span.start - origin) / 1e6
-    return Text(f"{arrow}{span.name}  ({span.service}, began at {began:.1f} ms, took {span.milliseconds:.1f} ms)")
-
-
-def _spans(resource: ResourceSpans) -> Iterator[Seen]:
+def _spans(resource: ResourceSpans) -> Iterator[Span]:
     service = next(one.value.string_value for one in resource.resource.attributes if one.key == "service.name")
     for scope in resource.scope_spans:
         for span in scope.spans:
-            yield Seen(
-                service,
-                span.name,
-                span.trace_id.hex(),
-                span.span_id.hex(),
-                span.parent_span_id.hex(),
-                frozenset(link.span_id.hex() for link in span.links),
-                span.start_time_unix_nano,
-                span.end_time_unix_nano,
-            )
+            yield Span(
+                service, span.name, span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex(),
+                span.start_time_unix_nano, span.end_time_unix_nano,
+                links=[(link.trace_id.hex(), link.span_id.hex()) for link in span.links],
+            )  # fmt: skip
 
 
 def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:

@@ -50,6 +50,7 @@ GROUP = "memoryd"
 BLOCK_SECONDS = 0.5  # how soon a stop is noticed
 RETRY_AFTER_SECONDS = 2
 RESTARTS_MAX = 3  # of Redis during one write
+IDS_TOLD_MAX = 32  # ids of one answer that its span names
 READ_MAX = 32  # requests of one read: bounds what a burst of large ones can occupy
 
 Fields = Mapping[bytes, bytes]
@@ -263,16 +264,25 @@ class Server:
                 await pipe.execute()
 
 
-def _described(args: Any, result: Any) -> dict[str, str | int]:
+def _described(args: Any, result: Any) -> dict[str, str | int | list[str]]:
     """What a span says of a verb that worked: ids, counts and outcomes, never text."""
-    told = {
+    told: dict[str, Any] = {
         telemetry.RECORD_ID: getattr(result, "id", None),
         telemetry.EFFECT: getattr(result, "outcome", None),
         telemetry.DURABILITY: getattr(args, "durability", None),
         telemetry.TOP_K: getattr(args, "limit", None) if isinstance(result, Recalled) else None,
         telemetry.RECORD_COUNT: len(result) if isinstance(result, list | Recalled) else None,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    described = {name: value for name, value in told.items() if value is not None}
+    return described | ({telemetry.RECORD_IDS: ids} if (ids := _ids_of(result)) else {})
+
+
+def _ids_of(result: Any) -> list[str]:
+    """The first memories of an answer with many, so that a memory's history can be found."""
+    if isinstance(result, Recalled):
+        return [hit.memory.id for hit in result.hits[:IDS_TOLD_MAX]]
+    several = result[:IDS_TOLD_MAX] if isinstance(result, list) else []
+    return [one["stored"].id for one in several if isinstance(one, dict) and "stored" in one]
 
 
 def _hints(fields: Fields) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.store import Archive, open_mongo
 from memoryd.cli import options, output
 from memoryd.clock import SystemClock
-from memoryd.config import Settings, load_settings
+from memoryd.config import Settings, TracesKept, load_settings
 from memoryd.daemon import stop_on_signals
 from memoryd.hot.client import hot_errors, open_redis
 from memoryd.hot.documents import Documents
@@ -282,7 +282,10 @@ def _report(
 async def _serve() -> None:
     settings: Settings = load_settings()
     setup_logs(settings.log_level, "memoryd-sync")
-    endings = [setup_tracing("memoryd-sync"), setup_metrics("memoryd-sync", fetched=bool(settings.sync_health_port))]
+    endings = [
+        setup_tracing("memoryd-sync", kept=settings.traces is not TracesKept.NONE),
+        setup_metrics("memoryd-sync", fetched=bool(settings.sync_health_port)),
+    ]
     try:
         await sync(settings, stop_on_signals(), ready=_say_ready)
     finally:

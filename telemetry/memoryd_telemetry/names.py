@@ -96,6 +96,7 @@ FOLLOW: Final = "memoryd.follow"
 OPERATION_NAME: Final = "gen_ai.operation.name"
 STORE_ID: Final = "gen_ai.memory.store.id"  # see store_id
 RECORD_ID: Final = "gen_ai.memory.record.id"  # a memory's id, once it is known to be one
+RECORD_IDS: Final = "memoryd.record.ids"  # the first ones of a verb that gives or takes many
 RECORD_COUNT: Final = "gen_ai.memory.record.count"
 TOP_K: Final = "gen_ai.retrieval.top_k"
 ERROR_TYPE: Final = "error.type"  # a MemorydError's code, or the name of the exception's class
@@ -190,6 +191,9 @@ LEASE_CHANGES: Final = Metric(
 DEAD_LETTERS: Final = Metric(
     "memoryd.dead_letters", "counter", "{entry}", "journal entries given up after bounded tries, by follower"
 )
+SPANS_DROPPED: Final = Metric(
+    "memoryd.spans.dropped", "counter", "{span}", "spans that were not kept: queue (too many at once) or redis (it took none)"
+)
 DEAD_LETTERS_WAITING: Final = Metric(
     "memoryd.dead_letters.waiting", "gauge", "{entry}", "journal entries that were given up and that nobody has looked after yet"
 )
@@ -254,7 +258,7 @@ OPLOG_WINDOW: Final = Metric(
 METRICS: Final = (
     FEEDBACK, READS, RECALLS, RECALLED, TOKENS, MEMORIES, MEMORIES_PENDING, TIER_MOVES, HOT_BYTES, ARCHIVE_DOCUMENTS,
     ARCHIVE_BYTES, FILTER_FILL, EMBED_QUEUE, EMBED_CACHE_LOOKS, QUERY_CACHE_LOOKS, JOURNAL_LAG, PLACE_AGE, FOLLOWERS, OPLOG_WINDOW,
-    DEAD_LETTERS_WAITING,
+    DEAD_LETTERS_WAITING, SPANS_DROPPED,
     OPERATION_COUNT, OPERATION_DURATION, REQUESTS_BACKLOG, HOT_MEMORY_SHARE, CIRCUIT_OPEN, JOURNAL_BACKLOG, GAPS,
     DIFFERENCES, LEASE_CHANGES, EMBED_BATCH_SIZE, EMBED_DURATION, EMBED_FAILURES, ARCHIVE_BATCH_SIZE, ARCHIVE_DURATION,
     FOLLOW_EVENTS, DEAD_LETTERS, TOOL_CLAIMS, TOOL_RESULT_AGE, SEEN_LOOKS, LEASES, CHANNEL_MESSAGES, MOVES,

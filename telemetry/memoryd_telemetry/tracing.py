@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -12,36 +13,65 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 from opentelemetry.util.types import Attributes
 
 from memoryd_telemetry import names, otlp
+from memoryd_telemetry.kept import KeptSpans
 from memoryd_telemetry.metrics import measure
 from memoryd_telemetry.propagation import context_of, link_to
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 LINKS_MAX = 128  # the SDK keeps no more of one span
 QUEUE_SPANS_MAX = 4096  # about 8 MB; beyond it spans are dropped, never memories delayed
 ATTRIBUTE_CHARS_MAX = 256  # ids and names are shorter
 
+_kept: KeptSpans | None = None
 
-def setup_tracing(service_name: str) -> Callable[[], None]:
+
+def setup_tracing(service_name: str, *, kept: bool = False) -> Callable[[], None]:
     """Send spans over OTLP/HTTP where OTEL_EXPORTER_OTLP_ENDPOINT (or its traces form) is set.
 
     The answer sends what is left and ends it, in 1 s at most. A collector that is away costs spans and nothing else.
-    A tracer provider that the host process has set is left as it is.
+    `kept`: finished spans are had from `kept_spans`, too. A tracer provider that the host process has set is left as it is.
     """
-    return otlp.start(lambda: _begin(service_name), wanted=otlp.wanted("traces"))
+    return otlp.start(lambda: _begin(service_name, kept=kept), wanted=kept or otlp.wanted("traces"))
 
 
-def _begin(service_name: str) -> Callable[[], None]:
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+def kept_spans() -> KeptSpans | None:
+    """The finished spans of this process that wait to be taken away; None when nobody has asked for that at the set-up."""
+    return _kept
+
+
+def _begin(service_name: str, *, kept: bool) -> Callable[[], None]:
     from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return lambda: None
     limits = SpanLimits(max_span_attribute_length=ATTRIBUTE_CHARS_MAX, max_links=LINKS_MAX)
     # shutdown_on_exit would wait 30 s for an absent collector after our own bounded end.
     provider = TracerProvider(resource=otlp.resource(service_name), span_limits=limits, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), max_queue_size=QUEUE_SPANS_MAX))
+    if otlp.wanted("traces"):
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), max_queue_size=QUEUE_SPANS_MAX))
+    if kept:
+        keep_spans(provider, service_name)
     trace.set_tracer_provider(provider)
     return provider.shutdown
+
+
+def keep_spans(provider: TracerProvider, service_name: str) -> KeptSpans:
+    """Have the spans of a provider kept from now on, as `kept_spans`."""
+    from opentelemetry.sdk.trace import SpanProcessor
+
+    class Keeper(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            keeping.put(span)
+
+    global _kept  # noqa: PLW0603 - like the tracer provider, there is one of a process
+    keeping = _kept = KeptSpans(service_name)
+    provider.add_span_processor(Keeper())
+    return keeping
 
 
 @contextmanager

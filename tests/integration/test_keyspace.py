@@ -9,11 +9,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
 from memoryd import MemoryClient, keys
 from memoryd.errors import MemorydError
 from memoryd.lifecycle.tiering import Turn
 from memoryd.model.results import Stored
+from memoryd.traces.keep import give_away
+from memoryd_telemetry.names import OPERATIONS, SCOPE
+from memoryd_telemetry.tracing import keep_spans
 from tests.integration.test_tiers import records_of, tiering
 from tests.integration.tools import gone, sees
 from tests.waiting import eventually
@@ -85,6 +89,7 @@ async def busy(world: World, memory: MemoryClient) -> AsyncIterator[World]:
         await eventually(sees(memory, person.id, 2), what="the edit has come")
         await world.memories.delete_one({"_id": person.id})
         await eventually(gone(memory, person.id), what="the deletion has come")
+        await a_kept_span(world)
         await rest(world, memory)
         await tiering(world, days=0).sweep()
         assert await Turn(records_of(world)).hold()  # of another daemon, which sweeps at this moment
@@ -122,6 +127,15 @@ async def an_agents_day(client: MemoryClient) -> None:
     await client.facts.put(MARK, "is", f"{MARK} jam")
     await client.channels.publish(ODD, {"of": MARK})
     await client.leases.take(ODD)
+
+
+async def a_kept_span(world: World) -> None:
+    """What a memoryd that keeps spans leaves."""
+    provider, stop = TracerProvider(shutdown_on_exit=False), asyncio.Event()
+    spans = keep_spans(provider, "test")
+    provider.get_tracer(SCOPE).start_span(OPERATIONS["store"]).end()
+    stop.set()
+    await give_away(world.redis, spans, stop)
 
 
 async def letters(world: World, count: int) -> bool:
