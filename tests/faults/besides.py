@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 from memoryd import MemoryClient
 
-PLACES = ("fact", "state", "snapshot", "scratch", "tool", "channel", "message", "variable", "gap")
+PLACES = ("fact", "state", "snapshot", "scratch", "tool", "answer", "channel", "message", "variable", "gap")
 LARGE = 12_000  # characters: more than stays with an event
 
 
@@ -26,6 +26,9 @@ async def plant_besides(
     async def search(_given: object) -> dict[str, str]:
         return {"found": said("tool")}
 
+    async def answer(_question: str) -> str:
+        return said("answer")
+
     await memory.facts.put(f"The {who} keeper", "calls it", words["fact"])
     await memory.facts.put(f"The {who} keeper", "calls it", word())  # the former one is ended, and kept
     await memory.agent.set(task=said("snapshot"), self_model={"known": said("snapshot")})
@@ -34,6 +37,7 @@ async def plant_besides(
     if "scratch" in words:
         await memory.scratch.set("plan", said("scratch"))
     await memory.tools.cached("look", {"q": word()}, search, ttl_seconds=600, tags=[word()])
+    await memory.tools.cached_query("ask", f"What does the {who} keeper call {word()}?", answer, ttl_seconds=600)
     await memory.channels.publish("birds", {"text": said("channel")})
     large = {"output": f"The {who} keeper heard {word()}. " + "x" * LARGE}
     await memory.episodes.record("tool_call", large, tool="look", text=f"The {who} keeper heard {word()}.")

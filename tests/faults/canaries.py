@@ -92,7 +92,7 @@ class Run:
         self.besides |= self.words - before
 
     async def plant(self, memory: MemoryClient, way: str, count: int, **details: Any) -> list[str]:
-        """Stores memories with a canary each; every fifth had another one in its former version."""
+        """Stores memories with a canary each; every fifth had another one in its former version, every seventh is shared."""
         ids: list[str] = []
         for start in range(0, count, BATCH):
             many = []
@@ -103,6 +103,8 @@ class Run:
             ids += [one.id for one in await memory.store_many(many) if isinstance(one, Stored)]
         for memory_id in ids[::5]:
             await memory.update(memory_id, content=f"The {way} keeper has a new name for it: {self.word()}.")
+        for memory_id in ids[::7]:
+            await memory.share(memory_id, "neighbour-0")
         self.planted.setdefault(way, []).extend(ids)
         return ids
 

@@ -12,7 +12,9 @@ from memoryd import MemoryClient
 from memoryd.errors import BadRequest, MemorydError, NotFound, QuotaExceeded
 from memoryd.limits import SHARED_WITH_MAX
 from memoryd.model.scope import Scope
+from tests.integration import test_tiers
 from tests.integration.test_compression import remember
+from tests.integration.test_tiers import TALK, demoted
 from tests.integration.tools import gone, one_story
 from tests.waiting import eventually
 from tests.wire import Wire
@@ -183,6 +185,23 @@ async def test_a_compressed_memory_is_shared_and_taken_back(world: World, memory
     with pytest.raises(NotFound):
         await ada.get(ids[0])
     await world.start("sync")
+
+
+async def test_a_light_memory_is_shared_and_taken_back(world: World, memory: MemoryClient, ada: MemoryClient) -> None:
+    """Of the tier long its content is in the archive only: it is found and read through there, and not any more at once."""
+    ids = await test_tiers.remember(memory)
+    await memory.share(ids[0], "ada")
+    await demoted(world, memory, ids)
+    assert [(hit.memory.id, hit.memory.content, hit.shared) for hit in await ada.recall("the nurse")] == [(ids[0], TALK[0], True)]
+    assert (await ada.get(ids[0])).content == TALK[0]
+    await world.stop("sync")
+    await memory.unshare(ids[0])
+    assert len(await ada.recall("the nurse")) == 0
+    with pytest.raises(NotFound):
+        await ada.get(ids[0])
+    await world.start("sync")
+    await world.drained(memory)
+    assert (await memory.get(ids[0])).content == TALK[0]
 
 
 async def test_no_page_holds_what_is_shared_no_more(world: World, memory: MemoryClient, ada: MemoryClient) -> None:
