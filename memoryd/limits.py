@@ -155,6 +155,8 @@ PACK_BATCH_MAX = 250  # documents of one transaction: far below the 16 MB and 60
 
 # --- tiers ----------------------------------------------------------------------------------------------------------
 TIER_BATCH_MAX = 500  # records of one look or one move: some milliseconds of Redis, between which it serves others
+DEEP_BATCH_MAX = 2_000  # vectors of one look into the tier archive: about 1 MB
+DEEP_SECONDS_MAX = 3.0  # of a scan, a million memories or so; well under what a client waits before it asks again (6 s)
 TIER_LEASE_SECONDS = 30.0  # who moves memories for the fleet renews it with each batch; one that died is replaced after it
 SHORT_MEMORIES_OF_PROJECT_MAX = 1_000_000  # the highest limit that can be configured: 5 GB of usual memories
 

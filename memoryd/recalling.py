@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from memoryd.archive.deep import ARCHIVE, Deep, asked_for, nearest
 from memoryd.archive.store import Archive
 from memoryd.archive.words import Worded
 from memoryd.archive.words import by_words as long_by_words
@@ -173,7 +174,7 @@ class Recalling:
             best = await self._diverse(scope, best, rows, question.diversity)
         if question.per_session:
             best = [best[at] for at in by_session([_session(rows[one.memory_id]) for one in best], question.per_session)]
-        return Order(asked, best, searched, profile.name, "; ".join(ended.reasons), sorted(ended.missing))
+        return Order(asked, best, searched, profile.name, "; ".join(ended.reasons), sorted(ended.missing), question.deep)
 
     async def _candidates(
         self, scope: Scope, question: Question, filters: Filters, deadline: Deadline, ended: Ended
@@ -202,11 +203,14 @@ class Recalling:
             ended.late("meaning", "the deadline came before the search by meaning was done")
             rows, vector = found.rows, None
         word(rows, worded.terms)
+        below = await self._deep(scope, filters, vector, deadline, ended) if question.deep else Deep()
+        rows |= {key: row for key, row in below.rows.items() if key not in rows}
         counted = found.with_term if worded.counted is None else {**found.with_term, LONG: worded.counted}
         for one in sorted(found.cut):
             ended.late(one, f"the search by {one} took too long and has not looked at everything")
-        searched = [name for name, used in (("words", terms), ("meaning", vector)) if used]
-        return Pool(rows, terms, sum(found.memories.values()), counted), who, found.quoted, searched
+        ways = (("words", terms), ("meaning", vector), (ARCHIVE, question.deep and vector))
+        searched = [name for name, used in ways if used]
+        return Pool(rows, terms, sum(found.memories.values()) + below.looked_at, counted), who, found.quoted, searched
 
     async def _worded(
         self, scope: Scope, filters: Filters, found: Found, terms: Sequence[str], deadline: Deadline, ended: Ended
@@ -223,6 +227,23 @@ class Recalling:
             ended.late(LONG, "the deadline came before the search by words in the archive was done")
             return Worded()
         return worded
+
+    async def _deep(
+        self, scope: Scope, filters: Filters, vector: QueryVector | None, deadline: Deadline, ended: Ended
+    ) -> Deep:
+        """The nearest of the tier archive."""
+        if vector is None or self._archive is None or not asked_for(filters.among):
+            return Deep()
+        try:
+            found = await nearest(
+                self._archive, scope, filters, vector.vector, vector.model, seconds=deadline.left()
+            )
+        except ArchiveUnavailable:
+            ended.late(ARCHIVE, "the archive does not answer: what is only there was not searched")
+            return Deep()
+        if found.cut:
+            ended.late(ARCHIVE, "the time was over before all of the tier archive was looked at")
+        return found
 
     async def _changed(self, vector: QueryVector) -> bool:
         """Whether another model's vectors are read by now than the one that this was made by."""
@@ -303,6 +324,8 @@ class Recalling:
             kinds = {one.memory_id: one.kind for one in some}
             read, noted = await self._records.get_recalled(scope, kinds, used=limit - len(hits))
             memories = await self._whole(scope, read, deadline, ended)
+            if order.deep and (cold := [one for one in kinds if one not in read]):
+                memories = {**memories, **await self._cold(scope, cold, deadline, ended)}
             recall_id = recall_id or noted
             for one in some:
                 if len(hits) == limit:
@@ -317,6 +340,19 @@ class Recalling:
             next=cursor_at(token, place, order.found) if token else "", recall_id=recall_id,
         )  # fmt: skip
 
+
+    async def _cold(
+        self, scope: Scope, memory_ids: Sequence[str], deadline: Deadline, ended: Ended
+    ) -> Mapping[str, Memory]:
+        """Those that are only in the archive and that the scope sees: of one that has a record or a tombstone in Redis, that
+        knows better."""
+        try:
+            found = await deadline.before(self._wholes.cold(scope, memory_ids))
+        except ArchiveUnavailable:
+            found = None
+        if found is None:
+            ended.late(ARCHIVE, "the archive has not answered in time: memories that are only there are left out")
+        return found or {}
 
     async def _whole(
         self, scope: Scope, memories: Mapping[str, Memory], deadline: Deadline, ended: Ended

@@ -9,6 +9,7 @@ from memoryd.archive.store import Archive
 from memoryd.errors import ArchiveUnavailable
 from memoryd.hot.records import Projection, Records, fitted
 from memoryd.model.memory import Memory
+from memoryd.model.scope import Scope
 
 
 class Wholes:
@@ -33,6 +34,18 @@ class Wholes:
         archived = await self._archive.contents([one.id for one in light])
         known |= {one.id: one.filled(archived[one.id]) for one in light if one.id in archived}
         return {key: one for key, one in known.items() if not one.light}
+
+    async def cold(self, scope: Scope, memory_ids: Sequence[str]) -> dict[str, Memory]:
+        """Those of the memories that are only in the archive, and that the scope sees. Raises ArchiveUnavailable."""
+        if self._archive is None:
+            return {}
+        found = await self._archive.contents(memory_ids)
+        here = await self._records.present(scope, list(found))
+        buried = await self._records.forgotten(list(found))
+        return {
+            key: one for key, one in found.items()
+            if key not in here and one.version > buried.get(key, 0) and one.seen_from(scope)
+        }  # fmt: skip
 
     async def texts(self, memory_ids: Sequence[str]) -> dict[str, str]:
         """The contents of those that the archive has, where somebody can do without: nothing while it is away."""

@@ -54,7 +54,7 @@ async def by_words(archive: Archive, scope: Scope, filters: Filters, terms: Sequ
 def _pipeline(scope: Scope, filters: Filters, terms: Sequence[str]) -> list[Document]:
     asked: Document = {"$literal": list(terms)}
     return [
-        {"$match": {"$text": {"$search": " ".join(terms)}, **_within(scope, filters), **_narrowed(filters.among)}},
+        {"$match": {"$text": {"$search": " ".join(terms)}, **within(scope, filters, Tier.LONG), **narrowed(filters.among)}},
         {"$project": {"terms": 1, "memory_type": 1, "score": {"$meta": "textScore"}}},
         {
             "$facet": {
@@ -69,8 +69,9 @@ def _pipeline(scope: Scope, filters: Filters, terms: Sequence[str]) -> list[Docu
     ]
 
 
-def _within(scope: Scope, filters: Filters) -> Document:
-    query: Document = {"tenant": scope.tenant, "project": scope.project, "tier": Tier.LONG}
+def within(scope: Scope, filters: Filters, tier: Tier) -> Document:
+    """The query that keeps to a scope, and to a tier."""
+    query: Document = {"tenant": scope.tenant, "project": scope.project, "tier": tier}
     if scope.agent:
         names = ("agent_id", "shared_with") if filters.shared else ("agent_id",)
         query["$or"] = [{name: scope.agent} for name in names]
@@ -79,7 +80,8 @@ def _within(scope: Scope, filters: Filters) -> Document:
     return query
 
 
-def _narrowed(among: Narrowing) -> Document:
+def narrowed(among: Narrowing) -> Document:
+    """The filters that MongoDB can be asked for."""
     query: Document = {}
     if among.types:
         query["memory_type"] = {"$in": list(among.types)}

@@ -19,6 +19,7 @@ def recall(
     query: Annotated[str, typer.Argument(help="A question, or some words.", show_default=False)],
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, help="How many memories.")] = 10,
     profile: Annotated[str, typer.Option("--profile", help="By which weights; by the types without it.")] = "",
+    deep: Annotated[bool, typer.Option("--deep", help="Look through the tier archive, too, by meaning.")] = False,
     rerank: Annotated[bool, typer.Option("--rerank", help="Have the daemon's cross-encoder read the best, too.")] = False,
     min_score: Annotated[
         float | None, typer.Option("--min-score", help="Only with at least this score.", show_default=False)
@@ -48,7 +49,8 @@ def recall(
         async with target.connect() as memory:
             found = await memory.recall(
                 query, limit=limit, profile=profile, min_score=min_score, min_likeness=min_likeness, diversity=diversity,
-                per_session=per_session, cursor=cursor, deadline_ms=deadline_ms, rerank=rerank, **among.given(),
+                per_session=per_session, cursor=cursor, deadline_ms=deadline_ms, rerank=rerank, deep=deep,
+                **among.given(),
             )  # fmt: skip
         if json:
             output.print_json(found)

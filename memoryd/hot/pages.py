@@ -31,6 +31,8 @@ class Order(msgspec.Struct, frozen=True):
     profile: str
     degraded: str
     missing: list[str]
+    deep: bool = False
+    """Whether some of it is perhaps in the archive only."""
 
 
 class Pages:

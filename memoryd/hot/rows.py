@@ -30,13 +30,13 @@ class Row:
     feedback: Feedback | None = None
     similarity: float | None = None
     """To the question's vector; None for what was not found by meaning."""
-    light: bool = False
-    """Whether its terms came from the archive."""
+    tier: str = ""
+    """long or archive, where its terms came from MongoDB."""
 
     @property
     def group(self) -> str:
-        """Among which memories its words are counted: those of its kind here, or those of the tier `long`."""
-        return LONG if self.light else self.kind
+        """Among which memories its words are counted: those of its kind here, or those of its tier."""
+        return self.tier or self.kind
 
 
 @dataclass
@@ -75,7 +75,7 @@ def word(rows: Mapping[str, Row], terms: Mapping[str, str]) -> None:
     """Gives the rows that Redis has no words of theirs, as the archive has them."""
     for memory_id, own in terms.items():
         if (row := rows.get(memory_id)) is not None and not row.terms:
-            row.terms, row.light = own, True
+            row.terms, row.tier = own, LONG
 
 
 def take(rows: dict[str, Row], kind: str, answer: Any) -> set[str]:

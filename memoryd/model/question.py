@@ -77,6 +77,7 @@ class Question(Narrowing, frozen=True, kw_only=True, forbid_unknown_fields=True)
     limit: Annotated[int, msgspec.Meta(ge=1, le=RECALL_LIMIT_MAX)] = 10
     profile: str = ""
     rerank: bool = False
+    deep: bool = False
     min_score: float | None = None
     min_likeness: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     diversity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
@@ -101,6 +102,7 @@ class ContextRecall(Narrowing, frozen=True, kw_only=True, forbid_unknown_fields=
 
     profile: str = ""
     rerank: bool = False
+    deep: bool = False
     min_likeness: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     diversity: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     deadline_ms: Annotated[int, msgspec.Meta(ge=1, le=RECALL_DEADLINE_MS_MAX)] | None = None

@@ -59,7 +59,7 @@ class Recalled(msgspec.Struct, frozen=True, kw_only=True):
 
     hits: list[Hit]
     searched: list[str]
-    """By what was searched: words, meaning."""
+    """By what was searched: words, meaning; archive: the tier of that name, by meaning."""
     profile: str = ""
     """By which weights."""
     degraded: str = ""
@@ -67,8 +67,8 @@ class Recalled(msgspec.Struct, frozen=True, kw_only=True):
     recall_id: str = ""
     """By which feedback names this recall, for a day; empty where Redis had no room to note it."""
     missing: list[str] = []
-    """What of the answer is not whole, because a deadline or a time limit came first: words, meaning; long: what has its content
-    in the archive only, which does not answer."""
+    """What of the answer is not whole, because a deadline or a time limit came first: words, meaning; or because MongoDB has not
+    answered: long (what has its content there), archive (what is only there)."""
     next: str = ""
     """The cursor of the next page; empty when there is none, or no pages were asked for."""
 

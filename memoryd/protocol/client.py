@@ -148,6 +148,7 @@ class MemoryClient:
         limit: int = 10,
         profile: str = "",
         rerank: bool = False,
+        deep: bool = False,
         min_score: float | None = None,
         min_likeness: float = 0.0,
         diversity: float = 0.0,
@@ -159,14 +160,14 @@ class MemoryClient:
         """The memories that fit `query` best; iterate over it for its hits.
 
         Among: types, agent, session, tags, tiers, metadata, valid_since, valid_before, recorded_since, recorded_before
-        (see `Narrowing`). `recall_pages` gives more than one answer holds.
+        (see `Narrowing`). `deep` also looks through the tier archive, by meaning. `recall_pages` gives more than one answer holds.
         """
         if min_score is not None and min_score != min_score:  # noqa: PLR0124  # JSON would write NaN as null
             raise BadRequest("min_score: is not a number", field="min_score")
         args = {
             "query": query, "limit": limit, "profile": profile, "min_score": min_score, "min_likeness": min_likeness,
             "diversity": diversity, "per_session": per_session, "cursor": cursor, "deadline_ms": deadline_ms,
-            "rerank": rerank, **among,
+            "rerank": rerank, "deep": deep, **among,
         }  # fmt: skip
         return await self._connection.call("recall", args, Recalled)
 

@@ -107,6 +107,9 @@ _AMONG: dict[str, Schema] = {
     "recorded_before": {"description": "only memories whose current version was written before then"},
 }
 _HOW: dict[str, Schema] = {
+    "deep": {
+        "description": "whether the tier archive is searched too, by meaning; slower, and with a limit of time (`missing`)"
+    },
     "rerank": {"description": "whether the daemon's cross-encoder reads the best candidates too, if it has one"},
     "profile": {
         "description": "by which weights: conversation, facts, recent, or one of the configuration; empty: by the types"
@@ -274,12 +277,12 @@ SAYS: dict[str, dict[str, Schema]] = {
     },
     "Recalled": {
         "hits": {"description": "best first"},
-        "searched": {"description": "by what was searched: words, meaning"},
+        "searched": {"description": "by what was searched: words, meaning; archive: the tier of that name, by meaning"},
         "profile": {"description": "by which weights"},
         "degraded": {"description": "why something was not searched; empty when all was"},
         "recall_id": {"description": "names this recall in `feedback`, for a day; empty where Redis had no room to note it"},
         "missing": {
-            "description": "what is not whole: words, meaning (a time limit came first), long (the archive does not answer)"
+            "description": "what is not whole: words, meaning (a time limit came first), long, archive (MongoDB has not answered)"
         },
         "next": {"description": "the next page's `cursor`; empty when nothing is left, or no pages were asked for"},
     },

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import memoryd.archive.deep
 from memoryd import MemoryClient
 from memoryd.errors import NotFound
 from memoryd.lifecycle.grouping import grouped
@@ -311,3 +312,44 @@ def test_groups_are_of_one_session_without_a_pause_and_not_too_long() -> None:
     assert sorted(map(len, groups)) == [1, 2, 15, 17]
     assert all(len(group) <= SUMMARY_GROUP_MAX and len({m.session_id for m in group}) == 1 for group in groups)
     assert {m.content.split()[0] for m in next(g for g in groups if len(g) == 17)} == {"tea"}
+
+
+async def test_a_deep_recall_finds_what_is_archived_beside_what_is_hot(
+    quick: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By meaning, within the scope and every filter, with scores that compare; and nothing that is forgotten or unshared."""
+    async with quick.connect() as memory, quick.connect(agent="other") as other:
+        ids = await remember(memory, "s1", 3, tags=["home"], metadata={"room": "attic"})
+        texts = {one: (await memory.get(one)).content for one in ids}
+        await memory.compress(session="s1")
+        near = (await memory.store("Ingrid has a bicycle.")).id
+        await caught_up(quick, memory)
+        asked = texts[ids[4]]
+
+        shallow = await memory.recall(asked)
+        assert not {hit.memory.id for hit in shallow} & set(ids)
+        deep = await memory.recall(asked, deep=True, limit=50)
+        assert deep.searched == ["words", "meaning", "archive"]
+        assert {near, *ids} <= {hit.memory.id for hit in deep}
+        hit = next(hit for hit in deep if hit.memory.id == ids[4])
+        assert (hit.memory.content, hit.memory.tier) == (asked, "archive")
+        assert hit.why["meaning"].value == pytest.approx(1, abs=0.02)  # a byte a dimension
+        assert hit.why["words"].value > 0
+        assert hit.score == max(one.score for one in deep if one.memory.id in ids)
+        first = await memory.recall(asked, deep=True, limit=2, cursor="")
+        second = await memory.recall(asked, deep=True, limit=2, cursor=first.next)
+        assert [one.memory.id for one in (*first, *second)] == [one.memory.id for one in deep][:4]
+
+        for narrow in ({"tags": ["office"]}, {"metadata": {"room": "cellar"}}, {"tiers": ["short"]}, {"types": ["fact"]},
+                       {"session": "s9"}, {"valid_since": "2999-01-01T00:00:00Z"}):  # fmt: skip
+            assert not {hit.memory.id for hit in await memory.recall(asked, deep=True, **narrow)} & set(ids), narrow
+        assert ids[4] in [hit.memory.id for hit in await memory.recall(asked, deep=True, metadata={"room": "attic"}, tags=["home"])]
+        assert not {hit.memory.id for hit in await other.recall(asked, deep=True)} & set(ids)
+
+        monkeypatch.setattr(memoryd.archive.deep, "DEEP_SECONDS_MAX", 0.0)
+        monkeypatch.setattr(memoryd.archive.deep, "DEEP_BATCH_MAX", 5)
+        cut = await memory.recall(asked, deep=True)
+        assert cut.missing == ["archive"]
+        monkeypatch.undo()
+        await memory.forget(ids[4])
+        assert ids[4] not in [hit.memory.id for hit in await memory.recall(asked, deep=True, limit=50)]

@@ -29,6 +29,7 @@ from memoryd.model.rules import Rules
 from memoryd.recalling import Recalling
 from memoryd_sync.reconcile import Difference, Kind, Place, Reconciler, rejournal
 from tests.fakes import FakeClock, HashEmbedder
+from tests.integration.commands import Commands
 from tests.integration.tools import a_hand, caught_up, dead_letters, sees
 from tests.waiting import eventually
 from tests.world import World
@@ -394,3 +395,22 @@ async def test_a_light_memory_is_shared_and_taken_back(world: World, memory: Mem
         await memory.share(ids[1], "other")
         assert [hit.memory.content for hit in await other.recall("matcha")] == [TALK[1]]
     assert not await dead_letters(world)
+
+
+async def test_the_command_says_what_would_move_and_why_and_does_it(world: World, memory: MemoryClient) -> None:
+    """A plan is what a run then does; afterwards there is nothing to plan."""
+    ids = await remember(memory, TALK[:2])
+    pinned = (await memory.store("The safe's number is secret.", tags=["pinned"])).id
+    await caught_up(world, memory)
+    memoryd = Commands(world.settings)
+    memoryd.environment["MEMORYD_TIERS"] = '{"acme": {"*": {"short_seconds": 0.001, "content_seconds": 0.001}}}'
+    planned = (await memoryd("tiers", "plan", "--explain", "--json")).json
+    assert planned["moves"] == [{"tenant": "acme", "project": "support", "to": "long", "reason": "aged", "memories": 2}]
+    assert {one["id"] for one in planned["listed"]} == set(ids)
+    assert "its content was not used" in (await memoryd("tiers", "why", ids[0])).fields["why"]
+    assert (await memoryd("tiers", "why", pinned, "--json")).json["held"] == "pinned"
+    done = (await memoryd("tiers", "run", "--json")).json
+    assert (done["memories"], done["moved"], done["lightened"]) == (3, {"aged": 2}, 2)
+    assert (await memoryd("tiers", "plan", "--json")).json == {"moves": []}
+    assert (await memoryd("tiers", "why", ids[0], "--json")).json["light"]
+    await memoryd("tiers", "why", "mem_" + "0" * 32, exits=3)

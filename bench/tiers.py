@@ -1,0 +1,159 @@
+"""What the tier `long` gains and what it costs: LoCoMo with nine of ten memories demoted, before and after in one run.
+
+    python -m bench.tiers PATH/locomo_dev.json [--conversation 0] [--share 0.9] [--json FILE]
+
+Redis's bytes of a memory are those of its record (`MEMORY USAGE`) and its share of the indexes (`FT.INFO`), with where they go.
+recall@10 is scored as `bench.recall` does it. Which memories go is chosen by chance, always the same ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+
+from bench.evidence import LOCOMO_DEV_SHA256, TENANT, Answer, Asked, load, means, present, score, served, table
+from memoryd import connect
+from memoryd.archive.store import Archive, open_mongo
+from memoryd.config import Settings, load_settings
+from memoryd.hot.client import open_redis
+from memoryd.hot.records import Records
+from memoryd.hot.search import Search
+from memoryd.keys import KINDS, SCHEMA, Keys, index, memories
+from memoryd.lifecycle.moving import Mover
+
+BATCH = 500
+SETTLE_SECONDS = 5  # the index gives back what its changed records took
+PARTS = {  # of FT.INFO, in megabytes
+    "words": ("inverted_sz_mb", "offset_vectors_sz_mb"), "vectors": ("vector_index_sz_mb",), "tags": ("tag_overhead_sz_mb",),
+    "documents": ("doc_table_size_mb", "sortable_values_size_mb", "key_table_size_mb"),
+}  # fmt: skip
+
+
+async def keys_of(redis: Redis) -> list[str]:
+    """The records, in order."""
+    return sorted([key.decode() for kind in KINDS async for key in redis.scan_iter(match=f"{memories(kind)}*", count=1000)])
+
+
+async def bytes_of(redis: Redis) -> dict[str, float]:
+    """Bytes a memory, and where they go."""
+    client: Any = redis
+    keys = await keys_of(redis)
+    async with client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.memory_usage(key, samples=0)
+            for name in ("embedding", "content", "metadata", "terms", "brief"):
+                pipe.hstrlen(key, name)
+        answers = await pipe.execute()
+    sizes = [answers[at::6] for at in range(6)]
+    found = {"record": sum(sizes[0]), "record: its vector": sum(sizes[1]), "record: its text": sum(map(sum, sizes[2:]))}
+    for name, fields in PARTS.items():
+        found[f"index: {name}"] = 0
+        for kind in KINDS:
+            about = await client.ft(index(kind)).info()
+            found[f"index: {name}"] += sum(float(about.get(one, 0)) for one in fields) * 1024 * 1024
+    per_memory = {name: round(size / max(1, len(keys)), 1) for name, size in found.items()}
+    whole = per_memory["record"] + sum(size for name, size in per_memory.items() if name.startswith("index"))
+    return {"all": round(whole, 1), **per_memory}
+
+
+async def ask(url: str, asked: Sequence[Asked]) -> tuple[list[dict[str, Any]], list[float]]:
+    """Each question's line, and the milliseconds of each."""
+    lines, times = [], []
+    for project in sorted({one.project for one in asked}):
+        async with connect(url, tenant=TENANT, project=project) as memory:
+            for one in (one for one in asked if one.project == project):
+                started = time.perf_counter()
+                found = await memory.recall(one.text, limit=50)
+                times.append((time.perf_counter() - started) * 1000)
+                assert not found.degraded, found.degraded
+                turns = [str(hit.memory.metadata["dia_id"]) for hit in found]
+                lines.append(score(one, Answer(turns, [hit.memory.session_id for hit in found])))
+    return lines, times
+
+
+async def demote(redis: Redis, settings: Settings, mongo_url: str, share: float) -> dict[str, float]:
+    """Sends a share of all memories to the tier long, as the sweep does; how many, and how fast."""
+    client: Any = redis
+    async with open_mongo(mongo_url) as mongo:
+        records = Records(redis, Keys(settings.buckets), settings.vector_type)
+        model = (await client.hget(SCHEMA, "model") or b"").decode()
+        mover = Mover(records, Search(redis, ef_runtime=None), Archive(mongo[settings.mongo_database]), model=model)
+        keys = await keys_of(redis)
+        chosen = random.Random(7).sample(keys, round(share * len(keys)))
+        started, moved, light = time.perf_counter(), 0, 0
+        for start in range(0, len(chosen), BATCH):
+            done, gone = await mover.to_long(await records.read(chosen[start : start + BATCH]))
+            moved, light = moved + len(done), light + gone
+        return {"memories": len(keys), "moved": moved, "light": light, "moves/s": round(moved / (time.perf_counter() - started))}
+
+
+@contextmanager
+def one_conversation(path: Path, number: int | None) -> Iterator[Path]:
+    """The data, or one conversation of it in a file of its own."""
+    if number is None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = Path(folder) / path.name
+        chosen.write_text(json.dumps([json.loads(path.read_text())[number]]))
+        yield chosen
+
+
+async def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    data = arguments.data
+    async with served(data) as servers:
+        asked = load(data)
+        settings = load_settings(redis_url=servers.redis_url, mongo_url=servers.mongo_url)
+        async with open_redis(servers.redis_url) as redis:
+            client: Any = redis
+            await ask(servers.redis_url, asked[:20])
+            before, before_ms = await ask(servers.redis_url, asked)
+            bytes_before = await bytes_of(redis)
+            moved = await demote(redis, settings, servers.mongo_url, arguments.share)
+            await client.execute_command("FT.CONFIG", "SET", "FORK_GC_RUN_INTERVAL", "1")
+            await client.execute_command("FT.CONFIG", "SET", "FORK_GC_CLEAN_THRESHOLD", "0")
+            await asyncio.sleep(SETTLE_SECONDS)
+            after, after_ms = await ask(servers.redis_url, asked)
+            bytes_after = await bytes_of(redis)
+    print(table({"before": means(before), "after": means(after)}), flush=True)
+    return {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "questions": len(asked), **moved,
+        "recall@10": {"before": means(before)["R@10"], "after": means(after)["R@10"]},
+        "p50_ms": {"before": round(statistics.median(before_ms), 1), "after": round(statistics.median(after_ms), 1)},
+        "bytes a memory": {"before": bytes_before, "after": bytes_after},
+        "fewer bytes, percent": round(100 * (1 - bytes_after["all"] / bytes_before["all"]), 1),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?", default=Path("locomo_dev.json"))
+    parser.add_argument("--conversation", type=int, help="only this one of the file, the first is 0")
+    parser.add_argument("--share", type=float, default=0.9, help="of the memories that are demoted")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    if not present(arguments.data, LOCOMO_DEV_SHA256):
+        return
+    with one_conversation(arguments.data, arguments.conversation) as arguments.data:
+        results = asyncio.run(run(arguments))
+    print(json.dumps(results, indent=2))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
