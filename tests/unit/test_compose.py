@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from memoryd_telemetry import names
+from memoryd_telemetry.metrics import prometheus_name
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -28,7 +32,7 @@ def test_ports_are_published_on_loopback_only(name: str) -> None:
 
 @each_service
 def test_images_are_pinned_to_a_full_version(name: str) -> None:
-    assert re.search(r":\d+\.\d+\.\d+(-[\w.]+)?$", SERVICES[name]["image"])
+    assert re.search(r":v?\d+\.\d+\.\d+(-[\w.]+)?$", SERVICES[name]["image"])
 
 
 def test_the_images_we_build_on_are_pinned_and_the_user_is_not_root() -> None:
@@ -104,3 +108,90 @@ def test_every_part_of_a_pipeline_is_declared_and_used(name: str) -> None:
     for kind in ("receivers", "processors", "exporters"):
         assert sorted(pipeline[kind]) == sorted(config[kind])
     assert sorted(config["service"].get("extensions", [])) == sorted(config.get("extensions", {}))
+
+
+# --- Prometheus and Grafana -------------------------------------------------------------------------------------------
+def series() -> set[str]:
+    """Every name that Prometheus gets from memoryd."""
+    found = set()
+    for metric in names.METRICS:
+        name = prometheus_name(metric)
+        found |= {f"{name}_{part}" for part in ("bucket", "sum", "count")} if metric.kind == "histogram" else {name}
+    return found
+
+
+def labels() -> set[str]:
+    """Every label: our attributes, as Prometheus writes them."""
+    values = [value for value in vars(names).values() if isinstance(value, str)]
+    return {value.replace(".", "_") for value in values if value.startswith("memoryd.")}
+
+
+def dashboard() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "otel" / "grafana" / "memoryd.json").read_text())
+    return found
+
+
+def alerts() -> list[dict[str, Any]]:
+    return [rule for group in otel("alerts.yaml")["groups"] for rule in group["rules"]]
+
+
+QUERIES = [
+    *[target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", [])],
+    *[rule["expr"] for rule in alerts()],
+]
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_every_query_names_metrics_and_labels_that_there_are(query: str) -> None:
+    """A metric that was renamed leaves a panel empty and an alert silent, and nobody notices."""
+    used = set(re.findall(r"\bmemoryd_\w+", query))
+    known = used & series()
+    assert used - series() - labels() == set()
+    assert known or query.startswith("up{")
+    assert query.count("(") == query.count(")")
+
+
+def test_every_metric_is_looked_at_by_somebody_or_said_to_be_a_detail() -> None:
+    """In the dashboard, or by an alert."""
+    details = {
+        names.FEEDBACK, names.TOOL_RESULT_AGE, names.SEEN_LOOKS, names.LEASES, names.CHANNEL_MESSAGES, names.QUERY_CACHE_LOOKS,
+    }  # fmt: skip
+    text = " ".join(QUERIES)
+    assert {one.name for one in names.METRICS if prometheus_name(one) not in text} == {one.name for one in details}
+
+
+def test_the_panels_have_a_place_of_their_own_and_the_data_source_that_is_provisioned() -> None:
+    panels = dashboard()["panels"]
+    places = {
+        (x, y)
+        for panel in panels
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    }
+    assert len(places) == sum(panel["gridPos"]["w"] * panel["gridPos"]["h"] for panel in panels)
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    [source] = otel("grafana/datasource.yaml")["datasources"]
+    assert {panel["datasource"]["uid"] for panel in panels if "datasource" in panel} == {source["uid"]}
+    assert source["url"] == "http://prometheus:9090"
+
+
+def test_an_alert_says_what_it_means_and_where_to_look() -> None:
+    rules = alerts()
+    assert len({rule["alert"] for rule in rules}) == len(rules) >= 10
+    for rule in rules:
+        assert rule["labels"]["severity"] in ("critical", "warning")
+        assert len(rule["annotations"]["description"]) > 30
+        assert rule["annotations"]["summary"]
+
+
+def test_prometheus_fetches_from_where_both_services_answer() -> None:
+    config = otel("prometheus.yaml")
+    targets = {job["job_name"]: job["static_configs"][0]["targets"][0] for job in config["scrape_configs"]}
+    for job, (service, variable) in {
+        "memoryd": ("memoryd", "MEMORYD_HEALTH_PORT"), "memoryd-sync": ("sync", "MEMORYD_SYNC_HEALTH_PORT"),
+    }.items():  # fmt: skip
+        assert targets[job] == f"{service}:{SERVICES[service]['environment'][variable]}"
+        assert "ports" not in SERVICES[service], "it is not for the world"
+    assert config["rule_files"] == [
+        volume.split(":")[1] for volume in SERVICES["prometheus"]["volumes"] if "alerts" in volume
+    ]
