@@ -177,6 +177,7 @@ async def test_a_compressed_memory_is_shared_and_taken_back(world: World, memory
     assert (await ada.expand(ids[0])).missing == 1  # to bring it back is its owner's
     with pytest.raises(NotFound):
         await ada.get(ids[1])
+    assert [(hit.memory.id, hit.shared) for hit in await ada.recall("houses", deep=True)] == [(ids[0], True)]
     await memory.share(ids[1], "ada")
     assert {hit.memory.id for hit in await ada.recall("the dog called Rex")} == {ids[1]}
     await world.drained(memory)
@@ -184,6 +185,7 @@ async def test_a_compressed_memory_is_shared_and_taken_back(world: World, memory
     await memory.unshare(ids[0])
     with pytest.raises(NotFound):
         await ada.get(ids[0])
+    assert ids[0] not in {hit.memory.id for hit in await ada.recall("houses", deep=True)}
     await world.start("sync")
 
 
