@@ -49,7 +49,7 @@ class Breaker:
     def guard(self, refusal: Callable[[], Exception]) -> Iterator[None]:
         """Lets the block ask the server, or raises `refusal()` at once while the circuit is open."""
         if self.state is State.OPEN:
-            self._tell()
+            self.tell()
             raise refusal()
         self._probing = self.state is State.HALF_OPEN
         try:
@@ -62,7 +62,8 @@ class Breaker:
             self._in_a_row = 0
         finally:
             self._probing = False
-            self._tell()
+            self.tell()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Tells the metrics its state: also now and then, because an open one closes by time while nobody asks."""
         measure(telemetry.CIRCUIT_OPEN, _OPEN[self.state], {telemetry.STORE: self._store})

@@ -8,6 +8,7 @@ import random
 import secrets
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from memoryd.agent.agent_holders import AgentHolder
 from memoryd.agent.chains import Chains
@@ -41,7 +42,7 @@ from memoryd.embed.follower import EmbedFollower, EmbedState
 from memoryd.embed.protocol import Embedder
 from memoryd.embed.tokens import open_tokens
 from memoryd.engine import Engine
-from memoryd.health.gauges import look_at_redis
+from memoryd.health.gauges import look_at_stores
 from memoryd.health.listener import listening, live, metrics
 from memoryd.health.probes import of_daemon
 from memoryd.health.report import Health
@@ -148,8 +149,8 @@ async def serve(
             tasks.create_task(server.run(stop), name="serve agents")
             tasks.create_task(embed, name="embed")
             tasks.create_task(persistently(lambda: end_moves(moves, stop), stop, doing="end moves"), name="end moves")
-            gauges = persistently(lambda: look_at_redis(stores.redis, stores.keys, stop), stop, doing="measure")
-            tasks.create_task(gauges, name="measure")
+            look = partial(look_at_stores, stores.redis, stores.archive, stores.keys, stop)
+            tasks.create_task(persistently(look, stop, doing="measure"), name="measure")
             if settings.tier_sweep_seconds:
                 tiers = tiering(stores, settings)
                 keep = persistently(lambda: keep_tiered(tiers, settings, stop), stop, doing="keep the tiers")

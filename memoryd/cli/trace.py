@@ -83,7 +83,7 @@ def _draw(spans: Sequence[Span]) -> None:
     from memoryd.traces.find import by_trace
     from memoryd.traces.tree import tree
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
     for own, linked in by_trace(spans).values():
         console.print(_when(own[0]), style="bold")
         console.print(tree(own, linked, told=True))

@@ -1,4 +1,4 @@
-"""Tells the metrics how much there is in Redis."""
+"""Tells the metrics how much there is in Redis, and whether the archive is left alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 
 from redis.asyncio import Redis
 
+from memoryd.archive.store import Archive
 from memoryd.hot.sizes import sizes
 from memoryd.keys import Keys
 from memoryd.limits import METRICS_LOOK_SECONDS
@@ -14,8 +15,9 @@ from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.metrics import measure
 
 
-async def look_at_redis(redis: Redis, keys: Keys, stop: asyncio.Event) -> None:
+async def look_at_stores(redis: Redis, archive: Archive, keys: Keys, stop: asyncio.Event) -> None:
     """Looks once, then waits a while. Raises HotUnavailable."""
+    archive.breaker.tell()
     found = await sizes(redis, keys)
     for tier, count in found.by_tier.items():
         measure(telemetry.MEMORIES, count, {telemetry.TIER: str(tier)})

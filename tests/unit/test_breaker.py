@@ -78,3 +78,15 @@ def test_other_errors_are_the_servers_answers(breaker: Breaker) -> None:
         with pytest.raises(ValueError, match="an answer"), breaker.guard(Refused):
             raise ValueError("an answer")
     assert breaker.state is State.CLOSED
+
+
+def test_its_metric_does_not_stay_at_open_when_nobody_asks_any_more(
+    breaker: Breaker, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An alert would go on for ever on a quiet evening."""
+    told: list[float] = []
+    monkeypatch.setattr("memoryd.breaker.measure", lambda _metric, value, _attributes: told.append(value))
+    fail(breaker)
+    watch.seconds = OPEN_SECONDS + 1
+    breaker.tell()
+    assert told[-2:] == [1.0, 0.5]
