@@ -60,6 +60,8 @@ def recall(
             for hit in found
         ]
         output.print_table("", ["score", "why", "content", "session", "valid from", "id"], rows)
+        for one in (hit.memory for hit in found if hit.shared):
+            typer.echo(f"shared: {one.id} is a memory of {one.agent_id or 'the project'}", err=True)
         typer.echo(f"recall: {found.recall_id}", err=True)
         if found.degraded:
             typer.echo(f"note: {found.degraded}", err=True)

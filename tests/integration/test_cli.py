@@ -89,7 +89,8 @@ async def test_a_memory_is_shared_and_taken_back(world: World, memoryd: Commands
     kept = await memory.store("Ada prefers tea.", type="fact")
     assert (await memoryd("share", kept.id, "--with", "ada")).fields["outcome"] == "updated"
     async with world.connect(agent="ada") as ada:
-        assert [hit.shared for hit in await ada.recall("tea")] == [True]
+        found = await memoryd("recall", "tea", environment={"MEMORYD_AGENT": "ada"})
+        assert f"shared: {kept.id} is a memory of scout" in found.err
         assert (await memoryd("unshare", kept.id, "--json")).json["outcome"] == "updated"
         assert len(await ada.recall("tea")) == 0
 
