@@ -41,6 +41,7 @@ from memoryd.cli import (
     up,
     update,
     version,
+    why,
 )
 
 app = typer.Typer(
@@ -80,6 +81,7 @@ app.command("share")(share.share)
 app.command("unshare")(share.unshare)
 app.command("seen")(seen.seen)
 app.command("stats")(stats.stats)
+app.command("why")(why.why)
 app.command("trace")(trace.trace)
 app.command("health")(health.health)
 app.command("doctor")(doctor.doctor)
