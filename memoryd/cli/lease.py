@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -110,6 +109,8 @@ def run(
 
 async def _while_held(held: Held, command: Sequence[str]) -> int:
     """The command's exit code. Raises LeaseLost when the lease was lost before it ended."""
+    import asyncio
+
     try:
         child = await asyncio.create_subprocess_exec(*command, env={**os.environ, TOKEN: str(held.token)})
     except OSError as error:

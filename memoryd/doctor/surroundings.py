@@ -15,7 +15,9 @@ from memoryd.config import EmbedderKind, Settings
 from memoryd.doctor.patient import Finding, Patient
 
 # Read by the commands and by the MCP server, besides the settings.
-OTHER_VARIABLES = frozenset({"MEMORYD_TENANT", "MEMORYD_PROJECT", "MEMORYD_AGENT", "MEMORYD_SESSION", "MEMORYD_INSIGHT_URL"})
+OTHER_VARIABLES = frozenset({
+    "MEMORYD_TENANT", "MEMORYD_PROJECT", "MEMORYD_AGENT", "MEMORYD_SESSION", "MEMORYD_INSIGHT_URL", "MEMORYD_LEASE_TOKEN",
+})  # fmt: skip
 CONNECT_SECONDS = 2.0
 DISK_BYTES_MIN = 1_000_000_000  # a model and its making
 
