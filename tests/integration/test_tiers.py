@@ -14,18 +14,22 @@ from pymongo.monitoring import CommandListener
 from memoryd import MemoryClient
 from memoryd.archive.store import Archive, open_mongo
 from memoryd.clock import SystemClock
+from memoryd.config import Settings
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.engine import Engine
 from memoryd.errors import ArchiveUnavailable, NotFound
 from memoryd.hot.records import Records
 from memoryd.hot.search import Search
+from memoryd.hot.tiers import HotTiers
 from memoryd.lifecycle.moving import Mover
 from memoryd.lifecycle.refill import Refill
 from memoryd.lifecycle.reindex import reindex
 from memoryd.lifecycle.tiering import Tiering
-from memoryd.model.memory import Memory
+from memoryd.model.memory import Memory, Tier
 from memoryd.model.question import Question
+from memoryd.model.results import Stored
 from memoryd.model.rules import Rules
+from memoryd.model.scope import Scope
 from memoryd.recalling import Recalling
 from memoryd_sync.reconcile import Difference, Kind, Place, Reconciler, rejournal
 from tests.fakes import FakeClock, HashEmbedder
@@ -51,7 +55,8 @@ def tiering(world: World, *, days: float = 8, rules: Rules | None = None) -> Tie
 
 async def remember(memory: MemoryClient, texts: Sequence[str] = TALK, **details: Any) -> list[str]:
     """Events of a session; their ids in order."""
-    return [(await memory.store(one, type="episodic", session="s1", **details)).id for one in texts]
+    items = [{"content": one, "type": "episodic", "session": "s1", **details} for one in texts]
+    return [one.id for one in await memory.store_many(items) if isinstance(one, Stored)]
 
 
 async def demoted(world: World, memory: MemoryClient, ids: Sequence[str]) -> dict[str, Memory]:
@@ -203,8 +208,11 @@ async def test_however_many_memories_are_light_the_archive_is_asked_once_for_wor
         await client.close()
 
 
-async def test_where_the_archive_is_away_a_recall_says_what_is_missing(world: World, memory: MemoryClient) -> None:
+async def test_where_the_archive_is_away_a_recall_says_what_is_missing(
+    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What has its content in Redis is found as ever; a read by id says why it cannot answer."""
+    monkeypatch.setattr("memoryd.archive.store.ARCHIVE_ANSWER_SECONDS", 2.0)  # which the world's own archive keeps to as well
     ids = await remember(memory)
     await demoted(world, memory, ids)
     near = await remember(memory, ["The nurse has a bicycle."])
@@ -234,6 +242,9 @@ async def test_what_is_used_comes_back_and_a_read_is_no_change(world: World, mem
     done = await tiering(world, days=0.01).sweep()
     assert done is not None
     assert (done.used, done.moved) == (2, {"used": 2})
+    again = await tiering(world, days=0.01).sweep()
+    assert again is not None
+    assert (again.used, again.moved) == (0, {})
     await caught_up(world, memory)
     for memory_id, times in ((ids[1], 2), (found, 1)):
         now, record = await memory.get(memory_id), await fields_of(world, memory_id)
@@ -291,7 +302,7 @@ async def test_verify_repair_and_rebuild_know_what_is_light(world: World, memory
         await hand.projector.apply_all(documents)
         assert "content" not in await fields_of(world, ids[0])
         before = await fields_of(world, ids[3])
-        await rejournal(records_of(world), [one.place for one in lost(were.values())])
+        assert await rejournal(records_of(world), [one.place for one in lost(were.values())]) == len(ids)  # the vectors only
         await caught_up(world, memory)
 
         for one in were.values():
@@ -407,10 +418,59 @@ async def test_the_command_says_what_would_move_and_why_and_does_it(world: World
     planned = (await memoryd("tiers", "plan", "--explain", "--json")).json
     assert planned["moves"] == [{"tenant": "acme", "project": "support", "to": "long", "reason": "aged", "memories": 2}]
     assert {one["id"] for one in planned["listed"]} == set(ids)
-    assert "its content was not used" in (await memoryd("tiers", "why", ids[0])).fields["why"]
-    assert (await memoryd("tiers", "why", pinned, "--json")).json["held"] == "pinned"
+    why = (await memoryd("tiers", "why", ids[0])).fields
+    assert ("its content was not used" in why["why"], why["light"]) == (True, "False")
     done = (await memoryd("tiers", "run", "--json")).json
     assert (done["memories"], done["moved"], done["lightened"]) == (3, {"aged": 2}, 2)
     assert (await memoryd("tiers", "plan", "--json")).json == {"moves": []}
-    assert (await memoryd("tiers", "why", ids[0], "--json")).json["light"]
-    await memoryd("tiers", "why", "mem_" + "0" * 32, exits=3)
+    assert await tiering(world).explain(Scope("acme", "support"), "mem_" + "0" * 32) is None
+    held = await tiering(world).explain(Scope("acme", "support"), pinned)
+    assert held is not None
+    assert (held.held, held.move_to, held.light) == ("pinned", "", False)
+
+
+async def test_nothing_moves_before_the_archive_has_everything_of_it(world: World, memory: MemoryClient) -> None:
+    """Without sync a sweep leaves all as it is; a move that was begun waits for the archive with its content in Redis."""
+    ids = await remember(memory, TALK[:2])
+    await caught_up(world, memory)
+    await unused(world)
+    await world.stop("sync")
+    late = (await memory.store("Said while sync was down.")).id
+    await eventually(lambda: has_vector(world, late), what="it has its vector")
+    keeper = tiering(world)
+    begun = await records_of(world).move(
+        [await memory.get(one) for one in (*ids, late)], Tier.LONG, with_vector=True, traceparent=""
+    )
+    assert [one.outcome for one in begun] == ["moved", "moved", "waiting"]
+    assert await HotTiers(records_of(world)).lighten([(await memory.get(one), "a seal") for one in ids]) == ["waiting"] * 2
+    assert all(["content" in await fields_of(world, one) for one in (*ids, late)])
+    await world.start("sync")
+    await caught_up(world, memory)
+    await unused(world)
+    done = await keeper.sweep()
+    assert done is not None
+    assert (done.moved, done.lightened) == ({"aged": 1}, 3)
+    assert not any(["content" in await fields_of(world, one) for one in (*ids, late)])
+
+
+async def has_vector(world: World, memory_id: str) -> bool:
+    """Whether it waits for it no more."""
+    return (await fields_of(world, memory_id)).get("pending") == b"0"
+
+
+async def test_a_daemon_keeps_the_tiers_by_itself(settings: Settings) -> None:
+    """By the rules of its configuration, as often as it says; what is pinned stays."""
+    rules = {"acme": {"support": Rules(short_seconds=0.001, content_seconds=0.001)}}
+    quick = settings.model_copy(update={"tier_sweep_seconds": 0.2, "tiers": rules})
+    async with World(quick) as world, world.connect() as memory, world.connect(project="other") as other:
+        await world.start("daemon", "sync")
+        ids = await remember(memory, TALK[:2])
+        pinned = (await memory.store("The safe's number is secret.", tags=["pinned"])).id
+        elsewhere = (await other.store("Another project has its own rules.")).id
+
+        async def light() -> bool:
+            return not any(["content" in await fields_of(world, one) for one in ids])
+
+        await eventually(light, within_seconds=30, what="they are light")
+        assert "content" in await fields_of(world, pinned)
+        assert "content" in await fields_of(world, elsewhere)
