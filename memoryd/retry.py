@@ -58,7 +58,8 @@ def heed_cancellation() -> None:
 
 
 async def wait_for_stop(stop: asyncio.Event, seconds: float) -> bool:
-    """Waits at most `seconds`; True as soon as it is time to stop."""
+    """Waits at most `seconds`; True as soon as it is time to stop. Who is cancelled already does not wait."""
+    heed_cancellation()
     try:
         await asyncio.wait_for(stop.wait(), seconds)
     except TimeoutError:

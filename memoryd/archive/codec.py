@@ -20,7 +20,7 @@ from memoryd.model.ids import hash_content
 from memoryd.model.memory import Memory, MemoryType, Tier
 from memoryd.model.record import Record, Tombstone, seal
 from memoryd.model.scope import from_tag
-from memoryd.model.summary import terms_of
+from memoryd.model.terms import terms_of
 
 Document = dict[str, Any]
 

@@ -26,7 +26,7 @@ from memoryd.model.memory import Memory, MemoryType, Tier
 from memoryd.model.question import Narrowing
 from memoryd.model.scope import Scope, to_tag
 from memoryd.model.speech import speaker_of
-from memoryd.model.summary import terms_of
+from memoryd.model.terms import terms_of
 
 ARCHIVE = "archive"
 _WANTED = {"embedding": 1, "memory_type": 1, "valid_from": 1, "valid_until": 1}

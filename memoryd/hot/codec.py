@@ -17,7 +17,7 @@ from memoryd.model.memory import Memory, MemoryType, Tier
 from memoryd.model.record import Record
 from memoryd.model.scope import from_tag, to_tag
 from memoryd.model.speech import speaker_of
-from memoryd.model.summary import terms_of
+from memoryd.model.terms import terms_of
 
 NAMES = ("tenant", "project", "agent_id", "session_id", "source_tool")
 TIMES = ("created_at", "last_accessed", "valid_from", "recorded_at", "valid_until")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import msgspec
 
 from memoryd.model.memory import Memory
-from memoryd.model.terms import bounded
 
 SUMMARY = "summary"  # the tag of a summary that stands for archived memories, and the name of what its metadata say of it
 MADE_BY = "compress"  # its source_tool
@@ -17,17 +13,6 @@ MADE_BY = "compress"  # its source_tool
 def is_summary(memory: Memory) -> bool:
     """Whether this memory stands for others."""
     return SUMMARY in memory.tags and memory.source_tool == MADE_BY
-
-
-def terms_of(content: str, metadata: Mapping[str, Any]) -> str:
-    """The terms by which a memory is found: its own words; of a summary also those of what it stands for."""
-    return bounded(f"{content}\n{' '.join(_words_of_summary(metadata))}")
-
-
-def _words_of_summary(metadata: Mapping[str, Any]) -> list[str]:
-    told = metadata.get(SUMMARY)
-    words = told.get("words") if isinstance(told, Mapping) else None
-    return [one for one in words if isinstance(one, str)] if isinstance(words, list) else []
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):

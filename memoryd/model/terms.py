@@ -11,12 +11,14 @@ import re
 import threading
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from typing import Any
 
 import Stemmer
 
 from memoryd.limits import QUERY_WORDS_MAX, TERM_CHARS_MAX, TERM_REPEATS_MAX, TERMS_MAX
+from memoryd.model.summary import SUMMARY
 from memoryd.model.words import spelled
 
 
@@ -64,6 +66,17 @@ def bounded(text: str) -> str:
     counted = Counter(terms(text)).items()
     kept = [(term, count) for term, count in counted][:TERMS_MAX]
     return " ".join(" ".join([term] * min(count, TERM_REPEATS_MAX)) for term, count in kept)
+
+
+def terms_of(content: str, metadata: Mapping[str, Any]) -> str:
+    """The terms by which a memory is found: its own words; of a summary also those of what it stands for."""
+    return bounded(f"{content}\n{' '.join(_words_of_summary(metadata))}")
+
+
+def _words_of_summary(metadata: Mapping[str, Any]) -> list[str]:
+    told = metadata.get(SUMMARY)
+    words = told.get("words") if isinstance(told, Mapping) else None
+    return [one for one in words if isinstance(one, str)] if isinstance(words, list) else []
 
 
 def telling_words(text: str) -> dict[str, list[str]]:
