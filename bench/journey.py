@@ -27,8 +27,9 @@ from memoryd.archive.store import open_mongo
 from memoryd.clock import SystemClock
 from memoryd.config import Settings, load_settings
 from memoryd.exchange import BadItem, questions, read
+from memoryd.hot.changes import Request
 from memoryd.hot.client import open_redis
-from memoryd.hot.records import Records, Request
+from memoryd.hot.records import Records
 from memoryd.keys import Keys
 from memoryd.local.servers import Servers, open_servers
 from memoryd.local.up import open_services

@@ -44,8 +44,9 @@ from memoryd.clock import SystemClock
 from memoryd.config import Settings, load_settings
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.exchange import BadItem, read
+from memoryd.hot.changes import Projection
 from memoryd.hot.client import open_redis
-from memoryd.hot.records import Projection, Records
+from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.keys import Keys
 from memoryd.limits import RECALL_LIMIT_MAX

@@ -35,8 +35,9 @@ from memoryd.demo.conversation import default_file, first_conversation
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.protocol import Embedder
 from memoryd.exchange import BadItem, questions, read
+from memoryd.hot.changes import Projection
 from memoryd.hot.client import open_redis
-from memoryd.hot.records import Projection, Records
+from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.keys import Keys
 from memoryd.local.servers import open_servers

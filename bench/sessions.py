@@ -23,9 +23,9 @@ from typing import Any
 
 from memoryd import MemoryClient, connect
 from memoryd.config import load_settings
+from memoryd.hot.changes import Request
 from memoryd.hot.client import open_redis
 from memoryd.hot.documents import Documents
-from memoryd.hot.records import Request
 from memoryd.hot.sessions import Sessions
 from memoryd.keys import Keys
 from memoryd.limits import APPEND_MESSAGES_MAX

@@ -31,9 +31,10 @@ from memoryd.errors import (
     NotFound,
     NotSearchable,
 )
+from memoryd.hot.changes import Request, Written, brought_back
 from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import GROUPS, backlogs
-from memoryd.hot.records import Records, Request, Written, brought_back
+from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.hot.seen import SeenFilters
 from memoryd.limits import SEARCHABLE_TIMEOUT_SECONDS, STORE_MANY_MAX

@@ -17,7 +17,8 @@ from memoryd.archive.store import Archive
 from memoryd.clock import Clock
 from memoryd.embed.cache import EmbeddingCache, model_of
 from memoryd.errors import ArchiveUnavailable, MemorydError, Overloaded, RequestIdReused
-from memoryd.hot.records import NewRecord, Records, Request, Written, brought_back
+from memoryd.hot.changes import NewRecord, Request, Written, brought_back
+from memoryd.hot.records import Records
 from memoryd.model.ids import content_id, event_id, hash_content
 from memoryd.model.memory import Memory, NewMemory, in_utc
 from memoryd.model.scope import Scope

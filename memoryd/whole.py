@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from memoryd.archive.store import Archive
 from memoryd.errors import ArchiveUnavailable
-from memoryd.hot.records import Projection, Records, fitted
+from memoryd.hot.changes import Projection, fitted
+from memoryd.hot.records import Records
 from memoryd.model.memory import Memory
 from memoryd.model.scope import Scope
 

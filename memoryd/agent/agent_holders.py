@@ -15,8 +15,8 @@ import msgspec
 from memoryd.agent.chains import LINKS_READ, Chains, Link
 from memoryd.agent.states import AgentStates
 from memoryd.clock import to_microseconds
+from memoryd.hot.changes import Request
 from memoryd.hot.documents import Change
-from memoryd.hot.records import Request
 from memoryd.lifecycle.selection import Criteria, Selection
 from memoryd.lifecycle.targets import Target
 from memoryd.limits import SNAPSHOT_TTL_SECONDS

@@ -13,8 +13,8 @@ from typing import Any
 
 from memoryd.agent.states import TRIES_MAX, AgentStates
 from memoryd.errors import BadRequest, ChainBroken, Conflict, NotFound, QuotaExceeded
+from memoryd.hot.changes import Request
 from memoryd.hot.documents import Change
-from memoryd.hot.records import Request
 from memoryd.limits import LABEL_BYTES_MAX, SNAPSHOT_TTL_SECONDS, SNAPSHOTS_MAX
 from memoryd.model.agent import (
     CHAIN,

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from memoryd.hot.changes import Request
 from memoryd.hot.channels import Channels
-from memoryd.hot.records import Request
 from memoryd.lifecycle.selection import Criteria, Selection
 from memoryd.lifecycle.targets import Target
 from memoryd.limits import CHANNEL_DATA_BYTES_MAX

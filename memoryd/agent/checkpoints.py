@@ -7,8 +7,8 @@ from typing import Any
 from memoryd.agent.sessions import Sessions
 from memoryd.clock import from_microseconds
 from memoryd.errors import ArchiveUnavailable, NotFound
+from memoryd.hot.changes import Request
 from memoryd.hot.documents import Step
-from memoryd.hot.records import Request
 from memoryd.model.memory import Durability
 from memoryd.model.scope import Scope, check_name
 from memoryd.model.session import Captured, Checkpoint, CheckpointState, RolledBack, session_place

@@ -13,7 +13,7 @@ import msgspec
 
 from memoryd.agent.sessions import Sessions
 from memoryd.errors import MemorydError
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.lifecycle.compressing import Compressing
 from memoryd.lifecycle.selection import Selection
 from memoryd.model.memory import Durability, MemoryType

@@ -11,7 +11,7 @@ import msgspec
 from memoryd.agent.feedback import Feedbacks
 from memoryd.agent.sessions import Sessions
 from memoryd.errors import Overloaded
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.keys import kind_of
 from memoryd.limits import SESSION_MESSAGES_MAX
 from memoryd.model.memory import Memory

@@ -13,9 +13,9 @@ from dataclasses import replace
 from memoryd.archive.documents import DocumentArchive
 from memoryd.clock import Clock, to_microseconds
 from memoryd.errors import ArchiveUnavailable, Conflict
+from memoryd.hot.changes import Request
 from memoryd.hot.documents import Change, Documents, Step
 from memoryd.hot.journal import archived_up_to, last_entry
-from memoryd.hot.records import Request
 from memoryd.limits import ARCHIVED_TIMEOUT_SECONDS
 from memoryd.model.document import Document, Place
 from memoryd.model.scope import Scope

@@ -15,8 +15,9 @@ from memoryd.archive.episodes import EpisodeArchive
 from memoryd.clock import Clock, to_microseconds
 from memoryd.engine import Engine
 from memoryd.errors import ArchiveUnavailable, BadRequest, NotFound
+from memoryd.hot.changes import NewRecord, Request
 from memoryd.hot.episodes import EpisodeLog, LogPart
-from memoryd.hot.records import NewRecord, Records, Request
+from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.limits import EPISODE_DATA_BYTES_MAX, EPISODE_DATA_DEPTH_MAX, EPISODE_PAYLOAD_BYTES_MAX
 from memoryd.model.episode import (

@@ -16,8 +16,9 @@ from memoryd.archive.facts import FactArchive
 from memoryd.clock import Clock, to_microseconds
 from memoryd.engine import Engine
 from memoryd.errors import ArchiveUnavailable, BadRequest, Overloaded, TooLarge
+from memoryd.hot.changes import Request
 from memoryd.hot.facts import HotFacts, Said, Saying
-from memoryd.hot.records import Records, Request
+from memoryd.hot.records import Records
 from memoryd.limits import FACTS_OF_KEY_MAX
 from memoryd.model.fact import (
     FACT,

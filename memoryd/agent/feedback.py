@@ -9,8 +9,9 @@ from dataclasses import replace
 from memoryd.clock import Clock, to_microseconds
 from memoryd.engine import Engine
 from memoryd.errors import BadRequest, NotFound
+from memoryd.hot.changes import Judgement, Request, Written
 from memoryd.hot.recalls import Recalls
-from memoryd.hot.records import Judgement, Records, Request, Written
+from memoryd.hot.records import Records
 from memoryd.limits import RECALL_LIMIT_MAX
 from memoryd.model.feedback import USED, Judged, check_recall_id
 from memoryd.model.scope import Scope

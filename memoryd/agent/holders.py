@@ -17,8 +17,8 @@ from memoryd.agent.overflow import is_message
 from memoryd.agent.session_forgetting import SessionForgetting, What
 from memoryd.agent.sessions import Sessions
 from memoryd.clock import to_microseconds
+from memoryd.hot.changes import Request
 from memoryd.hot.passing import Passing
-from memoryd.hot.records import Request
 from memoryd.hot.sessions import Body, Gone
 from memoryd.lifecycle.selection import Criteria, Selection
 from memoryd.lifecycle.targets import Target

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from memoryd.errors import LeaseHeld, LeaseLost
+from memoryd.hot.changes import Request
 from memoryd.hot.leases import TaskLeases
-from memoryd.hot.records import Request
 from memoryd.model.lease import Lease, LeaseState, Released
 from memoryd.model.scope import Scope, check_name
 from memoryd_telemetry import names as telemetry

@@ -16,7 +16,7 @@ from memoryd.agent.documents import DocumentStore
 from memoryd.clock import from_microseconds, to_microseconds
 from memoryd.engine import Engine
 from memoryd.errors import BadRequest, MemorydError
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.hot.sessions import Sessions
 from memoryd.limits import (
     METADATA_BYTES_MAX,

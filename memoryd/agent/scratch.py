@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from memoryd.errors import BadRequest, QuotaExceeded
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.hot.scratch import Scratchpads
 from memoryd.limits import SCRATCH_BYTES_MAX, SCRATCH_NAMES_MAX
 from memoryd.model.scope import Scope, check_name

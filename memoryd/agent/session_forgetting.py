@@ -14,7 +14,7 @@ import msgspec
 
 from memoryd.agent.sessions import Sessions
 from memoryd.errors import NotFound
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.hot.sessions import Body, Gone
 from memoryd.limits import SESSIONS_LIST_MAX
 from memoryd.model.document import Place

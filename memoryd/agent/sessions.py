@@ -22,8 +22,8 @@ from memoryd.embed.tokens import Tokens
 from memoryd.engine import Engine
 from memoryd.errors import ArchiveUnavailable, BadRequest, Conflict, MemorydError, NotFound, Overloaded, TooLarge
 from memoryd.hot import sessions as hot
+from memoryd.hot.changes import Request
 from memoryd.hot.documents import Step
-from memoryd.hot.records import Request
 from memoryd.limits import MESSAGE_BYTES_MAX, SESSIONS_LIST_MAX, STATE_BYTES_MAX
 from memoryd.model.document import Document, Place
 from memoryd.model.memory import Durability

@@ -8,7 +8,8 @@ from __future__ import annotations
 from memoryd.clock import Clock, to_microseconds
 from memoryd.engine import CHANGE_TRIES, Engine
 from memoryd.errors import BadRequest, NotFound, QuotaExceeded
-from memoryd.hot.records import Records, Request
+from memoryd.hot.changes import Request
+from memoryd.hot.records import Records
 from memoryd.hot.sharing import Share, share
 from memoryd.limits import SHARED_WITH_MAX
 from memoryd.model.memory import Durability

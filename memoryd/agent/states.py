@@ -13,8 +13,8 @@ from memoryd.clock import to_microseconds
 from memoryd.durability import confirm
 from memoryd.errors import ArchiveUnavailable, NotFound, Overloaded
 from memoryd.hot.agents import HotAgents
+from memoryd.hot.changes import Request
 from memoryd.hot.documents import Change, Step
-from memoryd.hot.records import Request
 from memoryd.limits import AGENTS_LIST_MAX
 from memoryd.model.agent import (
     AgentChanges,

@@ -16,8 +16,8 @@ import msgspec
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.protocol import ModelFailed
 from memoryd.errors import BadRequest
+from memoryd.hot.changes import Request
 from memoryd.hot.questions import Asked, KeptQuestions
-from memoryd.hot.records import Request
 from memoryd.hot.search import QueryVector
 from memoryd.hot.tools import Claimed, ToolCache
 from memoryd.limits import (

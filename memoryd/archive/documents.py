@@ -11,9 +11,10 @@ from typing import Any
 
 from pymongo import DeleteMany, InsertOne, ReplaceOne
 
+from memoryd.archive.batch import Operation
 from memoryd.archive.codec import Document as Bson
 from memoryd.archive.codec import plain
-from memoryd.archive.store import Archive, Operation, archive_errors, write_unordered
+from memoryd.archive.store import Archive, archive_errors, write_unordered
 from memoryd.model.document import BOOKKEEPING, Document, Place, part_id
 from memoryd.model.scope import Scope
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from pymongo import DeleteMany, UpdateOne
 
+from memoryd.archive.batch import Operation
 from memoryd.archive.codec import Document, to_record
 from memoryd.archive.documents import within
-from memoryd.archive.store import Archive, Operation, archive_errors, write_unordered
+from memoryd.archive.store import Archive, archive_errors, write_unordered
 from memoryd.model.episode import EpisodeFilter
 from memoryd.model.memory import Memory
 from memoryd.model.scope import Scope

@@ -5,25 +5,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pymongo
 from bson.errors import BSONError
-from pymongo import AsyncMongoClient, DeleteMany, InsertOne, ReplaceOne, UpdateMany, UpdateOne
+from pymongo import AsyncMongoClient, DeleteMany, InsertOne, ReplaceOne, UpdateMany
 from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from memoryd.archive.codec import Document, completed, from_bson_vector, from_feedback, to_record
+from memoryd.archive.batch import Batch, Operation, Vector, attach, judge, touch, up_to
+from memoryd.archive.codec import Document, completed, from_bson_vector, to_record
 from memoryd.archive.packing import PACKED, Packing
 from memoryd.breaker import Breaker
 from memoryd.clock import EPOCH, to_microseconds
 from memoryd.errors import ArchiveUnavailable, MemorydError
 from memoryd.limits import ARCHIVE_ANSWER_SECONDS
-from memoryd.model.feedback import Feedback
 from memoryd.model.memory import Memory
 from memoryd.model.record import Record, seal
 from memoryd.model.scope import Scope
@@ -44,7 +43,6 @@ NAMED_MAX = 1_000  # ids that one query looks for
 # A write counts when a majority has it in its journal: it survives the loss of any one server.
 MAJORITY = WriteConcern(w="majority", j=True, wtimeout=10_000)
 
-Operation = InsertOne[Document] | ReplaceOne[Document] | UpdateOne | UpdateMany | DeleteMany
 
 
 def open_mongo(url: str) -> AsyncMongoClient[Document]:
@@ -84,67 +82,6 @@ def _code_of(error: Exception) -> int | None:
         codes: list[int] = [one["code"] for one in error.details["writeErrors"] if one["code"] != DUPLICATE_KEY]
         return codes[0]
     return getattr(error, "code", None)
-
-
-@dataclass
-class Batch:
-    """What one bulk write is to do, collapsed so that each document is written once."""
-
-    current: dict[str, Document] = field(default_factory=dict)
-    versions: dict[str, Document] = field(default_factory=dict)
-    vectors: list[Vector] = field(default_factory=list)
-    touches: list[Touch] = field(default_factory=list)
-    verdicts: list[Verdict] = field(default_factory=list)
-    forgotten: dict[str, int] = field(default_factory=dict)
-    said_at: dict[str, int] = field(default_factory=dict)
-
-    def put(self, document: Document, op: str, said_at: int) -> None:
-        """A version of a memory, and when it was said by Redis's clock."""
-        self.current[document["_id"]] = document
-        self.said_at[document["_id"]] = said_at
-        version_id = f"{document['_id']}:{document['version']}"
-        self.versions[version_id] = {**document, "_id": version_id, "memory_id": document["_id"], "op": op}
-
-    def bury(self, tombstone: Document) -> None:
-        """The end of a memory, and of all its versions so far."""
-        memory_id, version = tombstone["_id"], tombstone["version"]
-        self.current[memory_id] = tombstone
-        self.forgotten[memory_id] = version
-        self.versions = {
-            key: one for key, one in self.versions.items() if one["memory_id"] != memory_id or one["version"] > version
-        }
-
-
-@dataclass(frozen=True)
-class Vector:
-    """The vector of a content that a memory may still have, made in one of its contexts. Without `vector`: it has a new
-    context, and the vectors of the earlier ones go."""
-
-    memory_id: str
-    content_hash: str
-    model: str
-    vector: Any
-    context: int = 0
-    follows: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Touch:
-    """Counters of one version; they only grow."""
-
-    memory_id: str
-    version: int
-    access_count: int
-    last_accessed: int
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What was said of one version by then; the higher count knows more."""
-
-    memory_id: str
-    version: int
-    feedback: Feedback
 
 
 class Archive:
@@ -365,8 +302,8 @@ class Archive:
             await self._bury_versions(batch)
             await self._write_vectors(batch.vectors)
             await self._unhear(list(batch.forgotten))
-            await write_unordered(self.memories, [_touch(one) for one in batch.touches])
-            await write_unordered(self.memories, [_judge(one) for one in batch.verdicts])
+            await write_unordered(self.memories, [touch(one) for one in batch.touches])
+            await write_unordered(self.memories, [judge(one) for one in batch.verdicts])
         return refused
 
     async def _write_current(self, documents: Mapping[str, Document]) -> list[str]:
@@ -403,11 +340,11 @@ class Archive:
             DeleteMany({"memory_id": stone["_id"], "version": {"$lte": stone["version"]}}) async for stone in stones
         ]
         # A memory that was stored again after its forget has a tombstone no more; its old versions go all the same.
-        await write_unordered(self.versions, operations + _up_to(batch.forgotten))
+        await write_unordered(self.versions, operations + up_to(batch.forgotten))
 
     async def _write_vectors(self, vectors: Sequence[Vector]) -> None:
-        await write_unordered(self.memories, [_attach("_id", one) for one in vectors])
-        await write_unordered(self.versions, [_attach("memory_id", one) for one in vectors])
+        await write_unordered(self.memories, [attach("_id", one) for one in vectors])
+        await write_unordered(self.versions, [attach("memory_id", one) for one in vectors])
 
     async def _unhear(self, forgotten: Sequence[str]) -> None:
         """Takes the vectors of archived events that followed what is forgotten: they have a trace of it, and nobody makes
@@ -441,7 +378,7 @@ class Archive:
     async def forget_versions(self, forgotten: Mapping[str, int]) -> None:
         """Removes what `versions` holds of memories up to the versions at which they were forgotten."""
         with archive_errors("archive"):
-            await write_unordered(self.versions, _up_to(forgotten))
+            await write_unordered(self.versions, up_to(forgotten))
 
 
 _LIVING: Document = {"tombstone": {"$ne": True}, "seal": {"$exists": True}}
@@ -472,33 +409,6 @@ def _whole(document: Document) -> Memory:
         return to_record({"content": "", "metadata": {}, **document}).memory
     except KeyError:
         return to_record(completed({"content": "", "metadata": {}, "version": 1, **document}, EPOCH)).memory
-
-
-def _up_to(forgotten: Mapping[str, int]) -> list[Operation]:
-    return [DeleteMany({"memory_id": key, "version": {"$lte": version}}) for key, version in forgotten.items()]
-
-
-def _attach(key: str, one: Vector) -> UpdateMany:
-    """Only where the content is the one that was embedded, whatever its version, and not over a later context's."""
-    place: Document = {"follows": list(one.follows), "context": one.context}
-    earlier: Document = {"context": {"$not": {"$gte": one.context}}}
-    if one.vector is None:
-        gone = {"$set": {**place, "embedding_model": ""}, "$unset": {"embedding": ""}}
-        return UpdateMany({key: one.memory_id, "tombstone": {"$ne": True}, **earlier}, gone)
-    other_model = {"embedding_model": {"$ne": one.model}, "context": {"$not": {"$gt": one.context}}}
-    match = {key: one.memory_id, "content_hash": one.content_hash, "$or": [other_model, earlier]}
-    return UpdateMany(match, {"$set": {**place, "embedding": one.vector, "embedding_model": one.model}})
-
-
-def _touch(one: Touch) -> UpdateOne:
-    grown = {"access_count": one.access_count, "last_accessed": one.last_accessed}
-    return UpdateOne({"_id": one.memory_id, "version": one.version, "tombstone": {"$ne": True}}, {"$max": grown})
-
-
-def _judge(one: Verdict) -> UpdateOne:
-    less: Document = {"feedback.count": {"$not": {"$gte": one.feedback.count}}}
-    match = {"_id": one.memory_id, "version": one.version, "tombstone": {"$ne": True}, **less}
-    return UpdateOne(match, {"$set": {"feedback": from_feedback(one.feedback)}})
 
 
 async def write_unordered(collection: Any, operations: Sequence[Operation]) -> list[int]:

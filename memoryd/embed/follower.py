@@ -14,8 +14,9 @@ from memoryd.embed.models import Models
 from memoryd.embed.protocol import Embedder, ModelFailed
 from memoryd.embed.texts import Contents, ids_in, nowhere, texts_of
 from memoryd.errors import MemorydError
+from memoryd.hot.changes import Attached
 from memoryd.hot.journal import Entry, Follower
-from memoryd.hot.records import Attached, Records
+from memoryd.hot.records import Records
 from memoryd.keys import kind_of
 from memoryd.limits import EMBED_BATCH_MAX, EMBED_TRIES_MAX
 from memoryd.model.ids import check_id

@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 from memoryd import keys as names
 from memoryd.clock import from_microseconds
 from memoryd.hot import scripts
+from memoryd.hot.changes import Request
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded
-from memoryd.hot.records import Request
 from memoryd.keys import Keys, request_digest
 from memoryd.limits import ANSWERS_TTL_SECONDS, CHANNEL_MESSAGES_MAX, CHANNEL_TTL_SECONDS
 from memoryd.model.channel import ChannelMessage

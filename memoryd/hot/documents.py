@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 
 from memoryd.errors import TooLarge
 from memoryd.hot import scripts
+from memoryd.hot.changes import Request
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded
-from memoryd.hot.records import Request
 from memoryd.keys import DOCUMENTS, Keys
 from memoryd.limits import (
     APPEND_MESSAGES_MAX,

@@ -9,9 +9,9 @@ from redis.asyncio import Redis
 
 from memoryd import keys as names
 from memoryd.hot import scripts
+from memoryd.hot.changes import NewRecord, Written
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded, record_fields
-from memoryd.hot.records import NewRecord, Written
 from memoryd.hot.seen import noting
 from memoryd.keys import Keys, kind_of
 from memoryd.limits import EPISODE_LOG_ENTRIES, IDEMPOTENCY_TTL_SECONDS, JOURNAL_ENTRIES_MAX

@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 
 from memoryd import keys as names
 from memoryd.hot import scripts
+from memoryd.hot.changes import Request, Written
 from memoryd.hot.clauses import scope_clause
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded, record_fields, to_fields
-from memoryd.hot.records import Request, Written
 from memoryd.hot.rows import ID_CHARS
 from memoryd.hot.search import whole
 from memoryd.hot.seen import noting

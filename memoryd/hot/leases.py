@@ -9,9 +9,9 @@ from redis.asyncio import Redis
 
 from memoryd.clock import from_microseconds
 from memoryd.hot import scripts
+from memoryd.hot.changes import Request
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded
-from memoryd.hot.records import Request
 from memoryd.keys import Keys, request_digest
 from memoryd.model.lease import Lease
 from memoryd.model.scope import Scope, from_tag, to_tag

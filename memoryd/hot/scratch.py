@@ -9,9 +9,9 @@ import msgspec
 from redis.asyncio import Redis
 
 from memoryd.hot import scripts
+from memoryd.hot.changes import Request
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded
-from memoryd.hot.records import Request
 from memoryd.keys import Keys, request_digest
 from memoryd.limits import ANSWERS_TTL_SECONDS, SCRATCH_BYTES_MAX, SCRATCH_NAMES_MAX
 from memoryd.model.scope import Scope, from_tag, to_tag

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from memoryd import keys as names
 from memoryd.hot import scripts
+from memoryd.hot.changes import Request, Written
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded
-from memoryd.hot.records import Records, Request, Written
+from memoryd.hot.records import Records
 from memoryd.keys import kind_of
 from memoryd.limits import IDEMPOTENCY_TTL_SECONDS, JOURNAL_ENTRIES_MAX, SHARED_WITH_MAX
 from memoryd.model.memory import Memory

@@ -19,7 +19,8 @@ from memoryd.archive.store import Archive
 from memoryd.durability import outwaited
 from memoryd.engine import Engine
 from memoryd.errors import DurabilityNotReached, Forgotten, NotSearchable, SummarizerFailed
-from memoryd.hot.records import Records, Request
+from memoryd.hot.changes import Request
+from memoryd.hot.records import Records
 from memoryd.lifecycle.grouping import grouped
 from memoryd.lifecycle.moving import Mover
 from memoryd.lifecycle.planning import Planner

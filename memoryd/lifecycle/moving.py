@@ -15,7 +15,8 @@ import msgspec
 
 from memoryd.archive.store import Archive
 from memoryd.durability import not_archived, outwaited
-from memoryd.hot.records import Records, Written, brought_back
+from memoryd.hot.changes import Written, brought_back
+from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.hot.tiers import HotTiers
 from memoryd.limits import MOVE_WAIT_SECONDS

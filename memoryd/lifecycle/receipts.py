@@ -9,8 +9,8 @@ import msgspec
 
 from memoryd.archive.receipts import Body, ReceiptArchive, to_receipt
 from memoryd.errors import ArchiveUnavailable, MemorydError, NotFound
+from memoryd.hot.changes import Doomed, Request, Written
 from memoryd.hot.receipts import Forgets
-from memoryd.hot.records import Doomed, Request, Written
 from memoryd.limits import RECEIPT_PAGE_MAX
 from memoryd.model.ids import check_receipt_id, receipt_id
 from memoryd.model.memory import Durability

@@ -20,9 +20,9 @@ from memoryd import keys
 from memoryd.engine import fingerprint
 from memoryd.errors import HotUnavailable, MemorydError, Overloaded, UnknownOperation
 from memoryd.hot import scripts
+from memoryd.hot.changes import Request
 from memoryd.hot.client import hot_errors, run_of
 from memoryd.hot.headroom import memory_share
-from memoryd.hot.records import Request
 from memoryd.limits import (
     CLAIM_TTL_SECONDS,
     REDIS_MEMORY_PERCENT_MAX,

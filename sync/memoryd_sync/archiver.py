@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 
 from bson.timestamp import Timestamp
 
+from memoryd.archive.batch import Batch, Touch, Vector, Verdict
 from memoryd.archive.codec import to_bson_vector, to_document, to_tombstone, tombstone_document, with_terms
 from memoryd.archive.codec import to_record as from_document
 from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.episodes import EpisodeArchive
 from memoryd.archive.foreign import adopted, is_edited
-from memoryd.archive.store import Archive, ArchiveRefused, Batch, Touch, Vector, Verdict, archive_errors
+from memoryd.archive.store import Archive, ArchiveRefused, archive_errors
 from memoryd.clock import Clock
 from memoryd.errors import ArchiveUnavailable, BadRequest, HotUnavailable, Overloaded
 from memoryd.hot.codec import from_hot_vector, to_record

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 
 from memoryd.archive.store import Archive
 from memoryd.clock import Clock, to_microseconds
+from memoryd.hot.changes import Doomed, Request
 from memoryd.hot.journal import Entry
 from memoryd.hot.receipts import Forgets
-from memoryd.hot.records import Doomed, Records, Request
+from memoryd.hot.records import Records
 from memoryd.lifecycle.derived import sources_of
 from memoryd.lifecycle.receipts import receipt_of_sync
 from memoryd.model.memory import Memory

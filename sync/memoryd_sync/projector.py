@@ -19,10 +19,11 @@ from memoryd.archive.packing import PACKED
 from memoryd.archive.store import Archive, archive_errors
 from memoryd.clock import Clock, to_microseconds
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, Overloaded
+from memoryd.hot.changes import Doomed, Projection, Request, fitted
 from memoryd.hot.codec import to_record as from_hash
 from memoryd.hot.journal import last_written
 from memoryd.hot.receipts import Forgets
-from memoryd.hot.records import Doomed, Projection, Records, Request, fitted
+from memoryd.hot.records import Records
 from memoryd.lifecycle.receipts import receipt_of_sync
 from memoryd.model.memory import Memory
 from memoryd.model.record import SEALED, Record, seal

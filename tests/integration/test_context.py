@@ -10,7 +10,8 @@ import pytest
 
 from memoryd import MemoryClient
 from memoryd.embed.protocol import InContext, Text
-from memoryd.hot.records import Attached, Records
+from memoryd.hot.changes import Attached
+from memoryd.hot.records import Records
 from memoryd.model.record import Record
 from tests.fakes import HashEmbedder
 from tests.integration.tools import hot, one_story

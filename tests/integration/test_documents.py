@@ -12,8 +12,8 @@ from memoryd.agent.documents import DocumentStore
 from memoryd.archive.documents import DocumentArchive
 from memoryd.clock import SystemClock
 from memoryd.errors import ArchiveUnavailable, RequestIdReused
+from memoryd.hot.changes import Request
 from memoryd.hot.documents import Change, Documents
-from memoryd.hot.records import Request
 from memoryd.model.document import Place, place_id
 from memoryd.model.scope import Scope
 from tests.integration.tools import a_hand, dead_letters

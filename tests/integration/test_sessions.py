@@ -25,8 +25,8 @@ from memoryd.errors import (
     TooLarge,
 )
 from memoryd.hot import sessions as hot_sessions
+from memoryd.hot.changes import Request
 from memoryd.hot.documents import Documents
-from memoryd.hot.records import Request
 from memoryd.limits import CHECKPOINTS_MAX
 from memoryd.model.session import Window
 from memoryd.protocol import connection

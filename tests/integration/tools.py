@@ -15,10 +15,11 @@ from memoryd.archive.codec import Document
 from memoryd.archive.codec import to_record as from_document
 from memoryd.clock import SystemClock
 from memoryd.errors import MemorydError, NotFound
+from memoryd.hot.changes import NewRecord, Request
 from memoryd.hot.client import open_blocking_redis
 from memoryd.hot.codec import to_record as from_hash
 from memoryd.hot.journal import Follower as JournalFollower
-from memoryd.hot.records import NewRecord, Records, Request
+from memoryd.hot.records import Records
 from memoryd.keys import KINDS, memories
 from memoryd.model.ids import content_id, hash_content
 from memoryd.model.memory import Memory, MemoryType

@@ -10,7 +10,7 @@ import msgspec
 
 from memoryd.agent.chains import Chains
 from memoryd.agent.states import AgentStates
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.limits import (
     AGENT_TEXT_BYTES_MAX,
     AGENT_TOOLS_MAX,

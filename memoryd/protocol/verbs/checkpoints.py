@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from memoryd.agent.checkpoints import Checkpoints
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.limits import CHECKPOINTS_MAX, NAME_BYTES_MAX
 from memoryd.model.memory import Durability
 from memoryd.model.scope import Scope

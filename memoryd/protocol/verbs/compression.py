@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.lifecycle.compressing import Compressing
 from memoryd.lifecycle.selection import Selection
 from memoryd.lifecycle.summarizing import Summarizing

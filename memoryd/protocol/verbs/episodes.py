@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from memoryd.agent.episodes import EpisodeStore, filter_of
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.limits import (
     EPISODE_DATA_BYTES_MAX,
     EPISODE_DATA_DEPTH_MAX,

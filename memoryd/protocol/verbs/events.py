@@ -7,8 +7,8 @@ from typing import Annotated
 
 import msgspec
 
+from memoryd.hot.changes import Request
 from memoryd.hot.events import Events
-from memoryd.hot.records import Request
 from memoryd.limits import EVENTS_PAGE_MAX
 from memoryd.model.events import EventsPage, Place
 from memoryd.model.scope import Scope

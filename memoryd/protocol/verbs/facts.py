@@ -10,7 +10,7 @@ import msgspec
 
 from memoryd.agent.facts import FactStore
 from memoryd.clock import Clock, to_microseconds
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.limits import FACT_NAME_BYTES_MAX, FACT_OBJECT_BYTES_MAX, FACTS_LIMIT_MAX, NAME_BYTES_MAX, TAGS_MAX
 from memoryd.model.fact import Believed, Confidence, Ended, FactFilter, Facts, NewFact
 from memoryd.model.memory import Durability, in_utc

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from memoryd.agent.feedback import Feedbacks
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.limits import RECALL_LIMIT_MAX
 from memoryd.model.feedback import RECALL_PATTERN, Judged
 from memoryd.model.ids import ID_PATTERN

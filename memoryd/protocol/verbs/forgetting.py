@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.lifecycle.forgetting import Asked, Forgetting
 from memoryd.lifecycle.receipts import ReceiptBook
 from memoryd.lifecycle.selection import Selection

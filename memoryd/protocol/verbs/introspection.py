@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from memoryd.agent.introspection import Introspect
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.limits import INTROSPECT_DAYS_MAX, INTROSPECT_LIST_MAX, NAME_BYTES_MAX, QUERY_BYTES_MAX
 from memoryd.model.introspection import Introspection, Knowledge
 from memoryd.model.scope import Scope

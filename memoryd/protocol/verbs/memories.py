@@ -11,7 +11,7 @@ from memoryd.agent.gaps import GapNotes
 from memoryd.agent.seen import Sightings
 from memoryd.engine import Engine
 from memoryd.errors import BadRequest, MemorydError
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.model.memory import Changes, Durability, Memory, NewMemory, Wait
 from memoryd.model.question import Narrowing, Question
 from memoryd.model.results import Counted, Recalled, Stats, Stored

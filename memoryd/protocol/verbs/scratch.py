@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from memoryd.agent.scratch import Scratch
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.limits import (
     NAME_BYTES_MAX,
     SCRATCH_BYTES_MAX,

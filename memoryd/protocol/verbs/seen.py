@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from memoryd.agent.seen import Sightings
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.limits import CONTENT_BYTES_MAX, QUERY_BYTES_MAX, SEEN_IDS_MAX
 from memoryd.model.scope import Scope
 from memoryd.model.seen import Seen

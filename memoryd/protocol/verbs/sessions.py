@@ -11,7 +11,7 @@ from memoryd.agent.closing import Closing
 from memoryd.agent.context import Contexts
 from memoryd.agent.seen import Sightings
 from memoryd.agent.sessions import Sessions
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.limits import (
     APPEND_MESSAGES_MAX,
     MESSAGE_BYTES_MAX,

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from memoryd.agent.sharing import Sharing
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.limits import NAME_BYTES_MAX
 from memoryd.model.ids import ID_PATTERN
 from memoryd.model.memory import Durability

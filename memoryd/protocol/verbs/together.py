@@ -9,7 +9,7 @@ import msgspec
 
 from memoryd.agent.channels import ProjectChannels
 from memoryd.agent.leases import Leases
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.limits import (
     CHANNEL_DATA_BYTES_MAX,
     CHANNEL_PAGE_MAX,

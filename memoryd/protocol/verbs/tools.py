@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from memoryd.agent.tools import KEY_PATTERN, Tools
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.limits import (
     NAME_BYTES_MAX,
     TOOL_DISTANCE_MAX,

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from memoryd.hot.records import Request
+from memoryd.hot.changes import Request
 from memoryd.model.scope import Scope
 
 Handler: TypeAlias = Callable[[Scope, Any, Request], Awaitable[Any]]
