@@ -105,6 +105,7 @@ from memoryd_telemetry.tracing import kept_spans
 
 log = get_logger("memoryd.daemon")
 
+
 async def serve(
     settings: Settings,
     stop: asyncio.Event,

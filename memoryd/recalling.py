@@ -125,11 +125,10 @@ class Recalling:
         shared = events is None and _sees_shared(scope, question)  # a log is its agent's own
         scope = question.check().within(scope)
         filters = Filters(question, events, shared)
-        asked = _digest(scope, question)
+        asked, deadline = _digest(scope, question), Deadline(question.deadline_ms)
         if question.cursor:
             order, token, first = await self._pages.turn(scope, question.cursor, asked)
-            return await self._answer(scope, order, token, first, question.limit, Deadline(question.deadline_ms))
-        deadline = Deadline(question.deadline_ms)
+            return await self._answer(scope, order, token, first, question.limit, deadline)
         make = partial(self._order, scope, question, filters, asked, deadline)
         if self._answers is None or events is not None:
             order = await make()
@@ -339,7 +338,6 @@ class Recalling:
             missing=sorted(ended.missing),
             next=cursor_at(token, place, order.found) if token else "", recall_id=recall_id,
         )  # fmt: skip
-
 
     async def _cold(
         self, scope: Scope, memory_ids: Sequence[str], deadline: Deadline, ended: Ended

@@ -58,6 +58,19 @@ class Stores:
 
 
 @asynccontextmanager
+async def open_both(settings: Settings) -> AsyncIterator[tuple[Records, Archive, str]]:
+    """Both stores for a command that brings no model: the records, the archive, and the name of the model whose vectors Redis
+    holds, empty without one. Raises HotUnavailable."""
+    async with open_redis(settings.redis_url) as redis, open_mongo(settings.mongo_url) as mongo:
+        records = Records(redis, Keys(settings.buckets), settings.vector_type)
+        with hot_errors("open"):
+            state: Any = redis
+            model, slot = await state.hmget(names.SCHEMA, ["model", "slot"])
+        records.slot = (slot or b"").decode()
+        yield records, Archive(mongo[settings.mongo_database]), (model or b"").decode()
+
+
+@asynccontextmanager
 async def open_stores(
     settings: Settings,
     *,

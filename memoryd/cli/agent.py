@@ -61,7 +61,7 @@ def show(target: options.Target, json: options.Json = False) -> None:
 
     async def work() -> None:
         async with target.connect() as memory:
-            _print(await memory.agent.get(), json)
+            output.print_one(await memory.agent.get(), json=json)
 
     output.run(work())
 
@@ -85,7 +85,7 @@ def set_(
         given["self_model"] = None if self_model is None else json_object(self_model, "--self-model")
         async with target.connect() as memory:
             state = await memory.agent.set(**{name: value for name, value in given.items() if value is not None})
-        _print(state, json)
+        output.print_one(state, json=json)
 
     output.run(work())
 
@@ -174,7 +174,7 @@ def snapshot(
 
     async def work() -> None:
         async with target.connect() as memory:
-            _print(await memory.agent.snapshot(label), json)
+            output.print_one(await memory.agent.snapshot(label), json=json)
 
     output.run(work())
 
@@ -212,7 +212,7 @@ def verify(target: options.Target, json: options.Json = False) -> None:
 
     async def work() -> None:
         async with target.connect() as memory:
-            _print(await memory.agent.verify(), json)
+            output.print_one(await memory.agent.verify(), json=json)
 
     output.run(work())
 
@@ -236,10 +236,3 @@ def restore(
             output.print_fields({**msgspec.structs.asdict(done.state), "undo": done.undo})
 
     output.run(work())
-
-
-def _print(value: msgspec.Struct, json: bool) -> None:
-    if json:
-        output.print_json(value)
-    else:
-        output.print_fields(msgspec.structs.asdict(value))

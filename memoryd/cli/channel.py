@@ -33,10 +33,7 @@ def publish(
         said = _json(sys.stdin.read() if data == "-" else data)
         async with target.connect() as memory:
             done = await memory.channels.publish(channel, said)
-        if json:
-            output.print_json(done)
-        else:
-            output.print_fields(msgspec.structs.asdict(done))
+        output.print_one(done, json=json)
 
     output.run(work())
 

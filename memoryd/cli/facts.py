@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from memoryd.cli import options, output
@@ -38,10 +37,7 @@ def put(
     async def work() -> None:
         async with target.connect() as memory:
             done = await memory.facts.put(subject, predicate, object, **details)
-        if json:
-            output.print_json(done)
-        else:
-            output.print_fields(msgspec.structs.asdict(done))
+        output.print_one(done, json=json)
 
     output.run(work())
 

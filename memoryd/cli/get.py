@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from memoryd.cli import options, output
 
 
@@ -18,9 +16,6 @@ def get(
     async def work() -> None:
         async with target.connect() as memory:
             one = await memory.get(id)
-        if json:
-            output.print_json(one)
-        else:
-            output.print_fields(msgspec.structs.asdict(one))
+        output.print_one(one, json=json)
 
     output.run(work())

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from memoryd.cli import options, output
@@ -39,7 +38,7 @@ def show(target: options.Target, task: Task, json: options.Json = False) -> None
         elif lease is None:
             output.print_json(None)
         else:
-            _print(lease, json)
+            output.print_one(lease, json=json)
 
     output.run(work())
 
@@ -51,7 +50,7 @@ def take(target: options.Target, task: Task, seconds: Seconds = 30, json: option
 
     async def work() -> None:
         async with target.connect() as memory:
-            _print(await memory.leases.take(task, ttl_seconds=seconds), json)
+            output.print_one(await memory.leases.take(task, ttl_seconds=seconds), json=json)
 
     output.run(work())
 
@@ -63,7 +62,7 @@ def renew(target: options.Target, task: Task, token: Token, seconds: Seconds = 3
 
     async def work() -> None:
         async with target.connect() as memory:
-            _print(await memory.leases.renew(_taken(task, token), ttl_seconds=seconds), json)
+            output.print_one(await memory.leases.renew(_taken(task, token), ttl_seconds=seconds), json=json)
 
     output.run(work())
 
@@ -138,10 +137,3 @@ def _taken(task: str, token: int) -> Lease:
     from memoryd.model.lease import Lease
 
     return Lease(task=task, token=token, agent="", session="", since=EPOCH, seconds_left=0)
-
-
-def _print(lease: Lease, json: bool) -> None:
-    if json:
-        output.print_json(lease)
-    else:
-        output.print_fields(msgspec.structs.asdict(lease))

@@ -22,6 +22,7 @@ from memoryd.errors import (
 )
 
 if TYPE_CHECKING:
+    from msgspec import Struct
     from rich.progress import Progress
     from rich.text import Text
 
@@ -115,6 +116,16 @@ def print_json(value: Any) -> None:
     import msgspec
 
     sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+
+
+def print_one(value: Struct, *, json: bool) -> None:
+    """One answer: as JSON, or its names and values for people."""
+    import msgspec
+
+    if json:
+        print_json(value)
+    else:
+        print_fields(msgspec.structs.asdict(value))
 
 
 def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:

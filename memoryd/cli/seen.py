@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
 import typer
 
 from memoryd.cli import options, output
@@ -23,9 +22,6 @@ def seen(
     async def work() -> None:
         async with target.connect() as memory:
             found = await (memory.seen_query if question else memory.seen)(text, exact=exact)
-        if json:
-            output.print_json(found)
-        else:
-            output.print_fields(msgspec.structs.asdict(found))
+        output.print_one(found, json=json)
 
     output.run(work())

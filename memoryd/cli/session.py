@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
 import typer
 
 from memoryd.cli import options, output
@@ -95,9 +94,6 @@ def rollback(
     async def work() -> None:
         async with target.connect() as memory:
             done = await memory.working(name).rollback(number)
-        if json:
-            output.print_json(done)
-        else:
-            output.print_fields(msgspec.structs.asdict(done))
+        output.print_one(done, json=json)
 
     output.run(work())

@@ -102,23 +102,14 @@ def why(
 
 @asynccontextmanager
 async def _opened() -> AsyncIterator[Tiering]:
-    from memoryd.archive.store import Archive, open_mongo
     from memoryd.clock import SystemClock
     from memoryd.config import load_settings
-    from memoryd.hot.client import hot_errors, open_redis
-    from memoryd.hot.records import Records
     from memoryd.hot.search import Search
-    from memoryd.keys import SCHEMA, Keys
     from memoryd.lifecycle.moving import Mover
     from memoryd.lifecycle.tiering import Tiering
+    from memoryd.stores import open_both
 
     settings = load_settings()
-    async with open_redis(settings.redis_url) as redis, open_mongo(settings.mongo_url) as mongo:
-        records = Records(redis, Keys(settings.buckets), settings.vector_type)
-        with hot_errors("open"):
-            state: Any = redis
-            model, slot = await state.hmget(SCHEMA, ["model", "slot"])
-        records.slot = (slot or b"").decode()
-        archive = Archive(mongo[settings.mongo_database])
-        mover = Mover(records, Search(redis, ef_runtime=None), archive, model=(model or b"").decode())
+    async with open_both(settings) as (records, archive, model):
+        mover = Mover(records, Search(records.redis, ef_runtime=None), archive, model=model)
         yield Tiering(records, mover, settings.tiers, SystemClock())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from memoryd import keys as names
@@ -10,8 +9,8 @@ from memoryd import limits
 from memoryd.doctor.patient import Finding, Patient
 from memoryd.errors import HotUnavailable, MemorydError, NoAnswer
 from memoryd.hot.client import hot_errors
-from memoryd.hot.journal import GROUPS, RECEIPTS_GROUP, entry_order
-from memoryd.hot.lag import following, lags
+from memoryd.hot.journal import GROUPS, RECEIPTS_GROUP
+from memoryd.hot.lag import age_of, behind, following, lags
 from memoryd.protocol.client import connect
 
 ROOM_PERCENT_MAX = 50  # of a bucket's journal: with the other half writers are refused
@@ -33,13 +32,11 @@ async def daemon_answers(patient: Patient) -> Finding | None:
 
 async def requests_waiting(patient: Patient) -> Finding | None:
     """Whether requests wait for longer than a daemon takes."""
-    client: Any = patient.redis
-    with hot_errors("look at the requests"):
-        first = await client.xrange(names.REQUESTS, count=1)
-        count = await client.xlen(names.REQUESTS)
-    age = _age(first[0][0]) if first else 0.0
+    age = await _waits(patient, names.REQUESTS)
     if age <= limits.HEALTH_LAG_SECONDS:
         return None
+    with hot_errors("look at the requests"):
+        count = await patient.redis.xlen(names.REQUESTS)
     return Finding(
         f"{count} requests wait, the oldest for {age:.0f} s", "their callers have given up; writes are done late",
         "memoryd serve (one daemon more takes its share)",
@@ -104,10 +101,7 @@ async def dead_letters(patient: Patient) -> Finding | None:
 
 async def receipts_chained(patient: Patient) -> Finding | None:
     """Whether the receipts of forgets reach MongoDB."""
-    client: Any = patient.redis
-    with hot_errors("look at the receipts"):
-        first = await client.xrange(names.RECEIPTS, count=1)
-    age = _age(first[0][0]) if first else 0.0
+    age = await _waits(patient, names.RECEIPTS)
     if age <= limits.HEALTH_LAG_SECONDS:
         return None
     return Finding(
@@ -139,16 +133,18 @@ async def follower_place(patient: Patient) -> Finding | None:
 
 
 async def _lag(patient: Patient, follower: str, consequence: str, mend: str) -> Finding | None:
-    behind = [one for one in await lags(patient.redis, patient.keys) if one.follower == follower and one.entries]
-    seconds = max((one.seconds for one in behind), default=0.0)
+    entries, seconds = behind(await lags(patient.redis, patient.keys), follower)
     if seconds <= limits.HEALTH_LAG_SECONDS:
         return None
-    entries = sum(one.entries for one in behind)
     return Finding(f"{entries} entries wait for the follower {follower}, the oldest for {seconds:.0f} s", consequence, mend)
 
 
-def _age(entry_id: bytes) -> float:
-    return max(0.0, time.time() - entry_order(entry_id.decode())[0] / 1000)
+async def _waits(patient: Patient, stream: str) -> float:
+    """For how many seconds the oldest entry of a stream has been there; 0 when it is empty."""
+    client: Any = patient.redis
+    with hot_errors(f"look at {stream}"):
+        first = await client.xrange(stream, count=1)
+    return age_of(first[0][0]) if first else 0.0
 
 
 CHECKS = (

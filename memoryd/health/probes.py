@@ -16,7 +16,7 @@ from memoryd.health.report import Probe
 from memoryd.hot.client import hot_errors
 from memoryd.hot.headroom import memory_share
 from memoryd.hot.journal import GROUPS
-from memoryd.hot.lag import following, lags
+from memoryd.hot.lag import behind, following, lags
 from memoryd.keys import Keys
 from memoryd.limits import (
     HEALTH_EMBED_SECONDS,
@@ -98,9 +98,7 @@ def followers_keep_up(redis: Redis, keys: Keys) -> list[Probe]:
 
     def journal(group: str) -> Probe:
         async def look() -> str:
-            behind = [one for one in await lags(redis, keys) if one.follower == group]
-            seconds = max((one.seconds for one in behind), default=0.0)
-            entries = sum(one.entries for one in behind)
+            entries, seconds = behind(await lags(redis, keys), group)
             return f"{entries} entries behind, the oldest for {seconds:.0f} s" if seconds > HEALTH_LAG_SECONDS else ""
 
         return Probe(f"follower {group}", BEHIND[group], look, through=REDIS)

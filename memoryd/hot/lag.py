@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -44,6 +45,12 @@ async def lags(redis: Redis, keys: Keys) -> list[Lag]:
     ]
 
 
+def behind(found: Sequence[Lag], follower: str) -> tuple[int, float]:
+    """How many entries a follower is behind in all buckets, and for how many seconds the oldest of them waits."""
+    mine = [one for one in found if one.follower == follower]
+    return sum(one.entries for one in mine), max((one.seconds for one in mine), default=0.0)
+
+
 async def following(redis: Redis) -> Following:
     """The state of the follower of MongoDB. Raises HotUnavailable."""
     client: Any = redis
@@ -79,4 +86,9 @@ async def _age(redis: Redis, journal: str, group: dict[str, Any]) -> float:
         oldest = later[0][0] if later else None
     if not oldest:
         return 0.0
-    return round(max(0.0, time.time() - entry_order(oldest.decode())[0] / 1000), 3)
+    return round(age_of(oldest), 3)
+
+
+def age_of(entry_id: bytes) -> float:
+    """How long ago an entry of a stream was added, in seconds."""
+    return max(0.0, time.time() - entry_order(entry_id.decode())[0] / 1000)

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
+from redis.asyncio import Redis
 
 from memoryd.clock import Clock, to_microseconds
 from memoryd.errors import ArchiveUnavailable, HotUnavailable
-from memoryd.hot import scripts
-from memoryd.hot.client import hot_errors
 from memoryd.hot.headroom import memory_use
+from memoryd.hot.lease import Lease
 from memoryd.hot.records import Records
 from memoryd.hot.tiers import HotTiers
 from memoryd.keys import TIERS_FENCE, TIERS_LEASE
@@ -150,7 +150,7 @@ class Tiering:
 
         Raises HotUnavailable.
         """
-        turn = Turn(self._records)
+        turn = tiers_lease(self._records.redis)
         if not await turn.hold():
             return None
         done = Sweep()
@@ -161,24 +161,25 @@ class Tiering:
         except TurnLost:
             log.warning("tiers.turn_lost")
         finally:
-            await turn.give_back()
+            with contextlib.suppress(HotUnavailable):  # it lapses by itself
+                await turn.give_back()
         log.info("tiers.swept", **{name: value for name, value in msgspec.to_builtins(done).items() if value})
         return done
 
-    async def _sweep(self, turn: Turn, done: Sweep) -> None:
+    async def _sweep(self, turn: Lease, done: Sweep) -> None:
         done.used = await self._tiers.count_uses(to_microseconds(self._clock.now()))
         seen = await self._look()
         done.memories = len(seen.keys)
         moves = [move for some in (await self._plan(seen)).values() for move in some]
         rising = [move for move in moves if move.to is Tier.SHORT]
         for some in (*_some([move for move in moves if move.to is Tier.LONG]), *_some(rising)):
-            await turn.keep()
+            await _keep(turn)
             await self._carry_out(some, seen, done)
         for ids in _some(sorted(seen.heavy - {move.memory_id for move in rising})):
-            await turn.keep()
+            await _keep(turn)
             done.lightened += await self._mover.lighten(await self._read(ids, seen))
         for ids in _some(sorted(seen.hungry)):
-            await turn.keep()
+            await _keep(turn)
             done.brought += await self._mover.bring(await self._read(ids, seen))
 
     async def _carry_out(self, moves: Sequence[Move], seen: _Seen, done: Sweep) -> None:
@@ -203,35 +204,18 @@ class TurnLost(Exception):
     """Another one sweeps by now."""
 
 
-class Turn:
-    """The right to be the one that sweeps."""
+def tiers_lease(redis: Redis) -> Lease:
+    """The right to be the one that sweeps, as a new runner asks for it."""
+    return Lease(
+        redis, secrets.token_hex(8), key=TIERS_LEASE, fence_key=TIERS_FENCE, seconds=TIER_LEASE_SECONDS,
+        what="take a turn at the tiers",
+    )  # fmt: skip
 
-    def __init__(self, records: Records) -> None:
-        self._redis = records.redis
-        self._name = secrets.token_hex(8)
-        self._fence = ""
 
-    async def hold(self) -> bool:
-        """Takes or renews it; False while another one has it."""
-        return await self._ask(int(TIER_LEASE_SECONDS * 1000))
-
-    async def keep(self) -> None:
-        """Renews it. Raises TurnLost."""
-        if not await self.hold():
-            raise TurnLost
-
-    async def give_back(self) -> None:
-        """Lets the next one begin at once; while Redis is away it lapses by itself."""
-        with contextlib.suppress(HotUnavailable):
-            await self._ask(0)
-
-    async def _ask(self, milliseconds: int) -> bool:
-        with hot_errors("take a turn at the tiers"):
-            answer = await scripts.lease(
-                self._redis, [TIERS_LEASE, TIERS_FENCE], [self._name, self._fence, milliseconds, int(bool(self._fence))]
-            )
-        self._fence = str(int(answer)) if answer else ""
-        return bool(answer)
+async def _keep(turn: Lease) -> None:
+    """Renews the right to sweep. Raises TurnLost."""
+    if not await turn.renew():
+        raise TurnLost
 
 
 def told(move: Move) -> str:

@@ -9,22 +9,20 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from memoryd.archive.documents import DocumentArchive
-from memoryd.archive.store import Archive, open_mongo
+from memoryd.archive.store import Archive
 from memoryd.cli import options, output
 from memoryd.clock import SystemClock
 from memoryd.config import Settings, TracesKept, load_settings
 from memoryd.daemon import stop_on_signals
-from memoryd.hot.client import hot_errors, open_redis
 from memoryd.hot.documents import Documents
 from memoryd.hot.records import Records
-from memoryd.keys import SCHEMA, Keys
 from memoryd.limits import FOLLOW_BATCH_MAX
+from memoryd.stores import open_both
 from memoryd_sync.dead import DeadLetters
 from memoryd_sync.documents import DocumentComparison, DocumentReconciler
 from memoryd_sync.follower import SETTLE_SECONDS
@@ -150,10 +148,7 @@ def dead_list(
 def dead_show(letter: Letter, json: options.Json = False) -> None:
     """Show one dead letter whole."""
     one = output.run(_with_letters(lambda letters: letters.show(letter)))
-    if json:
-        output.print_json(one)
-    else:
-        output.print_fields(msgspec.structs.asdict(one))
+    output.print_one(one, json=json)
 
 
 @dead_app.command("retry")
@@ -196,14 +191,8 @@ class _Tools:
 
 @contextlib.asynccontextmanager
 async def _opened() -> AsyncIterator[_Tools]:
-    settings = load_settings()
-    async with open_redis(settings.redis_url) as redis, open_mongo(settings.mongo_url) as mongo:
-        records = Records(redis, Keys(settings.buckets), settings.vector_type)
-        with hot_errors("open"):
-            state: Any = redis
-            model, slot = await state.hmget(SCHEMA, ["model", "slot"])
-            records.slot = (slot or b"").decode()
-        yield _Tools(records, Archive(mongo[settings.mongo_database]), (model or b"").decode())
+    async with open_both(load_settings()) as (records, archive, model):
+        yield _Tools(records, archive, model)
 
 
 async def _compare() -> tuple[Comparison, list[Difference], DocumentComparison]:

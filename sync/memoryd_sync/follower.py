@@ -16,11 +16,12 @@ from memoryd.archive.store import Archive, archive_errors
 from memoryd.clock import Clock, to_microseconds
 from memoryd.errors import HotUnavailable, MemorydError
 from memoryd.hot.client import hot_errors
+from memoryd.hot.lease import Lease
 from memoryd.hot.records import Records
 from memoryd.keys import SCHEMA
 from memoryd.limits import FOLLOW_BATCH_MAX
 from memoryd.retry import heed_cancellation, wait_for_stop
-from memoryd_sync.lease import RENEW_SECONDS, Lease
+from memoryd_sync.lease import RENEW_SECONDS
 from memoryd_sync.place import Places
 from memoryd_sync.projector import Fenced, Projector
 from memoryd_sync.reconcile import Reconciler

@@ -17,8 +17,8 @@ from redis.asyncio import Redis
 from memoryd.clock import Clock, to_microseconds
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors, run_of
+from memoryd.hot.lease import Lease
 from memoryd.keys import FOLLOWER_LEASE, FOLLOWER_PLACE
-from memoryd_sync.lease import Lease
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Places:
         return bool(saved)
 
     async def drop(self, why: str) -> None:
-        """Forgets the place, so that the next start copies everything, and notes why (`last_gap` tells it)."""
+        """Forgets the place, so that the next start copies everything, and notes why (`look` tells it)."""
         now = to_microseconds(self._clock.now())
         with hot_errors("drop the follower's place"):
             async with self._redis.pipeline(transaction=True) as pipe:
@@ -68,20 +68,26 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Gap:
-    """When the place was lost last and why, and when both stores were last compared whole (microseconds since 1970)."""
+class Beside:
+    """The resume token, as MongoDB writes it; when the place was lost last and why, and when both stores were last compared
+    whole (microseconds since 1970)."""
 
+    token: str = ""
     lost_at: int | None = None
     why: str = ""
     compared_at: int | None = None
 
 
-async def last_gap(redis: Redis) -> Gap:
-    """What stands beside the place. Raises HotUnavailable."""
+async def look(redis: Redis) -> Beside:
+    """The place for people, with what stands beside it. Raises HotUnavailable."""
     with hot_errors("look at the follower's place"):
         raw = cast("dict[bytes, bytes]", await redis.hgetall(FOLLOWER_PLACE))
     lost, compared = raw.get(b"lost_at"), raw.get(b"compared_at")
-    return Gap(int(lost) if lost else None, raw.get(b"lost_why", b"").decode(), int(compared) if compared else None)
+    return Beside(
+        token=str(json_util.loads(raw[b"token"].decode()).get("_data", "")) if b"token" in raw else "",
+        lost_at=int(lost) if lost else None, why=raw.get(b"lost_why", b"").decode(),
+        compared_at=int(compared) if compared else None,
+    )  # fmt: skip
 
 
 async def compared_with(redis: Redis) -> str:

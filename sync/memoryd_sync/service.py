@@ -29,7 +29,7 @@ from memoryd_schemas.errors import SchemaError
 from memoryd_schemas.mongo_apply import apply_mongo
 from memoryd_sync.archiver import Archiver
 from memoryd_sync.follower import Follower
-from memoryd_sync.lease import Lease
+from memoryd_sync.lease import follower_lease
 from memoryd_sync.place import Places
 from memoryd_sync.receipts import ReceiptChainer
 from memoryd_sync.watch import watch_archive, watch_redis
@@ -125,7 +125,7 @@ def build(
         records,
         archive,
         Places(redis, clock),
-        Lease(redis, name),
+        follower_lease(redis, name),
         clock,
         prepare_archive=lambda: prepare_archive(archive),
     )

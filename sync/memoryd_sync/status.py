@@ -11,9 +11,9 @@ from memoryd.archive.store import Archive
 from memoryd.clock import SystemClock, to_microseconds
 from memoryd.errors import MemorydError
 from memoryd.hot.client import hot_errors
-from memoryd.hot.lag import Lag, lags
+from memoryd.hot.lag import Lag, following, lags
 from memoryd.keys import Keys
-from memoryd_sync.place import Places, last_gap
+from memoryd_sync.place import look
 
 
 class SyncStatus(msgspec.Struct, frozen=True):
@@ -37,20 +37,19 @@ class SyncStatus(msgspec.Struct, frozen=True):
 
 async def status(redis: Redis, archive: Archive, keys: Keys) -> SyncStatus:
     """The state of sync now. Raises HotUnavailable; MongoDB may be away."""
-    place, gap = await Places(redis, SystemClock()).load(), await last_gap(redis)
+    follower, place = await following(redis), await look(redis)
     now = to_microseconds(SystemClock().now())
     with hot_errors("status"):
-        holder = await redis.get(names.FOLLOWER_LEASE) or b""
         dead = await redis.xlen(names.DEAD_LETTERS)
     return SyncStatus(
         lags=await lags(redis, keys),
         dead_letters=dead,
-        place=str(place.token.get("_data", "")) if place else "",
-        gap_age_seconds=_since(gap.lost_at, now),
-        gap_why=gap.why,
-        compared_age_seconds=_since(gap.compared_at, now),
-        lease_holder=holder.decode() if isinstance(holder, bytes) else holder,
-        place_age_seconds=_since(place.saved_at if place else None, now),
+        lease_holder=follower.holder,
+        place=place.token,
+        place_age_seconds=follower.place_age_seconds,
+        gap_age_seconds=_since(place.lost_at, now),
+        gap_why=place.why,
+        compared_age_seconds=_since(place.compared_at, now),
         oplog_window_seconds=await _oplog_window(archive),
     )
 

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from memoryd.archive.oplog import oplog_window
 from memoryd.archive.store import Archive, ArchiveRefused, archive_errors
 from memoryd.hot.journal import GROUPS
-from memoryd.hot.lag import following, lags
+from memoryd.hot.lag import behind, following, lags
 from memoryd.keys import Keys
 from memoryd.limits import METRICS_LOOK_SECONDS
 from memoryd.retry import wait_for_stop
@@ -22,9 +22,9 @@ async def watch_redis(redis: Redis, keys: Keys, stop: asyncio.Event) -> None:
     """Looks once, then waits a while. Raises HotUnavailable."""
     found = await lags(redis, keys)
     for group in GROUPS:
-        mine = [one for one in found if one.follower == group]
-        measure(telemetry.JOURNAL_BACKLOG, sum(one.entries for one in mine), {telemetry.FOLLOWER: group})
-        measure(telemetry.JOURNAL_LAG, max((one.seconds for one in mine), default=0.0), {telemetry.FOLLOWER: group})
+        entries, seconds = behind(found, group)
+        measure(telemetry.JOURNAL_BACKLOG, entries, {telemetry.FOLLOWER: group})
+        measure(telemetry.JOURNAL_LAG, seconds, {telemetry.FOLLOWER: group})
     now = await following(redis)
     measure(telemetry.FOLLOWERS, int(bool(now.holder)))
     if now.place_age_seconds is not None:

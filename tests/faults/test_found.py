@@ -34,7 +34,7 @@ from memoryd.local.servers import Servers
 from memoryd.model.results import Stored
 from memoryd.protocol.connection import Connection
 from memoryd.retry import persistently
-from memoryd_sync.lease import Lease
+from memoryd_sync.lease import follower_lease
 from memoryd_sync.place import Places
 from tests.faults.lab import Lab
 from tests.faults.plan import Shape
@@ -173,7 +173,7 @@ async def test_a_place_is_not_saved_over_a_redis_that_was_restarted(own_servers:
     """A restart of a moment is hidden by the client's own retries, and what was applied in the lost second stayed lost."""
     assert own_servers.redis is not None
     async with open_redis(own_servers.redis_url) as redis:
-        places, lease = Places(redis, SystemClock()), Lease(redis, "follower")
+        places, lease = Places(redis, SystemClock()), follower_lease(redis, "follower")
         await places.load()
         assert await lease.hold()
         assert await places.save({"_data": "01"}, lease)

@@ -13,12 +13,12 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from memoryd import MemoryClient, keys
 from memoryd.errors import MemorydError
-from memoryd.lifecycle.tiering import Turn
+from memoryd.lifecycle.tiering import tiers_lease
 from memoryd.model.results import Stored
 from memoryd.traces.keep import give_away
 from memoryd_telemetry.names import OPERATIONS, SCOPE
 from memoryd_telemetry.tracing import keep_spans
-from tests.integration.test_tiers import records_of, tiering
+from tests.integration.test_tiers import tiering
 from tests.integration.tools import gone, sees
 from tests.waiting import eventually
 from tests.wire import Wire
@@ -92,7 +92,7 @@ async def busy(world: World, memory: MemoryClient) -> AsyncIterator[World]:
         await a_kept_span(world)
         await rest(world, memory)
         await tiering(world, days=0).sweep()
-        assert await Turn(records_of(world)).hold()  # of another daemon, which sweeps at this moment
+        assert await tiers_lease(world.redis).hold()  # of another daemon, which sweeps at this moment
         await memory.recall(MARK)
         yield world
 
