@@ -130,7 +130,8 @@ class Recalling:
             order, token, first = await self._pages.turn(scope, question.cursor, asked)
             return await self._answer(scope, order, token, first, question.limit, deadline)
         make = partial(self._order, scope, question, filters, asked, deadline)
-        if self._answers is None or events is not None:
+        # What is only in the archive changes there without an event, and a log's own filters are not in the digest.
+        if self._answers is None or events is not None or question.deep:
             order = await make()
         else:
             order = await self._answers.order(scope, f"{asked} {shared} {_needed(question)} {model_of(self._cache)}", make)

@@ -110,6 +110,15 @@ async def test_whatever_changes_the_answer_is_seen_in_the_next_breath(
     assert shown(await memory.recall(QUERY)) == shown(await memory.recall(QUERY, deadline_ms=60_000))  # never asked before
 
 
+async def test_a_deep_question_is_searched_for_each_time(world: World, memory: MemoryClient, searches: list[Scope]) -> None:
+    """What is only in the archive may be changed there, and no event of Redis tells of it."""
+    await memory.store("Ada drinks tea.", type="fact")
+    await world.drained(memory)
+    for _ in range(3):
+        await memory.recall(QUERY, deep=True)
+    assert len(searches) == 3
+
+
 async def test_what_another_project_does_is_no_reason_to_search_again(
     world: World, memory: MemoryClient, searches: list[Scope]
 ) -> None:
