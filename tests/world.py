@@ -7,6 +7,7 @@ import secrets
 from contextlib import AsyncExitStack
 from typing import Any
 
+from bson import Timestamp
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
@@ -18,6 +19,7 @@ from memoryd.hot.client import open_redis
 from memoryd.keys import FOLLOWER_PLACE, SCHEMA, Keys
 from memoryd.model.results import Stats
 from memoryd.summarize.protocol import Summarizer
+from memoryd_sync.place import look
 from memoryd_sync.service import sync
 from tests.fakes import FakeClock, HashEmbedder
 from tests.waiting import eventually
@@ -99,6 +101,17 @@ class World:
 
         stats: Stats = await eventually(done, within_seconds=within_seconds, what="the journal is drained")
         return stats
+
+    async def lose(self, *keys: str | bytes) -> int:
+        """Takes records out of Redis by hand, when the follower has heard all that happened: what it hears late comes back."""
+        happened: Timestamp = (await self.mongo.admin.command("ping"))["operationTime"]
+
+        async def heard() -> bool:
+            token = (await look(self.redis)).token  # after its first byte the time of the change, four bytes and four
+            return bool(token) and int(token[2:18], 16) >= happened.time << 32 | happened.inc
+
+        await eventually(heard, within_seconds=60, what="the follower has heard all that happened")
+        return int(await self.redis.delete(*keys))
 
     async def everything_in_redis(self) -> bytes:
         """Every byte that Redis holds, keys and values of all types, to look for what must not be there."""

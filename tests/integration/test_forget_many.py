@@ -75,7 +75,7 @@ async def test_each_criterion_selects_what_it_says_and_all_must_hold(settings: A
             await caught_up(world, scout)
             clock.moment = NOW
             key = world.keys.memory("semantic", scout.scope, old)
-            await world.redis.delete(key)  # as a memory that has gone cold
+            await world.lose(key)  # as a memory that has gone cold
             await world.stop("sync")
             [fresh] = await ids_of(scout, "A kiwi at noon.", tags=["farms"])  # not archived yet
 
@@ -289,7 +289,7 @@ async def test_what_was_made_of_a_memory_goes_with_it(world: World, memory: Memo
         [second] = await ids_of(memory, "A summary of it.", derived_from=[summary])
         [stranger] = await ids_of(elsewhere, "A stranger.", derived_from=[source])
         await caught_up(world, memory)
-        await world.redis.delete(world.keys.memory("semantic", memory.scope, second))  # gone cold
+        await world.lose(world.keys.memory("semantic", memory.scope, second))  # gone cold
 
         plan = await memory.plan_forget(ids=[source])
         assert {one.id: one.reason for one in plan.memories} == {
@@ -313,7 +313,7 @@ async def test_a_single_forget_takes_along_what_redis_knows_and_the_archiver_the
     [warm] = await ids_of(memory, "Made of it, warm.", derived_from=[source])
     [cold] = await ids_of(memory, "Made of it, cold.", derived_from=[source])
     await caught_up(world, memory)
-    await world.redis.delete(world.keys.memory("semantic", memory.scope, cold))
+    await world.lose(world.keys.memory("semantic", memory.scope, cold))
 
     receipt = await memory.forget(source, durability="archived")
     await caught_up(world, memory)

@@ -111,8 +111,8 @@ async def test_how_well_it_is_doing_equals_a_recount_of_the_raw_episodes(
     for days in (3, 30, 365):
         await check_doing(memory, days)
     events = await raw_events(memory, datetime.now(UTC) - timedelta(days=365))
-    for one in events[::2]:  # as a demotion would: only the archive has them
-        await world.redis.delete(world.keys.memory("episodic", memory.scope, one.id))
+    # As a demotion would: only the archive has them.
+    await world.lose(*[world.keys.memory("episodic", memory.scope, one.id) for one in events[::2]])
     await check_doing(memory, 30)
     await memory.forget(events[0].id)
     await check_doing(memory, 365)

@@ -66,9 +66,7 @@ async def only_archived(world: World, memory: MemoryClient, content: str) -> str
     """The id of a memory that Redis has no record of any more."""
     kept = await memory.store(content, type="fact", session="s1", metadata={"source": "chat"}, durability="archived")
     await world.drained(memory)
-    assert (
-        await world.redis.delete(*[key async for key in world.redis.scan_iter(match=f"aether:memory:*{kept.id}")]) == 1
-    )
+    assert await world.lose(*[key async for key in world.redis.scan_iter(match=f"aether:memory:*{kept.id}")]) == 1
     return kept.id
 
 
