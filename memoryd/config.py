@@ -40,6 +40,13 @@ class SummarizerKind(StrEnum):
     TRANSFORMERS = "transformers"
 
 
+class OverflowKept(StrEnum):
+    """As what a session's oldest messages go on living in Redis when it is full."""
+
+    MEMORIES = "memories"
+    SUMMARIES = "summaries"
+
+
 class RerankerKind(StrEnum):
     """Which cross-encoder reads question and memory together, where a recall asks for it."""
 
@@ -107,6 +114,11 @@ class Settings(BaseSettings):
     summarize_url: str = Field("", description="base URL of an OpenAI-compatible chat endpoint (summarizer=http)")
     summarize_key: SecretStr = Field(SecretStr(""), description="its bearer key")
     summarize_timeout_seconds: float = Field(60.0, gt=0, le=600, description="time limit of one summary, its retries included")
+
+    overflow: OverflowKept = Field(
+        OverflowKept.MEMORIES,
+        description="what is kept of messages for which a session has no room: memories | summaries (docs/agents-sessions.md)",
+    )
 
     synonyms: dict[str, dict[str, list[list[str]]]] = Field(
         {}, description="JSON: by tenant and project, groups of words that mean the same there (docs/recall.md)"

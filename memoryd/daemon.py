@@ -24,10 +24,12 @@ from memoryd.agent.gaps import GapHolder, GapNotes
 from memoryd.agent.holders import PassingHolder, SessionHolder
 from memoryd.agent.introspection import Introspect
 from memoryd.agent.leases import Leases
+from memoryd.agent.overflow import Left
 from memoryd.agent.scratch import Scratch
 from memoryd.agent.seen import Sightings
 from memoryd.agent.sessions import Sessions
 from memoryd.agent.sharing import Sharing
+from memoryd.agent.shrinking import Shrinking
 from memoryd.agent.states import AgentStates
 from memoryd.agent.tools import Tools
 from memoryd.archive.documents import DocumentArchive
@@ -36,7 +38,7 @@ from memoryd.archive.facts import FactArchive
 from memoryd.archive.receipts import ReceiptArchive
 from memoryd.archive.selves import ArchivedSelf
 from memoryd.clock import Clock
-from memoryd.config import Settings, TracesKept
+from memoryd.config import OverflowKept, Settings, TracesKept
 from memoryd.embed.cache import model_of
 from memoryd.embed.follower import EmbedFollower, EmbedState
 from memoryd.embed.protocol import Embedder
@@ -130,6 +132,9 @@ async def serve(
     ):
         engine, recalling, embedding = build(stores, settings, name=name)
 
+        summarizing, compressing = _compression(stores, settings, engine, recalling)
+        shrinking, shrinks = Shrinking(compressing), settings.overflow is OverflowKept.SUMMARIES
+
         async def prepare() -> None:
             await prepare_redis(stores.redis, stores.keys, settings, stores.embedder)
             if stores.models:
@@ -138,7 +143,7 @@ async def serve(
         server = Server(
             stores.redis,
             stores.blocking,
-            handlers(stores, settings, engine, recalling),
+            handlers(stores, settings, engine, recalling, summarizing, compressing, left=shrinking.note if shrinks else None),
             name=name,
             prepare_redis=prepare,
         )
@@ -152,6 +157,8 @@ async def serve(
             tasks.create_task(persistently(lambda: end_moves(moves, stop), stop, doing="end moves"), name="end moves")
             look = partial(look_at_stores, stores.redis, stores.archive, stores.keys, stop)
             tasks.create_task(persistently(look, stop, doing="measure"), name="measure")
+            if shrinks:
+                tasks.create_task(shrinking.run(stop), name="shrink sessions")
             if settings.tier_sweep_seconds:
                 tiers = tiering(stores, settings)
                 keep = persistently(lambda: keep_tiered(tiers, settings, stop), stop, doing="keep the tiers")
@@ -179,12 +186,15 @@ def build(stores: Stores, settings: Settings, *, name: str) -> tuple[Engine, Rec
     )
 
 
-def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> Mapping[str, Handler]:
-    """Who carries out which verb."""
+def handlers(
+    stores: Stores, settings: Settings, engine: Engine, recalling: Recalling, summarizing: Summarizing,
+    compressing: Compressing, *, left: Left | None = None,
+) -> Mapping[str, Handler]:  # fmt: skip
+    """Who carries out which verb. `left` is told what has left full sessions."""
     known = Recalls(stores.redis, stores.keys, stores.clock)
     feedbacks = Feedbacks(engine, stores.records, known, stores.clock)
     documents = DocumentStore(Documents(stores.redis, stores.keys), DocumentArchive(stores.archive), stores.clock)
-    sessions = Sessions(documents, engine, open_tokens(settings))
+    sessions = Sessions(documents, engine, open_tokens(settings), left=left)
     channels = Channels(stores.redis, stores.keys)
     leases = Leases(TaskLeases(stores.redis, stores.keys))
     states = AgentStates(documents, HotAgents(stores.redis, stores.keys))
@@ -195,7 +205,6 @@ def handlers(stores: Stores, settings: Settings, engine: Engine, recalling: Reca
         SessionHolder(sessions), AgentHolder(states, chains), GapHolder(gaps.gaps),
         PassingHolder(Passing(stores.redis, stores.keys)), ChannelHolder(channels),
     ]  # fmt: skip
-    summarizing, compressing = _compression(stores, settings, engine, recalling)
     sightings = Sightings(stores.records, _search(stores, settings), stores.archive, stores.clock)
     return {
         **MemoryVerbs(engine, recalling, sightings, gaps).handlers(),

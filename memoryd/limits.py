@@ -122,6 +122,7 @@ SESSION_TTL_SECONDS_MAX = 7 * 24 * 3600  # longer belongs into memories
 SESSION_MESSAGES_MAX = 4_000  # beyond it the oldest become episodic memories; twice a long day's
 SESSION_BYTES_MAX = 8 * 1024 * 1024  # of messages as JSON; the same
 SESSION_OVERFLOW_MESSAGES = 64  # leave together: about 10 ms of one append in 64
+OVERFLOWS_WAITING_MAX = 256  # blocks to compress: 16,000 messages; what finds no room is compressed at the session's end
 SESSION_FULL_FACTOR = 1.25  # times these limits an append is refused: the overflow cannot keep up
 MESSAGE_CONTENT_BYTES_MAX = CONTENT_BYTES_MAX - 1024  # so that it is a memory's content with who said it before it
 MESSAGE_BYTES_MAX = 128 * 1024  # one message as JSON, its tool calls included

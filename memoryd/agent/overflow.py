@@ -6,7 +6,7 @@ A daemon that dies in between leaves both, and the next append does it again: a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -27,6 +27,8 @@ from memoryd.limits import (
 from memoryd.model.document import Place, part_id
 from memoryd.model.ids import event_id
 from memoryd.model.memory import MemoryType, NewMemory
+from memoryd.model.results import Stored
+from memoryd.model.scope import Scope
 from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.sessions")
@@ -34,13 +36,17 @@ log = get_logger("memoryd.sessions")
 CALLED_MAX = 8  # tools that the memory of a call names
 
 
-class Overflow:
-    """Makes room in sessions."""
+Left = Callable[[Scope, Sequence[str], Request], None]
 
-    def __init__(self, sessions: Sessions, store: DocumentStore, engine: Engine) -> None:
+
+class Overflow:
+    """Makes room in sessions. `left` is told which memories have left one together."""
+
+    def __init__(self, sessions: Sessions, store: DocumentStore, engine: Engine, *, left: Left | None = None) -> None:
         self._sessions = sessions
         self._store = store
         self._engine = engine
+        self._left = left
 
     async def make_room(self, place: Place, messages: int, size: int, request: Request) -> int:
         """Lets the oldest messages leave while the session is over its limits; returns how many have left.
@@ -68,10 +74,12 @@ class Overflow:
         found = await self._sessions.messages(place, list(islice(head.oldest_first(), SESSION_OVERFLOW_MESSAGES)))
         if not found:
             return 0, 0
-        await asyncio.gather(*(self._remember(place, number, body, request) for number, body in found.items()))
+        kept = await asyncio.gather(*(self._remember(place, number, body, request) for number, body in found.items()))
         now = to_microseconds(self._store.clock.now())
         if not await self._sessions.leave(place, list(found), now=now, oldest=max(found) + 1):
             return 0, 0
+        if self._left:
+            self._left(place.scope, [one.id for one in kept], request)
         return len(found), sum(len(msgspec.json.encode(body)) for body in found.values())
 
     async def remember(self, place: Place, request: Request, wanted: Callable[[dict[str, Any]], bool]) -> None:
@@ -83,10 +91,10 @@ class Overflow:
             some = {number: body for number, body in found.items() if wanted(body)}
             await asyncio.gather(*(self._remember(place, number, body, request) for number, body in some.items()))
 
-    async def _remember(self, place: Place, number: int, body: dict[str, Any], request: Request) -> None:
+    async def _remember(self, place: Place, number: int, body: dict[str, Any], request: Request) -> Stored:
         memory = _memory(number, body)
         same = Request(part_id(place.id, number), place.id, request.traceparent)
-        await self._engine.store(place.scope, memory, request=same)
+        return await self._engine.store(place.scope, memory, request=same)
 
     async def tidy(self, place: Place) -> None:
         """Lets go of what only checkpoints name, as far as Redis keeps too much of it: the archive has it."""

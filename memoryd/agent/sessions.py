@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from memoryd.agent.documents import DocumentStore
-from memoryd.agent.overflow import Overflow
+from memoryd.agent.overflow import Left, Overflow
 from memoryd.agent.session_archive import SessionArchive
 from memoryd.clock import from_microseconds, to_microseconds
 from memoryd.durability import confirm, not_durable
@@ -53,12 +53,12 @@ Act = Callable[[], Awaitable[tuple[Step, bool]]]
 class Sessions:
     """The sessions of one Redis and one archive."""
 
-    def __init__(self, store: DocumentStore, engine: Engine, tokens: Tokens) -> None:
+    def __init__(self, store: DocumentStore, engine: Engine, tokens: Tokens, *, left: Left | None = None) -> None:
         self.hot = hot.Sessions(store.documents)
         self.archive = SessionArchive(store)
         self.store = store
         self.tokens = tokens
-        self.overflow = Overflow(self.hot, store, engine)
+        self.overflow = Overflow(self.hot, store, engine, left=left)
 
     # --- open and close -------------------------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ import pytest
 
 import memoryd.archive.deep
 from memoryd import MemoryClient
+from memoryd.agent import overflow
+from memoryd.config import OverflowKept
 from memoryd.errors import NotFound
 from memoryd.lifecycle.grouping import grouped
 from memoryd.limits import SUMMARY_GROUP_MAX
@@ -38,6 +40,17 @@ SAID = (
 async def quick(settings: Any) -> AsyncIterator[World]:
     """A memoryd whose summariser does what the test says."""
     async with World(settings.model_copy(update={"summarize_timeout_seconds": 0.5})) as world:
+        world.summarizer = Scripted()
+        await world.start("daemon", "sync")
+        yield world
+
+
+@pytest.fixture
+async def shrinking(settings: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """A memoryd whose sessions hold eight messages, of which six leave together and are compressed."""
+    monkeypatch.setattr(overflow, "SESSION_MESSAGES_MAX", 8)
+    monkeypatch.setattr(overflow, "SESSION_OVERFLOW_MESSAGES", 6)
+    async with World(settings.model_copy(update={"overflow": OverflowKept.SUMMARIES})) as world:
         world.summarizer = Scripted()
         await world.start("daemon", "sync")
         yield world
@@ -353,3 +366,51 @@ async def test_a_deep_recall_finds_what_is_archived_beside_what_is_hot(
         monkeypatch.undo()
         await memory.forget(ids[4])
         assert ids[4] not in [hit.memory.id for hit in await memory.recall(asked, deep=True, limit=50)]
+
+
+# --- full sessions ------------------------------------------------------------------------------------------------------
+async def test_what_leaves_a_full_session_is_compressed_while_the_session_is_open(shrinking: World) -> None:
+    """Its summary is found and expands to the messages, word for word; the session goes on."""
+    async with shrinking.connect() as memory:
+        session = memory.working("s1")
+        await session.append(*({"role": "user", "content": one} for one in SAID), {"role": "user", "content": "And then?"})
+        await session.append(*({"role": "user", "content": f"Remark {number}."} for number in range(2)))
+
+        async def summary() -> Memory | None:
+            return next((one.memory for one in (await hot(shrinking)).values() if "summary" in one.memory.tags), None)
+
+        made: Memory = await eventually(summary, what="a summary of what has left")
+        await caught_up(shrinking, memory)
+        expanded = await memory.expand(made.id)
+
+        assert [one.content for one in expanded.memories] == [f"user: {one}" for one in SAID]
+        assert {one.tier for one in expanded.memories} == {"archive"}
+        assert made.session_id == "s1"
+        assert [one.content for one in (await session.window(10)).messages] == ["And then?", "Remark 0.", "Remark 1."]
+
+
+async def test_a_summariser_that_fails_leaves_what_has_left_a_session_as_memories(shrinking: World) -> None:
+    """And the next block is tried."""
+    scripted: Any = shrinking.summarizer
+    act, calls = scripted.act, []
+
+    async def breaks_once(passages: Sequence[Passage], chars: int) -> str:
+        calls.append(len(passages))
+        if len(calls) == 1:
+            raise RuntimeError("boom")
+        text: str = await act(passages, chars)
+        return text
+
+    scripted.act = breaks_once
+    async with shrinking.connect() as memory:
+        session = memory.working("s1")
+        for _ in range(2):
+            await session.append(*({"role": "user", "content": one} for one in SAID))
+
+        async def compressed() -> bool:
+            memories = [one.memory for one in (await hot(shrinking)).values()]
+            return len(calls) >= 2 and any("summary" in one.tags for one in memories)
+
+        await session.append(*({"role": "user", "content": f"{one} Again."} for one in SAID))
+        await eventually(compressed, what="the second block's summary")
+        assert {one.memory.content for one in (await hot(shrinking)).values()} >= {f"user: {one}" for one in SAID}
