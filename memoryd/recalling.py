@@ -203,14 +203,15 @@ class Recalling:
             ended.late("meaning", "the deadline came before the search by meaning was done")
             rows, vector = found.rows, None
         word(rows, worded.terms)
-        below = await self._deep(scope, filters, vector, deadline, ended) if question.deep else Deep()
+        below = await self._deep(scope, filters, vector, quoting, deadline, ended) if question.deep else Deep()
         rows |= {key: row for key, row in below.rows.items() if key not in rows}
         counted = found.with_term if worded.counted is None else {**found.with_term, LONG: worded.counted}
         for one in sorted(found.cut):
             ended.late(one, f"the search by {one} took too long and has not looked at everything")
         ways = (("words", terms), ("meaning", vector), (ARCHIVE, question.deep and vector))
         searched = [name for name, used in ways if used]
-        return Pool(rows, terms, sum(found.memories.values()) + below.looked_at, counted), who, found.quoted, searched
+        pool = Pool(rows, terms, sum(found.memories.values()) + below.looked_at, counted)
+        return pool, who, found.quoted | below.quoted, searched
 
     async def _worded(
         self, scope: Scope, filters: Filters, found: Found, terms: Sequence[str], deadline: Deadline, ended: Ended
@@ -229,15 +230,13 @@ class Recalling:
         return worded
 
     async def _deep(
-        self, scope: Scope, filters: Filters, vector: QueryVector | None, deadline: Deadline, ended: Ended
+        self, scope: Scope, filters: Filters, vector: QueryVector | None, quoting: str, deadline: Deadline, ended: Ended
     ) -> Deep:
-        """The nearest of the tier archive."""
-        if vector is None or self._archive is None or not asked_for(filters.among):
+        """What the tier archive has word for word, and the nearest there."""
+        if self._archive is None or not asked_for(filters.among):
             return Deep()
         try:
-            found = await nearest(
-                self._archive, scope, filters, vector.vector, vector.model, seconds=deadline.left()
-            )
+            found = await nearest(self._archive, scope, filters, vector, quoting, seconds=deadline.left())
         except ArchiveUnavailable:
             ended.late(ARCHIVE, "the archive does not answer: what is only there was not searched")
             return Deep()

@@ -1,5 +1,5 @@
-"""The tier `archive` by meaning: an exact scan over the vectors of bytes of a scope, some at a time, within bounds of memory
-and time. Nothing of it is in Redis, so MongoDB narrows by scope and filters, and cosines are computed here.
+"""The tier `archive` by meaning, and by a whole text: an exact scan over the vectors of bytes of a scope, some at a time, within
+bounds of memory and time. Nothing of it is in Redis, so MongoDB narrows by scope and filters, and cosines are computed here.
 
 What is nearest comes with its content and becomes a candidate like any other: ranked by the same signals, by the same scores.
 """
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from memoryd.archive.codec import Document
 from memoryd.archive.store import Archive
@@ -19,6 +18,7 @@ from memoryd.archive.words import narrowed, within
 from memoryd.clock import to_microseconds
 from memoryd.hot.clauses import Filters
 from memoryd.hot.rows import Row
+from memoryd.hot.search import QueryVector
 from memoryd.keys import kind_of
 from memoryd.limits import CANDIDATES_MAX, DEEP_BATCH_MAX, DEEP_SECONDS_MAX
 from memoryd.model.facets import facets_of
@@ -29,7 +29,7 @@ from memoryd.model.speech import speaker_of
 from memoryd.model.terms import terms_of
 
 ARCHIVE = "archive"
-_WANTED = {"embedding": 1, "memory_type": 1, "valid_from": 1, "valid_until": 1}
+_WANTED = {"embedding": 1, "embedding_model": 1, "content_hash": 1, "memory_type": 1, "valid_from": 1, "valid_until": 1}
 _HEAD = 2  # bytes of a BSON vector before its numbers
 
 
@@ -40,54 +40,61 @@ class Deep:
     rows: dict[str, Row] = field(default_factory=dict)
     looked_at: int = 0
     """Memories that pass the filters."""
+    quoted: set[str] = field(default_factory=set)
+    """Whose text is the question, to the letter."""
     cut: bool = False
     """Whether the time was over before the end."""
 
 
 async def nearest(
-    archive: Archive, scope: Scope, filters: Filters, vector: bytes, model: str, *, seconds: float | None
-) -> Deep:
-    """The archived memories of the scope nearest to a vector. Raises ArchiveUnavailable."""
+    archive: Archive, scope: Scope, filters: Filters, vector: QueryVector | None, content_hash: str, *,
+    seconds: float | None,
+) -> Deep:  # fmt: skip
+    """The archived memories of the scope that are nearest to a vector, and those whose text is the question's. Raises
+    ArchiveUnavailable."""
     found = Deep()
     loop = asyncio.get_running_loop()
     end = loop.time() + (DEEP_SECONDS_MAX if seconds is None else min(seconds, DEEP_SECONDS_MAX))
-    asked = np.frombuffer(vector, dtype="<f4")
     best: list[tuple[float, str]] = []
-    query = {**within(scope, filters, Tier.ARCHIVE), **narrowed(filters.among), "embedding_model": model}
+    query = {**within(scope, filters, Tier.ARCHIVE), **narrowed(filters.among)}
     fields = {**_WANTED, "metadata": 1} if filters.among.metadata else _WANTED
     with archive.asking("recall"):
         cursor = archive.memories.find(query, fields, batch_size=DEEP_BATCH_MAX)
         try:
             while documents := await cursor.to_list(DEEP_BATCH_MAX):
-                some = [one for one in documents if _passes(one, filters.among) and _fits(one, asked)]
-                found.looked_at += len(some)
-                best = await asyncio.to_thread(_best, best, some, asked)
+                passing = [one for one in documents if _passes(one, filters.among)]
+                found.looked_at += len(passing)
+                found.quoted |= {one["_id"] for one in passing if one["content_hash"] == content_hash}
+                if vector:
+                    best = await asyncio.to_thread(_best, best, passing, vector)
                 if loop.time() > end:
                     found.cut = True
                     break
         finally:
             await cursor.close()
     likeness = {memory_id: value for value, memory_id in best}
-    for memory in (await archive.contents(list(likeness))).values():
+    for memory in (await archive.contents(sorted(likeness.keys() | found.quoted))).values():
         if memory.tier is Tier.ARCHIVE and memory.seen_from(scope):
-            found.rows[memory.id] = _row(memory, likeness[memory.id])
+            found.rows[memory.id] = _row(memory, likeness.get(memory.id))
     return found
 
 
-def _best(best: list[tuple[float, str]], documents: Sequence[Document], asked: NDArray[np.float32]) -> list[tuple[float, str]]:
+def _best(best: list[tuple[float, str]], documents: Sequence[Document], vector: QueryVector) -> list[tuple[float, str]]:
     """The nearest of what was best so far and of these; ties by id."""
-    if documents:
-        numbers = np.frombuffer(b"".join(bytes(one["embedding"])[_HEAD:] for one in documents), dtype=np.int8)
-        table = numbers.reshape(len(documents), -1).astype("<f4")
+    asked = np.frombuffer(vector.vector, dtype="<f4")
+    some = [one for one in documents if _fits(one, vector.model, len(asked))]
+    if some:
+        numbers = np.frombuffer(b"".join(bytes(one["embedding"])[_HEAD:] for one in some), dtype=np.int8)
+        table = numbers.reshape(len(some), -1).astype("<f4")
         sizes = np.linalg.norm(table, axis=1) * (float(np.linalg.norm(asked)) or 1.0)
         cosines = (table @ asked) / np.maximum(sizes, 1e-9)
-        best = [*best, *zip(cosines.tolist(), (one["_id"] for one in documents), strict=True)]
+        best = [*best, *zip(cosines.tolist(), (one["_id"] for one in some), strict=True)]
     return sorted(best, key=lambda one: (-one[0], one[1]))[:CANDIDATES_MAX]
 
 
-def _fits(document: Document, asked: NDArray[np.float32]) -> bool:
-    """Whether it has a vector of bytes of as many dimensions: one that is on its way has another form still."""
-    return len(bytes(document.get("embedding") or b"")) == _HEAD + len(asked)
+def _fits(document: Document, model: str, dims: int) -> bool:
+    """Whether it has this model's vector, of bytes: one that is on its way has another form still."""
+    return document["embedding_model"] == model and len(bytes(document.get("embedding") or b"")) == _HEAD + dims
 
 
 def _passes(document: Document, among: Narrowing) -> bool:
@@ -101,7 +108,7 @@ def _passes(document: Document, among: Narrowing) -> bool:
     return all(has & set(wanted) for wanted in among.facets())
 
 
-def _row(memory: Memory, likeness: float) -> Row:
+def _row(memory: Memory, likeness: float | None) -> Row:
     session = (to_tag(memory.agent_id), to_tag(memory.session_id)) if memory.session_id else ("", "")
     return Row(
         memory.id, kind_of(memory.memory_type), terms_of(memory.content, memory.metadata), speaker_of(memory.metadata), session,

@@ -24,15 +24,6 @@ TALK = [
     ("Ben", "What did you paint?"), ("Ada", "A sunset, last Friday!"), ("Ben", "Nice. And how was the race?"),
     ("Ada", "I ran it in an hour."), ("Ben", "That is fast."), ("Ada", "The rain helped."), ("Ben", "See you at the lake."),
 ]  # fmt: skip
-SCRIPTS = [
-    "Ada paints lighthouses on Sundays.", "Ада рисует маяки по воскресеньям.", "Η Άντα ζωγραφίζει φάρους τις Κυριακές.",
-    "आडा रविवार को लाइटहाउस बनाती है।", "アダは日曜日に灯台を描きます。", "艾达星期天画灯塔。", "에이다는 일요일에 등대를 그린다.",
-    "เอดาวาดประภาคารในวันอาทิตย์", "ترسم آدا المنارات أيام الأحد.", "עדה מציירת מגדלורים בימי ראשון.",
-    "ადა კვირაობით შუქურებს ხატავს.",
-    "Ադան կիրակի օրերին փարոսներ է նկարում։", "አዳ እሁድ የመብራት ቤቶችን ትሳላለች።", "অ্যাডা রবিবারে বাতিঘর আঁকে।",
-    "அடா ஞாயிறு கலங்கரை விளக்கம் வரைகிறாள்.",
-    "Ada dessine l'été des phares à Saint-Malo.", "Ада", "the of and", "🎨🌅", "!?",
-]  # fmt: skip
 
 
 @pytest.fixture
@@ -83,21 +74,6 @@ async def test_strangers_move_no_score(world: World, memory: MemoryClient, talk:
         await world.drained(strangers)
 
     assert [(await memory.recall(one, limit=200)).hits for one in questions] == before
-
-
-@pytest.mark.parametrize("pending", [True, False])
-async def test_a_memory_recalls_itself_first_by_its_own_text(world: World, pending: bool) -> None:
-    """In every script, by its words alone too, among others that share some of them."""
-    world.embedder.away = pending
-    async with world.connect() as memory:
-        texts = SCRIPTS + [one[: len(one) // 2] + one for one in SCRIPTS] + [f"{one} {one}" for one in SCRIPTS]
-        items = [{"content": one, "type": "episodic", "session": f"s{at % 4}"} for at, one in enumerate(dict.fromkeys(texts))]
-        kept = [one.id for one in await memory.store_many(items) if isinstance(one, Stored)]
-        if not pending:
-            await world.drained(memory)
-
-        for memory_id, item in zip(kept, items, strict=True):
-            assert (await memory.recall(item["content"], limit=1)).hits[0].memory.id == memory_id, item["content"]
 
 
 async def test_a_rare_word_is_found_among_more_memories_than_one_search_brings(world: World) -> None:
