@@ -48,6 +48,7 @@ FEEDBACK_HALF_LIFE_SECONDS = 30 * 24 * 3600  # what was useful a month ago says 
 REQUESTS_IN_FLIGHT_MAX = 128  # more waits in the stream, where it survives the daemon
 REQUESTS_BACKLOG_MAX = 50_000  # beyond it new writes are refused: the queue would outlive its callers' patience
 REQUESTS_STREAM_MAX = 100_000  # beyond it the Python client adds none: no daemon has kept up, or none runs
+REQUESTS_SENT_MAX = 20_000  # of which a client knows where they wait, the newest: about 3 MB
 REDIS_MEMORY_PERCENT_MAX = 90  # the rest of its maxmemory is for what makes room: vectors, tombstones, acknowledgements
 REDIS_ANSWER_SECONDS = 7.0  # of one command, WAITAOF's wait included; then this Redis is away
 ARCHIVE_ANSWER_SECONDS = 4.0  # a client asks again after 6 s: by then it has the answer that MongoDB is away

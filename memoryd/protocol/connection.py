@@ -13,11 +13,13 @@ from typing import Any, Self, TypeVar
 import msgspec
 from opentelemetry.trace import SpanKind
 from redis.asyncio.client import PubSub
+from redis.exceptions import ResponseError
 
 from memoryd import keys
 from memoryd.errors import BadRequest, MemorydError, NoAnswer, Overloaded, TooLarge
 from memoryd.hot.client import hot_errors, open_blocking_redis, open_redis
-from memoryd.limits import ENVELOPE_BYTES_MAX, REQUEST_ID_BYTES_MAX, REQUESTS_STREAM_MAX
+from memoryd.hot.journal import entry_order
+from memoryd.limits import ENVELOPE_BYTES_MAX, REQUEST_ID_BYTES_MAX, REQUESTS_SENT_MAX, REQUESTS_STREAM_MAX
 from memoryd.model.scope import Scope
 from memoryd.protocol import messages
 from memoryd.protocol.messages import Envelope
@@ -54,6 +56,7 @@ class Connection:
         self._url = url
         self._timeout_seconds = timeout_seconds
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        self._sent: dict[str, bytes] = {}
         self._renewal: asyncio.Future[None] | None = None
         self._closing = contextlib.AsyncExitStack()
 
@@ -119,11 +122,13 @@ class Connection:
             async with asyncio.timeout(timeout_seconds):
                 while True:
                     news: list[asyncio.Future[Any]] = [future, self._renewed()]
-                    await self._send(entry)
+                    if not await self._still_waits(request_id):
+                        await self._send(request_id, entry)
                     # Not `wait_for`: in Python 3.11 it swallows a cancellation that comes with the answer.
                     resend = patience.resend_seconds or RESEND_SECONDS
                     await asyncio.wait(news, timeout=resend, return_when=asyncio.FIRST_COMPLETED)
                     if future.done():
+                        self._sent.pop(request_id, None)
                         return future.result()
         except TimeoutError:
             raise NoAnswer(f"no daemon answered within {timeout_seconds:g} s", request_id=request_id) from None
@@ -131,7 +136,23 @@ class Connection:
             del self._waiting[request_id]
             future.cancel()
 
-    async def _send(self, entry: dict[Any, Any]) -> None:
+    async def _still_waits(self, request_id: str) -> bool:
+        """Whether no daemon has read the last entry of this request yet. Then another one would only wait behind it; and where
+        daemons are far behind, they would soon read nothing but repeats."""
+        entry_id = self._sent.get(request_id)
+        if entry_id is None:
+            return False
+        with hot_errors("send"):
+            try:
+                stream: dict[str, Any] = await self.redis.xinfo_stream(keys.REQUESTS)
+                groups: list[dict[str, Any]] = await self.redis.xinfo_groups(keys.REQUESTS)
+            except ResponseError:
+                return False  # there is no such stream any more
+        read = max((entry_order(one["last-delivered-id"].decode()) for one in groups), default=(0, 0))
+        # One beyond the end was added to a Redis that has lost it.
+        return read < entry_order(entry_id.decode()) <= entry_order(stream["last-generated-id"].decode())
+
+    async def _send(self, request_id: str, entry: dict[Any, Any]) -> None:
         """Adds a request to the stream, unless it is full: nobody would answer it in time, and nothing would bound it."""
         with hot_errors("send"):
             async with self.redis.pipeline(transaction=False) as pipe:
@@ -142,6 +163,9 @@ class Connection:
                 await self.redis.xdel(keys.REQUESTS, entry_id)
                 waiting = f"{REQUESTS_STREAM_MAX} requests wait already, and no daemon keeps up"
                 raise Overloaded(waiting, retry_after_seconds=RETRY_AFTER_SECONDS)
+        self._sent[request_id] = entry_id
+        if len(self._sent) > REQUESTS_SENT_MAX:
+            del self._sent[next(iter(self._sent))]
 
     def _renewed(self) -> asyncio.Future[None]:
         """Done when answers are heard on a new connection next: what was said to the old one is lost."""

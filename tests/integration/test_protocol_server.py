@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from memoryd import MemoryClient, keys
-from memoryd.errors import NotFound, Overloaded, RequestIdReused
+from memoryd.errors import NoAnswer, NotFound, Overloaded, RequestIdReused
 from memoryd.model.results import Stored
 from memoryd.protocol import connection, server
 from memoryd.protocol.messages import Envelope
@@ -264,6 +264,27 @@ async def test_a_client_that_was_cut_off_asks_again_at_once(world: World, monkey
         kept = await asyncio.wait_for(memory.store("An event.", type="episodic", request_id="lost"), 10)
         assert lost
         assert kept.replayed
+
+
+async def test_a_request_that_nobody_has_read_is_not_sent_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not while it waits, nor when its caller asks once more under the same id: repeats would keep the others waiting. One
+    that Redis has lost is sent again."""
+    monkeypatch.setattr(connection, "RESEND_SECONDS", 0.05)
+    await world.stop("daemon")
+    async with world.connect() as memory, world.connect(timeout_seconds=0.5) as hasty:
+        with pytest.raises(NoAnswer):
+            await hasty.store("An event.", type="episodic", request_id="waits")
+        again = asyncio.create_task(hasty.store("An event.", type="episodic", request_id="waits"))
+        patient = asyncio.create_task(memory.store("Another event.", type="episodic"))
+        with pytest.raises(NoAnswer):
+            await again
+        assert await world.redis.xlen(keys.REQUESTS) == 2
+
+        await world.redis.delete(keys.REQUESTS)
+        await world.start("daemon")
+        assert (await patient).version == 1
+        assert (await hasty.store("An event.", type="episodic", request_id="waits")).version == 1
+        assert (await memory.stats()).memories == 2
 
 
 # --- published --------------------------------------------------------------------------------------------------------
