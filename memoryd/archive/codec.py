@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from bson.binary import Binary, BinaryVectorDtype
 from bson.dbref import DBRef
+from bson.timestamp import Timestamp
 
 from memoryd.clock import from_microseconds, to_microseconds
 from memoryd.model.feedback import Feedback
@@ -24,6 +25,7 @@ from memoryd.model.terms import terms_of
 
 Document = dict[str, Any]
 
+NOW = Timestamp(0, 0)  # MongoDB puts its own time there, which its change stream can be compared with
 TIMES = ("created_at", "last_accessed", "valid_from", "recorded_at", "valid_until")
 
 

@@ -9,19 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bson.timestamp import Timestamp
 from pymongo import DeleteMany, InsertOne, ReplaceOne
 
 from memoryd.archive.batch import Operation
+from memoryd.archive.codec import NOW, plain
 from memoryd.archive.codec import Document as Bson
-from memoryd.archive.codec import plain
-from memoryd.archive.store import Archive, archive_errors, write_unordered
+from memoryd.archive.store import NAMED_MAX, Archive, archive_errors, write_unordered
 from memoryd.model.document import BOOKKEEPING, Document, Place, part_id
 from memoryd.model.scope import Scope
 
 # The collections that hold the parts of a collection's documents.
 PARTS: Mapping[str, tuple[str, ...]] = {"sessions": ("messages", "checkpoints")}
 PLACE = ("tenant", "project", "agent_id", "session_id")
-OURS = frozenset({*BOOKKEEPING, *PLACE, "_id", "owner", "number", "tombstone", "ended_at", "traceparent"})
+OURS = frozenset({*BOOKKEEPING, *PLACE, "_id", "owner", "number", "tombstone", "ended_at", "traceparent", "archived"})
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class DocumentBatch:
 
     def end(self, place: Place, version: int, ended_at: int) -> None:
         """The end of a document and of all its parts so far."""
-        self._set(place, version, {"tombstone": True, "ended_at": ended_at})
+        self._set(place, version, {"tombstone": True, "ended_at": ended_at, "archived": NOW})
         self.ended[place.id] = (place.collection, max(version, self.ended.get(place.id, ("", 0))[1]))
 
     def add_part(self, place: Place, number: int, version: int, body: Mapping[str, Any]) -> None:
@@ -152,6 +153,15 @@ class DocumentArchive:
                 await self.bury_parts(collection, {one["_id"]: int(one["version"]) async for one in stones})
         for owner, (collection, version) in batch.ended.items():
             await self.bury_parts(collection, {owner: version})
+
+    async def bury_since(self, moment: Timestamp) -> None:
+        """Removes what there is of the parts of those documents whose tombstones have been written since then."""
+        ended = {"tombstone": True, "archived": {"$gte": moment}}
+        for collection in PARTS:
+            with archive_errors("forget parts"):
+                found = self._archive.collection(collection).find(ended, {"version": 1}, batch_size=NAMED_MAX)
+                while stones := await found.to_list(NAMED_MAX):
+                    await self.bury_parts(collection, {one["_id"]: int(one["version"]) for one in stones})
 
     async def bury_parts(self, collection: str, ended: Mapping[str, int]) -> None:
         """Removes the parts that each document had up to the version at which it was ended."""

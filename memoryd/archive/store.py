@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymongo
 from bson.errors import BSONError
+from bson.timestamp import Timestamp
 from pymongo import AsyncMongoClient, DeleteMany, InsertOne, ReplaceOne, UpdateMany
 from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout, PyMongoError
 from pymongo.read_concern import ReadConcern
@@ -299,7 +300,9 @@ class Archive:
         with archive_errors("archive"):
             refused = await self._write_current(batch.current)
             await self._write_versions(list(batch.versions.values()))
-            await self._bury_versions(batch)
+            await self.bury_past({one["memory_id"] for one in batch.versions.values()} | set(batch.forgotten))
+            # A memory that was stored again after its forget has a tombstone no more; its old versions go all the same.
+            await write_unordered(self.versions, up_to(batch.forgotten))
             await self._write_vectors(batch.vectors)
             await self._unhear(list(batch.forgotten))
             await write_unordered(self.memories, [touch(one) for one in batch.touches])
@@ -333,14 +336,10 @@ class Archive:
         beside = [InsertOne[Document]({**one, "_id": f"{one['_id']}:{one['seal'][:16]}"}) for one in documents]
         await write_unordered(self.versions, beside)
 
-    async def _bury_versions(self, batch: Batch) -> None:
-        ids = {one["memory_id"] for one in batch.versions.values()} | set(batch.forgotten)
-        stones = self.memories.find({"_id": {"$in": list(ids)}, "tombstone": True}, {"version": 1})
-        operations: list[Operation] = [
-            DeleteMany({"memory_id": stone["_id"], "version": {"$lte": stone["version"]}}) async for stone in stones
-        ]
-        # A memory that was stored again after its forget has a tombstone no more; its old versions go all the same.
-        await write_unordered(self.versions, operations + up_to(batch.forgotten))
+    async def bury_past(self, memory_ids: Iterable[str]) -> None:
+        """Removes what the history holds of those of the memories that have a tombstone."""
+        stones = self.memories.find({"_id": {"$in": list(memory_ids)}, "tombstone": True}, {"version": 1})
+        await write_unordered(self.versions, up_to({one["_id"]: one["version"] async for one in stones}))
 
     async def _write_vectors(self, vectors: Sequence[Vector]) -> None:
         await write_unordered(self.memories, [attach("_id", one) for one in vectors])
@@ -374,6 +373,12 @@ class Archive:
         version_id = f"{document['_id']}:{document['version']}"
         with archive_errors("archive"):
             await self._write_beside([{**document, "_id": version_id, "memory_id": document["_id"], "op": "updated"}])
+
+    async def buried_since(self, moment: Timestamp) -> AsyncIterator[dict[str, int]]:
+        """The memories whose tombstones have been written since then, some at a time, with the versions that they forget."""
+        query = {"tombstone": True, "archived": {"$gte": moment}}
+        async for documents in self.batches(query, NAMED_MAX, {"version": 1}):
+            yield {one["_id"]: int(one["version"]) for one in documents}
 
     async def forget_versions(self, forgotten: Mapping[str, int]) -> None:
         """Removes what `versions` holds of memories up to the versions at which they were forgotten."""

@@ -80,6 +80,7 @@ class Follower:
         self._keys = keys
         self._buckets = {keys.journal(bucket): bucket for bucket in keys.all_buckets()}
         self._unnoted = set(keys.all_buckets())  # perhaps an earlier consumer ended before it could note a place
+        self._removed: list[str] = []
         self.group = group
         self.consumer = consumer
 
@@ -102,6 +103,7 @@ class Follower:
                 answers = await pipe.execute()
         # What a forget has deleted is no longer pending either: nobody will acknowledge it, so the place moves on here.
         self._unnoted |= {bucket for bucket, answer in zip(self._buckets.values(), answers, strict=True) if answer[2]}
+        self._removed += [entry_id.decode() for answer in answers for entry_id in answer[2]]
         await self._advance(dict.fromkeys(self._unnoted, ()))
         self._unnoted.clear()
         return [
@@ -109,6 +111,12 @@ class Follower:
             for stream, (_, rows, *_) in zip(self._buckets, answers, strict=True)
             for one in self._entries(stream, rows)
         ]
+
+    def removed(self) -> list[str]:
+        """The ids of the entries that a forget has removed while a consumer had them who has not acknowledged them since; each is
+        told once."""
+        removed, self._removed = self._removed, []
+        return removed
 
     def _entries(self, stream: str, rows: Iterable[tuple[bytes, dict[bytes, bytes] | None]]) -> list[Entry]:
         # An entry that was removed by a forget while it was pending comes without fields.

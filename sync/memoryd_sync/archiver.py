@@ -11,10 +11,8 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 
-from bson.timestamp import Timestamp
-
 from memoryd.archive.batch import Batch, Touch, Vector, Verdict
-from memoryd.archive.codec import to_bson_vector, to_document, to_tombstone, tombstone_document, with_terms
+from memoryd.archive.codec import NOW, to_bson_vector, to_document, to_tombstone, tombstone_document, with_terms
 from memoryd.archive.codec import to_record as from_document
 from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.episodes import EpisodeArchive
@@ -29,6 +27,7 @@ from memoryd.hot.records import Records
 from memoryd.limits import ARCHIVE_BATCH_MAX
 from memoryd.model.feedback import from_text
 from memoryd.model.memory import Memory
+from memoryd_sync.burial import SecondBurial
 from memoryd_sync.derived import Orphans
 from memoryd_sync.documents import OPS, DocumentArchiver
 from memoryd_sync.episodes import EpisodeArchiver
@@ -42,7 +41,6 @@ log = get_logger("memoryd.archiver")
 EARLY_SECONDS_MAX = 120.0  # whoever held the memory's own entry has lost it to another by then
 REFUSED_SECONDS_MAX = 60.0  # a validator that somebody is about to correct must not bury what is good
 PARTIAL = ("embedded", "touched", "judged", "refollowed")  # of a version that has an entry of its own
-NOW = Timestamp(0, 0)  # MongoDB puts its own time there, which its change stream can be compared with
 BLOCK_SECONDS = 0.5  # how soon a stop is noticed, and how often dead archivers' entries are looked for
 
 
@@ -56,12 +54,15 @@ class Archiver:
         self._documents = DocumentArchiver(Documents(records.redis, records.keys), DocumentArchive(archive))
         self._episodes = EpisodeArchiver(records, EpisodeArchive(archive))
         self._orphans = Orphans(records, archive, clock)
+        self._burial = SecondBurial(archive)
         self._clock = clock
         self._first_tried: dict[tuple[str, str], float] = {}
 
     async def step(self) -> None:
         """Archives what is there, or waits a moment for it. Raises HotUnavailable or ArchiveUnavailable."""
         entries = await self._follower.take_over(ARCHIVE_BATCH_MAX)
+        self._burial.note(self._follower.removed())
+        await self._burial.step()
         entries = entries or await self._follower.read(ARCHIVE_BATCH_MAX, block_seconds=BLOCK_SECONDS)
         for start in range(0, len(entries), ARCHIVE_BATCH_MAX):
             await self.archive(entries[start : start + ARCHIVE_BATCH_MAX])
@@ -132,7 +133,7 @@ class Archiver:
                     if record.memory.feedback:  # also where this version is archived already
                         batch.verdicts.append(Verdict(entry.memory_id, entry.version, record.memory.feedback))
                 case "forgotten":
-                    batch.bury(tombstone_document(entry.fields))
+                    batch.bury({**tombstone_document(entry.fields), "archived": NOW})
                 case "refollowed":
                     batch.vectors.append(_follows_now(entry))
                 case "embedded":

@@ -148,6 +148,7 @@ class Projector:
             )
         except DuplicateKeyError:
             log.warning("follow.version_known", version_id=version_id)
+        await self._archive.bury_past([whole["_id"]])  # it may have been forgotten since
 
     async def forget_deleted(self, memory_id: str, *, at: Timestamp | None = None, told: int = 0) -> None:
         """A person deleted the document: that is a forget, and its past goes too.

@@ -22,7 +22,7 @@ async def look(lab: Lab, tenant: str) -> Evidence:
     async for document in lab.archive.versions.find({"tenant": tenant}):
         versions.setdefault(document["memory_id"], []).append(_archived(document))
     archived = {one["_id"]: _archived(one) async for one in lab.archive.memories.find({"tenant": tenant})}
-    evidence = Evidence(hot={}, archived=archived, versions=versions, canaries_in_mongo=await _canaries_in_mongo(lab))
+    evidence = Evidence(hot={}, archived=archived, versions=versions, canaries=await _canaries_in_mongo(lab))
     keys = [key async for key in lab.redis.scan_iter(count=BATCH)]
     for start in range(0, len(keys), BATCH):
         for key in await _held(lab, keys[start : start + BATCH]):
@@ -72,7 +72,7 @@ async def _held(lab: Lab, keys: Sequence[bytes]) -> list[_Key]:
 
 
 def _note(key: _Key, evidence: Evidence, tenant: str) -> None:
-    evidence.canaries_in_redis |= canaries_in(b"\0".join(key.texts()))
+    evidence.canaries |= dict.fromkeys(canaries_in(b"\0".join(key.texts())), f"Redis: {_kind(key.name)}")
     if key.ttl == -1 and not key.name.decode().startswith(PERMANENT_PREFIXES):
         evidence.other.append(f"a key without a TTL that is not declared permanent: {_kind(key.name)}")
     if key.name.startswith(b"aether:memory:") and isinstance(key.value, dict):
@@ -112,11 +112,11 @@ async def _dead_letters(lab: Lab) -> list[str]:
     return [f"dead letter: {fields[b'group'].decode()}: {fields[b'reason'].decode()}" for _, fields in rows]
 
 
-async def _canaries_in_mongo(lab: Lab) -> set[str]:
-    found: set[str] = set()
+async def _canaries_in_mongo(lab: Lab) -> dict[str, str]:
+    found: dict[str, str] = {}
     for name in await lab.archive.database.list_collection_names():
         async for document in lab.archive.database[name].find({}):
-            found |= canaries_in(bson.encode(document))
+            found |= dict.fromkeys(canaries_in(bson.encode(document)), f"MongoDB: {name}")
     return found
 
 

@@ -53,8 +53,8 @@ class Evidence:
     hot: dict[str, Seen]
     archived: Mapping[str, Seen]
     versions: Mapping[str, list[Seen]]
-    canaries_in_redis: set[str] = field(default_factory=set)
-    canaries_in_mongo: set[str] = field(default_factory=set)
+    canaries: dict[str, str] = field(default_factory=dict)
+    """The canaries that were found, and where."""
     other: list[str] = field(default_factory=list)
     """What is wrong whatever was done: differences, digests, dead letters, keys without a TTL, what never drained."""
 
@@ -203,10 +203,9 @@ class Model:
     def _judge_canaries(self, evidence: Evidence) -> Iterable[str]:
         """What was forgotten is nowhere, in no byte."""
         forgotten = self._forgotten_canaries()
-        for store, present in (("Redis", evidence.canaries_in_redis), ("MongoDB", evidence.canaries_in_mongo)):
-            for canary, memory_id in forgotten.items():
-                if canary in present:
-                    yield f"resurrected: a forgotten text of {memory_id} is in {store}; {_told(self.histories[memory_id])}"
+        for canary, memory_id in forgotten.items():
+            if where := evidence.canaries.get(canary):
+                yield f"resurrected: a forgotten text of {memory_id} is in {where}; {_told(self.histories[memory_id])}"
 
     def _forgotten_canaries(self) -> dict[str, str]:
         found: dict[str, str] = {}

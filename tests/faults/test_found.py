@@ -22,23 +22,36 @@ from redis.exceptions import ResponseError
 import memoryd.hot.scripts
 import memoryd_sync.follower
 from memoryd import MemoryClient, connect
+from memoryd.archive.documents import DocumentArchive
+from memoryd.archive.store import Archive
 from memoryd.clock import SystemClock
 from memoryd.config import Settings
 from memoryd.errors import HotUnavailable, MemorydError, NotFound
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors, open_redis
-from memoryd.hot.journal import archived_up_to, entry_order
+from memoryd.hot.journal import Follower, archived_up_to, entry_order
 from memoryd.hot.records import Records
 from memoryd.keys import FOLLOWER_PLACE, Keys
 from memoryd.local.servers import Servers
 from memoryd.model.results import Stored
 from memoryd.protocol.connection import Connection
 from memoryd.retry import persistently
+from memoryd_schemas.mongo_apply import apply_mongo
 from memoryd_sync.lease import follower_lease
 from memoryd_sync.place import Places
 from tests.faults.lab import Lab
 from tests.faults.plan import Shape
-from tests.integration.tools import SCOPE, a_hand, caught_up, dead_letters, new_fact, one_story, past, sees
+from tests.integration.tools import (
+    SCOPE,
+    a_hand,
+    caught_up,
+    dead_letters,
+    new_fact,
+    one_story,
+    past,
+    redeliver_after,
+    sees,
+)
 from tests.waiting import eventually
 from tests.world import World, private_settings
 
@@ -366,3 +379,39 @@ async def test_a_place_that_nobody_noted_is_noted_by_the_next_archiver(world: Wo
         await hand.journals.take_over(10, idle_seconds=0)
 
     assert await archived_up_to(world.redis, world.keys, world.keys.bucket(stored.id)) > (0, 0)
+
+
+async def test_what_a_dead_archiver_wrote_of_the_forgotten_is_removed_by_the_next(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It died between its write and its look for tombstones, and the forget had taken its entries out of the journal: nobody
+    was given them again (seed 600822). The same of an event's data and a session's messages."""
+    redeliver_after(0.0, monkeypatch)
+    async with (
+        World(settings) as world, a_hand(world, "dead") as dead, a_hand(world, "alive") as alive, world.connect() as memory
+    ):  # fmt: skip
+        await apply_mongo(world.archive.database)
+        await world.start("daemon")
+        await alive.archiver.step()  # it has begun, and looked back as far as it does then
+        fact = await memory.store("The code is kumquat.", type="fact")
+        event = await memory.episodes.record("tool_call", {"page": "kumquat " * 2000}, outcome="ok")
+        await memory.working("s1").append({"role": "user", "content": "The code is kumquat."})
+        read = await dead.take()
+        for one in (fact.id, event.id):
+            await memory.forget(one)
+        await memory.forget_many(session="s1")
+        await alive.archive_all()
+
+        with monkeypatch.context() as killed:
+            for owner, looks in ((Archive, "bury_past"), (DocumentArchive, "bury_parts"), (Records, "forgotten")):
+                killed.setattr(owner, looks, AsyncMock(return_value={}))
+            killed.setattr(Follower, "done", AsyncMock())
+            await dead.archiver.archive(read)
+        left = await world.everything_in_mongo()
+        assert all(f"'{name}'" in left for name in ("memory_id", "data", "owner"))
+        assert "kumquat" in left
+
+        await alive.archiver.step()
+
+        left = await world.everything_in_mongo()
+        assert not any(one in left for one in ("kumquat", "'data'", "'owner'"))

@@ -79,17 +79,16 @@ def test_a_resurrection_in_any_store_is_found(store: str) -> None:
     assert words(told(STORED, FORGOTTEN).judge(evidence)) == {"resurrected"}
 
 
-@pytest.mark.parametrize("place", ["canaries_in_redis", "canaries_in_mongo"])
-def test_a_forgotten_text_in_any_byte_is_found(place: str) -> None:
+def test_a_forgotten_text_in_any_byte_is_found() -> None:
     evidence = forgotten()
-    setattr(evidence, place, {"cnry00000000000000aa"})
+    evidence.canaries = {"cnry00000000000000aa": "MongoDB: versions"}
     assert words(told(STORED, FORGOTTEN).judge(evidence)) == {"resurrected"}
 
 
 def test_a_forgotten_text_that_was_stored_again_may_be_there() -> None:
     again = done("stored", 3, TEXT, at=3)
     seen = Seen(3, TEXT)
-    evidence = Evidence({ID: seen}, {ID: seen}, {ID: [seen]}, canaries_in_redis={"cnry00000000000000aa"})
+    evidence = Evidence({ID: seen}, {ID: seen}, {ID: [seen]}, canaries={"cnry00000000000000aa": "Redis: aether:memory"})
     assert told(STORED, FORGOTTEN, again).judge(evidence) == []
 
 
