@@ -33,9 +33,11 @@ from memoryd.archive.store import open_mongo
 from memoryd.config import load_settings
 from memoryd.exchange import BadItem, Item, read
 from memoryd.hot.client import open_redis
+from memoryd.hot.search import Search
 from memoryd.limits import EPISODE_LIMIT_MAX
 from memoryd.local.servers import Servers, open_servers
 from memoryd.local.up import open_services
+from memoryd.model.memory import Tier
 from memoryd.model.session import Closed
 from memoryd.protocol.sessions import WorkingMemory
 
@@ -127,6 +129,17 @@ async def caught_up(memory: MemoryClient) -> float:
     return time.perf_counter() - started
 
 
+async def moved(servers: Servers) -> float:
+    """How long it takes until every move to the archive is ended: those that were not when their session was closed are ended by
+    the daemon, three times a minute."""
+    started = time.perf_counter()
+    async with open_redis(servers.redis_url) as redis, asyncio.timeout(CAUGHT_UP_SECONDS):
+        search = Search(redis, ef_runtime=None)
+        while await search.in_tier(Tier.ARCHIVE, 1):  # noqa: ASYNC110 - others are at work
+            await asyncio.sleep(0.2)
+    return time.perf_counter() - started
+
+
 async def counted(servers: Servers, lived: Lived, told: Told) -> dict[str, int]:
     """What MongoDB and Redis hold now. Raises AssertionError unless it is exactly what was lived."""
     turns, events = sum(map(len, lived.values())), sum(map(len, lived.values())) + ENDS.total() * len(lived)
@@ -141,20 +154,24 @@ async def counted(servers: Servers, lived: Lived, told: Told) -> dict[str, int]:
             "episodes": await memories.count_documents({"metadata.event.type": {"$exists": True}}),
             "memories_of_messages": await memories.count_documents(said),
             "of_these_archived": await memories.count_documents({**said, "tier": "archive"}),
-            "summaries": await memories.count_documents({"_id": {"$in": told.summaries}, "tags": "summary"}),
+            "summaries": await memories.count_documents({"tags": "summary"}),
+            "of_these_told": await memories.count_documents({"_id": {"$in": told.summaries}, "tags": "summary"}),
             "memories": await memories.count_documents({}),
             "versions": await database["versions"].count_documents({}),
         }
     async with open_redis(servers.redis_url) as redis:
         hot = [key async for key in redis.scan_iter(match="aether:memory:[se]*:*:mem_*", count=1000)]
     counts["memories_in_redis"] = len(hot)
-    alive = events + turns + len(told.summaries)
+    # Of a busy machine a session's answer may tell of fewer moves and summaries than there are in the end, never of more.
+    archived, alive = counts["of_these_archived"], events + turns + counts["summaries"]
     wanted = {
         "sessions_closed": len(lived), "messages": turns, "checkpoints": len(lived), "episodes": events,
-        "memories_of_messages": turns, "of_these_archived": told.archived, "summaries": len(told.summaries),
-        "memories": alive, "versions": alive + told.archived, "memories_in_redis": alive - told.archived,
+        "memories_of_messages": turns, "of_these_archived": archived, "summaries": counts["summaries"],
+        "of_these_told": len(told.summaries), "memories": alive, "versions": alive + archived,
+        "memories_in_redis": alive - archived,
     }  # fmt: skip
     assert counts == wanted, f"counted {counts}, lived {wanted}"
+    assert archived >= told.archived, f"{archived} are archived, {told.archived} were said to be"
     return counts
 
 
@@ -200,6 +217,7 @@ async def day(servers: Servers, lived: Lived, clients: int) -> dict[str, Any]:
     try:
         works = [lambda place=place, some=some: live(opened[place[0]], place, some, told) for place, some in lived.items()]
         seconds = {"lived": await timed(works, clients), "archived_later": await caught_up(opened[agents[0]])}
+        seconds["moved_later"] = await moved(servers)
         counts = await counted(servers, lived, told)
         logs = [lambda agent=agent: replayed(opened[agent], agent, lived) for agent in agents]
         seconds["replayed"] = await timed(logs, clients)
@@ -211,10 +229,12 @@ async def day(servers: Servers, lived: Lived, clients: int) -> dict[str, Any]:
             await client.__aexit__(None, None, None)
     appends = sum(-(-len(some) // TURNS_AT_ONCE) for some in lived.values())
     compressed = sum(bool(end.summaries) for end in told.closed.values())
+    late = counts["of_these_archived"] - told.archived
     refused = Counter(end.not_compressed for end in told.closed.values() if end.not_compressed)
     return {
         "agents": len(agents), "sessions": len(lived), "turns": turns, "counted": counts,
         "sessions_compressed": compressed, "not_compressed": dict(refused),
+        "moves_ended_after_their_session": late,
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "rates": {
             "sessions_lived_per_second": round(len(lived) / seconds["lived"], 2),

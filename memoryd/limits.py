@@ -50,6 +50,7 @@ REQUESTS_BACKLOG_MAX = 50_000  # beyond it new writes are refused: the queue wou
 REQUESTS_STREAM_MAX = 100_000  # beyond it the Python client adds none: no daemon has kept up, or none runs
 REQUESTS_SENT_MAX = 20_000  # of which a client knows where they wait, the newest: about 3 MB
 REDIS_MEMORY_PERCENT_MAX = 90  # the rest of its maxmemory is for what makes room: vectors, tombstones, acknowledgements
+COMPACT_FIELD_BYTES = 4096  # a record with a longer field is a hash table in Redis: room for a vector of 1,024 float32
 REDIS_ANSWER_SECONDS = 7.0  # of one command, WAITAOF's wait included; then this Redis is away
 ARCHIVE_ANSWER_SECONDS = 4.0  # a client asks again after 6 s: by then it has the answer that MongoDB is away
 TAKEOVER_IDLE_SECONDS = (

@@ -131,7 +131,8 @@ def _containers() -> Iterator[dict[str, str]]:
     from testcontainers.core.container import DockerContainer
 
     redis = DockerContainer(REDIS_IMAGE).with_exposed_ports(6379)
-    redis = redis.with_env("REDIS_ARGS", "--appendonly yes --maxmemory-policy noeviction --save '' --stream-node-max-entries 1")
+    layout = "--stream-node-max-entries 1 --hash-max-listpack-value 4096"
+    redis = redis.with_env("REDIS_ARGS", f"--appendonly yes --maxmemory-policy noeviction --save '' {layout}")
     mongo = DockerContainer(MONGO_IMAGE).with_exposed_ports(27017).with_command("--replSet rs0 --bind_ip_all")
     with redis, mongo:
         # The member's address is the one inside the container, so clients must not go by the set's own list.

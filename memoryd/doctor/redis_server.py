@@ -8,7 +8,7 @@ from typing import Any
 from memoryd.doctor.patient import Finding, Patient
 from memoryd.errors import HotUnavailable
 from memoryd.hot.client import hot_errors
-from memoryd.limits import DOCTOR_CLOCK_SECONDS, REDIS_MEMORY_PERCENT_MAX
+from memoryd.limits import COMPACT_FIELD_BYTES, DOCTOR_CLOCK_SECONDS, REDIS_MEMORY_PERCENT_MAX
 from memoryd_schemas.redis_server import MODULES, text
 
 VERSION_MIN = (7, 2)  # WAITAOF, which `durability=fsync` stands on
@@ -145,6 +145,18 @@ async def stream_nodes(patient: Patient) -> Finding | None:
     )
 
 
+async def compact_records(patient: Patient) -> Finding | None:
+    """Whether a memory's record takes no more room than it has to."""
+    value = await patient.configured("hash-max-listpack-value")
+    if value is None or int(value) >= COMPACT_FIELD_BYTES:
+        return None
+    return Finding(
+        f"Redis keeps records with a field of more than {value} bytes as hash tables (hash-max-listpack-value)",
+        "each memory takes half as much again in Redis's memory as it has to, outside of the indexes",
+        f"redis-cli CONFIG SET hash-max-listpack-value {COMPACT_FIELD_BYTES} (and the same line in redis.conf)",
+    )
+
+
 async def client_connections(patient: Patient) -> Finding | None:
     """Whether Redis has room for more clients."""
     info = await patient.info()
@@ -178,5 +190,5 @@ def clock_finding(whose: str, skew: float) -> Finding | None:
 
 CHECKS = (
     redis_version, redis_modules, redis_is_primary, eviction_policy, memory_headroom, append_only_file,
-    fsync_policy, append_only_errors, stream_nodes, client_connections, redis_clock,
+    fsync_policy, append_only_errors, stream_nodes, compact_records, client_connections, redis_clock,
 )  # fmt: skip

@@ -28,6 +28,7 @@ from memoryd_telemetry.tracing import operation
 
 ANSWER_SECONDS = 30.0  # longer than the daemon's own longest wait (archived, 15 s) and than one takeover (20 s)
 RESEND_SECONDS = 6.0  # a lost answer costs this long; a repeated request has its effect once
+LOOK_SECONDS = 0.2  # what was read of the stream may be as old as that
 RECONNECT_SECONDS = 0.2
 RETRY_AFTER_SECONDS = 5
 
@@ -45,6 +46,7 @@ USUAL = Patience()
 LONG = Patience(timeout_seconds=600.0, resend_seconds=30.0)
 
 T = TypeVar("T")
+Order = tuple[int, int]
 
 
 class Connection:
@@ -56,7 +58,10 @@ class Connection:
         self._url = url
         self._timeout_seconds = timeout_seconds
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
-        self._sent: dict[str, bytes] = {}
+        self._sent: dict[str, tuple[bytes, float]] = {}
+        self._looking = asyncio.Lock()
+        self._looked_at = float("-inf")
+        self._read: tuple[Order, Order] = ((0, 0), (0, 0))
         self._renewal: asyncio.Future[None] | None = None
         self._closing = contextlib.AsyncExitStack()
 
@@ -139,18 +144,33 @@ class Connection:
     async def _still_waits(self, request_id: str) -> bool:
         """Whether no daemon has read the last entry of this request yet. Then another one would only wait behind it; and where
         daemons are far behind, they would soon read nothing but repeats."""
-        entry_id = self._sent.get(request_id)
-        if entry_id is None:
+        if request_id not in self._sent:
             return False
+        entry_id, sent_at = self._sent[request_id]
+        read, end = await self._read_up_to(sent_at)
+        # One beyond the end was added to a Redis that has lost it.
+        return read < entry_order(entry_id.decode()) <= end
+
+    async def _read_up_to(self, since: float) -> tuple[Order, Order]:
+        """Up to which entry daemons have read the stream, and where it ends, by a look after `since`; one look for all requests
+        that ask within a while."""
+        loop = asyncio.get_running_loop()
+        async with self._looking:
+            if self._looked_at <= max(since, loop.time() - LOOK_SECONDS):
+                began = loop.time()
+                self._read = await self._look()
+                self._looked_at = began
+        return self._read
+
+    async def _look(self) -> tuple[Order, Order]:
         with hot_errors("send"):
             try:
                 stream: dict[str, Any] = await self.redis.xinfo_stream(keys.REQUESTS)
                 groups: list[dict[str, Any]] = await self.redis.xinfo_groups(keys.REQUESTS)
             except ResponseError:
-                return False  # there is no such stream any more
+                return (0, 0), (0, 0)  # there is no such stream any more
         read = max((entry_order(one["last-delivered-id"].decode()) for one in groups), default=(0, 0))
-        # One beyond the end was added to a Redis that has lost it.
-        return read < entry_order(entry_id.decode()) <= entry_order(stream["last-generated-id"].decode())
+        return read, entry_order(stream["last-generated-id"].decode())
 
     async def _send(self, request_id: str, entry: dict[Any, Any]) -> None:
         """Adds a request to the stream, unless it is full: nobody would answer it in time, and nothing would bound it."""
@@ -163,7 +183,7 @@ class Connection:
                 await self.redis.xdel(keys.REQUESTS, entry_id)
                 waiting = f"{REQUESTS_STREAM_MAX} requests wait already, and no daemon keeps up"
                 raise Overloaded(waiting, retry_after_seconds=RETRY_AFTER_SECONDS)
-        self._sent[request_id] = entry_id
+        self._sent[request_id] = (entry_id, asyncio.get_running_loop().time())
         if len(self._sent) > REQUESTS_SENT_MAX:
             del self._sent[next(iter(self._sent))]
 

@@ -21,6 +21,7 @@ from typing import Any
 from memoryd import MemoryClient, connect
 from memoryd.errors import HotUnavailable, MemorydError, NoAnswer
 from memoryd.keys import REQUESTS
+from memoryd.model.results import Stored
 from tests.faults.failover import SHAPE
 from tests.faults.lab import Lab
 from tests.faults.measure import Times, machine, say, tell
@@ -50,11 +51,14 @@ class Load:
 
     rate: float
     name: str
+    batch: int = 1
     phases: list[Phase] = field(default_factory=list)
     acknowledged: dict[str, str] = field(default_factory=dict)
     offered: int = 0
     held_back: int = 0
     wrong: list[str] = field(default_factory=list)
+    given_up: bool = False
+    """Whether the story has ended before its time: then nobody waits for what was not acknowledged."""
     _restarted: float = float("-inf")
     _restarting: bool = False
     _running: set[asyncio.Task[None]] = field(default_factory=set)
@@ -76,28 +80,36 @@ class Load:
         began = time.monotonic()
         while not enough.is_set():
             due = int((time.monotonic() - began) * self.rate) - self.offered - self.held_back
-            room = int(self.rate * BEHIND_SECONDS) - len(self._running)
+            room = int(self.rate * BEHIND_SECONDS) - len(self._running) * self.batch
             self.held_back += max(0, due - room)
-            for _ in range(min(due, room)):
-                self.offered += 1
-                task = asyncio.create_task(self._store(clients[self.offered % len(clients)], self.offered))
+            for _ in range(min(due, room) // self.batch):
+                first = self.offered + 1
+                self.offered += self.batch
+                task = asyncio.create_task(self._store(clients[first // self.batch % len(clients)], first))
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
             await asyncio.sleep(0.002)
         await asyncio.gather(*self._running)
 
-    async def _store(self, client: MemoryClient, number: int) -> None:
-        phase, content = self.phases[-1], f"Agent {number % 7} of {self.name} saw event {number} on its way."
-        kind = "fact" if number % 2 else "episodic"
+    async def _store(self, client: MemoryClient, first: int) -> None:
+        phase = self.phases[-1]
+        items = [self._item(number) for number in range(first, first + self.batch)]
         with phase.stores.one():
-            while True:
+            while not self.given_up:
                 try:
-                    kept = await client.store(content, type=kind, request_id=f"{self.name}-{number}")
-                    break
+                    kept = await client.store_many(items, request_id=f"{self.name}-{first}")
+                    answers = [one for one in kept if isinstance(one, Stored)]
+                    if len(answers) == len(items):
+                        self.acknowledged |= {one.id: str(item["content"]) for one, item in zip(answers, items, strict=True)}
+                        return
+                    raise next(one for one in kept if isinstance(one, MemorydError))
                 except MemorydError as error:
                     self._note(error)
                     await asyncio.sleep(0.1)
-        self.acknowledged[kept.id] = content
+
+    def _item(self, number: int) -> dict[str, Any]:
+        content = f"Agent {number % 7} of {self.name} saw event {number} on its way."
+        return {"content": content, "type": "fact" if number % 2 else "episodic"}
 
     def _note(self, error: MemorydError) -> None:
         self.phases[-1].errors[error.code] += 1
@@ -114,22 +126,26 @@ async def outage(lab: Lab, load: Load, away: float, calm: float = CALM_SECONDS) 
         opened = [await stack.enter_async_context(one) for one in clients]
         load.enter("calm")
         running = asyncio.create_task(load.run(opened, enough))
-        await asyncio.sleep(calm)
-        load.enter("MongoDB is away")
-        member = await lab.mongo_set.primary()
-        assert member is not None
-        member.kill()
-        await asyncio.sleep(away / 3)
-        await _restart(lab, load, "Redis is restarted in order", in_order=True)
-        await asyncio.sleep(away / 3)
-        await _restart(lab, load, "Redis is killed and started", in_order=False)
-        await asyncio.sleep(away / 3)
-        load.enter("MongoDB is back")
-        await member.start()
-        back = time.monotonic()
-        await asyncio.sleep(calm)
-        enough.set()
-        await running
+        try:
+            await asyncio.sleep(calm)
+            load.enter("MongoDB is away")
+            [member] = lab.mongo_set.members
+            member.kill()
+            await asyncio.sleep(away / 3)
+            await _restart(lab, load, "Redis is restarted in order", in_order=True)
+            await asyncio.sleep(away / 3)
+            await _restart(lab, load, "Redis is killed and started", in_order=False)
+            await asyncio.sleep(away / 3)
+            load.enter("MongoDB is back")
+            await member.start()
+            back = time.monotonic()
+            await asyncio.sleep(calm)
+        except BaseException:
+            load.given_up = True
+            raise
+        finally:
+            enough.set()
+            await running
     await eventually(lambda: _drained(lab), within_seconds=DRAIN_SECONDS, what="the journals have drained")
     drained = time.monotonic() - back
     load.wrong += await _told(lab, load)
@@ -169,16 +185,17 @@ async def _told(lab: Lab, load: Load) -> list[str]:
 async def _main(options: argparse.Namespace) -> int:
     say(f"seed {options.seed}; {machine()}")
     async with Lab(SHAPE) as lab:
-        load = Load(options.rate, f"outage-{options.seed}")
+        load = Load(options.rate, f"outage-{options.seed}", options.batch)
         began = time.monotonic()
         drained = await outage(lab, load, options.away)
         sent: dict[str, Any] = await lab.redis.xinfo_stream(REQUESTS)
     ends = [phase.began for phase in load.phases[1:]] + [load.phases[-1].began + CALM_SECONDS]
     for phase, end in zip(load.phases, ends, strict=True):
         begun = len(phase.stores.milliseconds)
-        say(f"{begun / (end - phase.began):.0f} stores/s begun; {phase.stores}; told: {dict(phase.errors) or 'no error'}")
+        rate = begun * load.batch / (end - phase.began)
+        say(f"{rate:.0f} stores/s begun; {phase.stores}; told: {dict(phase.errors) or 'no error'}")
     say(f"{len(load.acknowledged)} acknowledged of {load.offered} offered, {load.held_back} held back by a machine too slow")
-    say(f"{sent['entries-added'] - load.offered} requests were sent again with their id")
+    say(f"{sent['entries-added'] - load.offered // load.batch} requests were sent again with their id")
     say(f"drained {drained:.1f} s after MongoDB was back; {time.monotonic() - began:.0f} s in all")
     return tell(load.wrong)
 
@@ -187,6 +204,7 @@ def main() -> None:
     """Runs what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.outage", description=(__doc__ or "").partition("\n")[2])
     parser.add_argument("--rate", type=float, default=500.0, help="stores a second")
+    parser.add_argument("--batch", type=int, default=1, help="stores of one request; one by one they cost this machine more")
     parser.add_argument("--away", type=float, default=60.0, help="seconds without MongoDB")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     sys.exit(asyncio.run(_main(parser.parse_args())))

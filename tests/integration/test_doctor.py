@@ -310,6 +310,7 @@ FAULTS: Mapping[str, tuple[Fault, set[str]]] = {
     "append-only-file": (config(appendonly="no"), set()),
     "fsync-policy": (config(appendfsync="no"), set()),
     "stream-nodes": (config(stream_node_max_entries=100), set()),
+    "compact-records": (config(hash_max_listpack_value=64), set()),
     "client-connections": (config(maxclients=lambda info: info["connected_clients"] + 4), set()),
     "redis-clock": (wrong_clock(redis_server), set()),
     "bucket-count": (setting(buckets=32), set()),
