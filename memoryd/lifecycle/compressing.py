@@ -18,7 +18,15 @@ import msgspec
 from memoryd.archive.store import Archive
 from memoryd.durability import outwaited
 from memoryd.engine import Engine
-from memoryd.errors import DurabilityNotReached, Forgotten, NotSearchable, SummarizerFailed
+from memoryd.errors import (
+    ArchiveUnavailable,
+    DurabilityNotReached,
+    Forgotten,
+    HotUnavailable,
+    NotSearchable,
+    Overloaded,
+    SummarizerFailed,
+)
 from memoryd.hot.changes import Request
 from memoryd.hot.records import Records
 from memoryd.lifecycle.grouping import grouped
@@ -85,8 +93,19 @@ class Compressing:
             groups.append(await self._finish(summary, some, request, dry_run=dry_run))
         rest = [one for one in memories if one.id not in named]
         vectors = await self._archive.vectors([one.id for one in rest])
+        away = ""
         for some in grouped(rest, vectors):
-            groups.append(await self._compress_one(some, request, dry_run=dry_run))
+            if away:
+                groups.append(_refused(some, away))
+                continue
+            try:
+                groups.append(await self._compress_one(some, request, dry_run=dry_run))
+            except (ArchiveUnavailable, HotUnavailable, Overloaded) as error:
+                if not groups:
+                    raise
+                # The caller hears what is done by now; who compresses again goes on from there.
+                away = error.message
+                groups.append(_refused(some, away))
         return Compressed(
             groups=groups, memories=len(memories), moved=sum(one.moved for one in groups),
             chars=size_of(memories), summary_chars=sum(one.summary_chars for one in groups),
@@ -113,12 +132,12 @@ class Compressing:
 
     async def _compress_one(self, some: Sequence[Memory], request: Request, *, dry_run: bool) -> CompressedGroup:
         made = await self._make(some)
+        if made.reason:
+            return _refused(some, made.reason)
         about = CompressedGroup(
             outcome="planned" if dry_run else "compressed", agent=some[0].agent_id, session=some[0].session_id,
             memories=len(some), chars=size_of(some), summary_chars=len(made.text), text=made.text if dry_run else "",
         )  # fmt: skip
-        if made.reason:
-            return msgspec.structs.replace(about, outcome="refused", reason=made.reason, summary_chars=0)
         if dry_run:
             return about
         try:
@@ -127,8 +146,7 @@ class Compressing:
             reason = f"the summary is stored, and not yet safe or found ({error.code}): run it again"
             return msgspec.structs.replace(about, outcome="refused", reason=reason, summary=str(error.details["id"]))
         except Forgotten:
-            reason = "one of them was forgotten meanwhile: run it again"
-            return msgspec.structs.replace(about, outcome="refused", reason=reason, summary_chars=0)
+            return _refused(some, "one of them was forgotten meanwhile: run it again")
         moved = await self._mover.archive(some, traceparent=request.traceparent)
         return msgspec.structs.replace(about, summary=summary, moved=moved)
 
@@ -191,6 +209,13 @@ class Compressing:
     async def _pending(self, project: Scope, memories: Mapping[str, Memory]) -> Mapping[str, Memory]:
         pending = await self._records.pending(project, list(memories))
         return {key: one for key, one in memories.items() if key in pending}
+
+
+def _refused(some: Sequence[Memory], reason: str) -> CompressedGroup:
+    return CompressedGroup(
+        outcome="refused", agent=some[0].agent_id, session=some[0].session_id, memories=len(some), chars=size_of(some),
+        reason=reason,
+    )  # fmt: skip
 
 
 def _compressible(one: Memory) -> bool:

@@ -13,6 +13,7 @@ import memoryd.daemon
 from memoryd import MemoryClient
 from memoryd.archive.packing import Packing
 from memoryd.engine import Engine
+from memoryd.errors import ArchiveUnavailable
 from memoryd.hot.records import Records
 from memoryd.lifecycle.summarizing import Summarizing
 from tests.integration.test_compression import before, remember, told
@@ -117,3 +118,27 @@ async def test_a_sync_that_dies_before_it_has_packed_what_it_has_written_packs_i
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Moves that were cut off are ended within a moment."""
     monkeypatch.setattr(memoryd.daemon, "MOVE_SWEEP_SECONDS", 0.5)
+
+
+async def test_an_archive_that_goes_away_half_way_leaves_an_answer_that_says_what_is_done(
+    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first group has its summary and its id; the others stay as they are, with the reason."""
+    for session in ("s1", "s2", "s3"):
+        await remember(memory, session)
+    await caught_up(world, memory)
+    make, made = Summarizing.text_of, list[str]()
+
+    async def once(*given: Any, **named: Any) -> str:
+        if made:
+            raise ArchiveUnavailable("it went away")
+        made.append(await make(*given, **named))
+        return made[0]
+
+    monkeypatch.setattr(Summarizing, "text_of", once)
+    done = await memory.compress(types=["episodic"])
+
+    assert [(one.outcome, one.reason) for one in done.groups] == [("compressed", "")] + [("refused", "it went away")] * 2
+    assert (await memory.get(done.groups[0].summary)).content == made[0]
+    with pytest.raises(ArchiveUnavailable):
+        await memory.compress(types=["episodic"])
