@@ -24,8 +24,8 @@ class EmbedderKind(StrEnum):
     NONE = "none"
 
 
-class TracesKept(StrEnum):
-    """Where memoryd itself keeps finished spans, besides what is sent over OTLP."""
+class Kept(StrEnum):
+    """Where memoryd itself keeps what it tells of its work, besides what is sent over OTLP; mongo means redis, too."""
 
     NONE = "none"
     REDIS = "redis"
@@ -124,8 +124,11 @@ class Settings(BaseSettings):
         {}, description="JSON: by tenant and project, groups of words that mean the same there (docs/recall.md)"
     )
 
-    traces: TracesKept = Field(
-        TracesKept.NONE, description="where `memoryd trace` finds spans: none | redis (the latest) | mongo (a week of them, too)"
+    traces: Kept = Field(
+        Kept.NONE, description="where `memoryd trace` finds spans: none | redis (the latest) | mongo (a week of them, too)"
+    )
+    metrics: Kept = Field(
+        Kept.NONE, description="where metrics are kept: none | redis (time series) | mongo (documents, too) (docs/telemetry.md)"
     )
 
     health_host: str = Field("127.0.0.1", description="the address on which /live, /ready and /metrics are answered")

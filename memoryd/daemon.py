@@ -38,7 +38,7 @@ from memoryd.archive.facts import FactArchive
 from memoryd.archive.receipts import ReceiptArchive
 from memoryd.archive.selves import ArchivedSelf
 from memoryd.clock import Clock
-from memoryd.config import OverflowKept, Settings, TracesKept
+from memoryd.config import OverflowKept, Settings
 from memoryd.embed.cache import model_of
 from memoryd.embed.follower import EmbedFollower, EmbedState
 from memoryd.embed.protocol import Embedder
@@ -66,6 +66,7 @@ from memoryd.hot.scratch import Scratchpads
 from memoryd.hot.search import Search
 from memoryd.hot.selves import HotSelf
 from memoryd.hot.tools import ToolCache
+from memoryd.kept import keep_telemetry
 from memoryd.lifecycle.compressing import Compressing
 from memoryd.lifecycle.forgetting import Forgetting
 from memoryd.lifecycle.holders import CachedVectors, Dictionaries, Holder
@@ -100,10 +101,8 @@ from memoryd.recalling import Recalling
 from memoryd.retry import persistently, wait_for_stop, work
 from memoryd.stores import MongoClient, Stores, open_stores, prepare_redis
 from memoryd.summarize.protocol import Summarizer
-from memoryd.traces.keep import give_away
 from memoryd.whole import Wholes
 from memoryd_telemetry.logs import get_logger
-from memoryd_telemetry.tracing import kept_spans
 
 log = get_logger("memoryd.daemon")
 
@@ -163,8 +162,7 @@ async def serve(
                 tiers = tiering(stores, settings)
                 keep = persistently(lambda: keep_tiered(tiers, settings, stop), stop, doing="keep the tiers")
                 tasks.create_task(keep, name="keep the tiers")
-            if settings.traces is not TracesKept.NONE and (spans := kept_spans()):
-                tasks.create_task(give_away(stores.redis, spans, stop), name="keep spans")
+            keep_telemetry(tasks, settings, stores.redis, stores.archive, stop, service="memoryd", name=name)
             log.info("daemon.ready", daemon=name, model=stores.embedder.model if stores.embedder else None)
             ready()
     log.info("daemon.stopped", daemon=name)

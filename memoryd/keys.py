@@ -39,6 +39,7 @@ aether:claim:<request>                              String   5 to 10 s          
 aether:receipts                                     Stream   bounded, until archived   forget, sync      sync, daemons
 aether:forget:<receipt>                             Hash     1 day                     daemons           daemons
 aether:traces                                       Stream   bounded                   daemons, sync     sync, people
+aether:metrics:{b}:<service>:<series>:<kept>        TSDB     31 days, renewed daily    daemons, sync     top, people
 aether:schema                                       Hash     permanent                 apply             apply
 aether:fence:{b}                                    String   permanent (a number)      follower          follower
 aether:follower:place                               Hash     permanent                 follower          follower
@@ -242,6 +243,10 @@ class Keys:
     def verdict(self, scope: Scope, memory_id: str, verdict: str) -> str:
         """What one recall has said of a memory, in the memory's bucket; `verdict` is a digest of both."""
         return f"aether:verdict:{{{self.bucket(memory_id)}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{verdict}"
+
+    def metric(self, service: str, series: str, kept: str) -> str:
+        """A time series; those that are made of one are in its bucket."""
+        return f"aether:metrics:{{{self.bucket_of_hash(_digest(f'{service}:{series}'))}}}:{service}:{series}:{kept}"
 
     # --- what an agent has besides its memories, all in one bucket ---------------------------------------------------
 

@@ -22,7 +22,7 @@ async def _serve() -> None:
     import asyncio
 
     from memoryd import daemon
-    from memoryd.config import TracesKept, load_settings
+    from memoryd.config import Kept, load_settings
     from memoryd_telemetry.logs import setup_logs
     from memoryd_telemetry.metrics import setup_metrics
     from memoryd_telemetry.tracing import setup_tracing
@@ -30,8 +30,8 @@ async def _serve() -> None:
     settings = load_settings()
     setup_logs(settings.log_level, "memoryd")
     endings = [
-        setup_tracing("memoryd", kept=settings.traces is not TracesKept.NONE),
-        setup_metrics("memoryd", fetched=bool(settings.health_port)),
+        setup_tracing("memoryd", kept=settings.traces is not Kept.NONE),
+        setup_metrics("memoryd", fetched=bool(settings.health_port), kept=settings.metrics is not Kept.NONE),
     ]
     try:
         await daemon.serve(settings, daemon.stop_on_signals(), ready=_say_ready)

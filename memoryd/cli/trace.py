@@ -51,13 +51,13 @@ async def _find(id: str, memory: str, *, slow: bool, limit: int) -> Sequence[Spa
     from contextlib import AsyncExitStack
 
     from memoryd.archive.store import Archive, open_mongo
-    from memoryd.config import TracesKept, load_settings
+    from memoryd.config import Kept, load_settings
     from memoryd.errors import ConfigError
     from memoryd.hot.client import open_redis
     from memoryd.traces.find import Traces
 
     settings = load_settings()
-    if settings.traces is TracesKept.NONE:
+    if settings.traces is Kept.NONE:
         raise ConfigError(
             "MEMORYD_TRACES is none: no spans are kept",
             hint="set MEMORYD_TRACES=redis, or mongo, for the daemon, for sync and here",
@@ -65,7 +65,7 @@ async def _find(id: str, memory: str, *, slow: bool, limit: int) -> Sequence[Spa
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(open_redis(settings.redis_url))
         archive = None
-        if settings.traces is TracesKept.MONGO:
+        if settings.traces is Kept.MONGO:
             mongo = await stack.enter_async_context(open_mongo(settings.mongo_url))
             archive = Archive(mongo[settings.mongo_database])
         traces = Traces(redis, archive)

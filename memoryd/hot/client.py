@@ -19,11 +19,14 @@ from memoryd.errors import ConfigError, HotUnavailable, HotUnprepared, MemorydEr
 from memoryd.limits import REDIS_ANSWER_SECONDS
 
 
-def open_redis(url: str, *, connections: int = 64) -> Redis:
-    """A client for short commands. Its pool waits for a free connection rather than opening more than `connections`."""
+def open_redis(url: str, *, connections: int = 64, tries: int = 3) -> Redis:
+    """A client for short commands. Its pool waits for a free connection rather than opening more than `connections`.
+
+    With 0 `tries` nothing is sent again when a connection breaks: for what would count twice.
+    """
     pool = BlockingConnectionPool.from_url(
         url, max_connections=connections, timeout=10, socket_connect_timeout=5, socket_timeout=REDIS_ANSWER_SECONDS,
-        retry=_retry(), **_password(),
+        retry=_retry(tries), **_password(),
     )  # fmt: skip
     return Redis.from_pool(pool)
 
@@ -34,13 +37,13 @@ def open_blocking_redis(url: str) -> Redis:
     return Redis.from_pool(pool)
 
 
-def _retry() -> Retry:
-    """Three quick tries: after a restart of Redis every idle connection of the pool is stale, and finds that out once.
+def _retry(tries: int) -> Retry:
+    """Quick tries: after a restart of Redis every idle connection of the pool is stale, and finds that out once.
 
     Commands may be repeated: every write of memoryd has its effect once. One that does not answer in time is not asked
     again: that would take as long again.
     """
-    return Retry(ExponentialBackoff(cap=0.2, base=0.01), 3, supported_errors=(RedisConnectionError,))
+    return Retry(ExponentialBackoff(cap=0.2, base=0.01), tries, supported_errors=(RedisConnectionError,))
 
 
 def _password() -> dict[str, str]:

@@ -17,7 +17,7 @@ from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.store import Archive
 from memoryd.cli import options, output
 from memoryd.clock import SystemClock
-from memoryd.config import Settings, TracesKept, load_settings
+from memoryd.config import Kept, Settings, load_settings
 from memoryd.daemon import stop_on_signals
 from memoryd.hot.documents import Documents
 from memoryd.hot.records import Records
@@ -272,8 +272,8 @@ async def _serve() -> None:
     settings: Settings = load_settings()
     setup_logs(settings.log_level, "memoryd-sync")
     endings = [
-        setup_tracing("memoryd-sync", kept=settings.traces is not TracesKept.NONE),
-        setup_metrics("memoryd-sync", fetched=bool(settings.sync_health_port)),
+        setup_tracing("memoryd-sync", kept=settings.traces is not Kept.NONE),
+        setup_metrics("memoryd-sync", fetched=bool(settings.sync_health_port), kept=settings.metrics is not Kept.NONE),
     ]
     try:
         await sync(settings, stop_on_signals(), ready=_say_ready)

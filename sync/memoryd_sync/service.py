@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from memoryd.archive.receipts import ReceiptArchive
 from memoryd.archive.store import Archive, archive_errors, open_mongo
 from memoryd.clock import SystemClock
-from memoryd.config import Settings, TracesKept
+from memoryd.config import Kept, Settings
 from memoryd.errors import SchemaMismatch
 from memoryd.health.listener import listening, live, metrics
 from memoryd.health.probes import of_sync
@@ -22,9 +22,10 @@ from memoryd.hot.client import hot_errors, open_blocking_redis, open_redis
 from memoryd.hot.journal import Follower as JournalFollower
 from memoryd.hot.journal import create_groups
 from memoryd.hot.records import Records
+from memoryd.kept import keep_telemetry
 from memoryd.keys import Keys
 from memoryd.retry import persistently, work
-from memoryd.traces.keep import archive_spans, give_away
+from memoryd.traces.keep import archive_spans
 from memoryd_schemas.errors import SchemaError
 from memoryd_schemas.mongo_apply import apply_mongo
 from memoryd_sync.archiver import Archiver
@@ -34,7 +35,6 @@ from memoryd_sync.place import Places
 from memoryd_sync.receipts import ReceiptChainer
 from memoryd_sync.watch import watch_archive, watch_redis
 from memoryd_telemetry.logs import get_logger
-from memoryd_telemetry.tracing import kept_spans
 
 log = get_logger("memoryd.sync")
 
@@ -74,9 +74,8 @@ async def sync(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], N
             watches = {"Redis": lambda: watch_redis(redis, keys, stop), "MongoDB": lambda: watch_archive(archive, stop)}
             for what, look in watches.items():
                 tasks.create_task(persistently(look, stop, doing=f"measure {what}"), name=f"measure {what}")
-            if settings.traces is not TracesKept.NONE and (spans := kept_spans()):
-                tasks.create_task(give_away(redis, spans, stop), name="keep spans")
-            if settings.traces is TracesKept.MONGO:
+            keep_telemetry(tasks, settings, redis, archive, stop, service="memoryd-sync", name=name)
+            if settings.traces is Kept.MONGO:
                 take = persistently(lambda: archive_spans(redis, blocking, archive, name), stop, doing="archive spans")
                 tasks.create_task(take, name="archive spans")
             log.info("sync.ready", name=name)

@@ -1,7 +1,7 @@
 """Metrics: `measure(names.EMBED_FAILURES)`. Without a set-up it costs next to nothing and goes nowhere.
 
-They are pushed over OTLP, fetched by Prometheus (`exposition`), both, or neither. What is measured of stores is looked at
-in intervals by those who know the stores; nothing is asked when somebody fetches.
+They are pushed over OTLP, fetched by Prometheus (`exposition`), read for sinks of our own (`kept_metrics`), several of these, or
+none. What is measured of stores is looked at in intervals by those who know the stores; nothing is asked when somebody fetches.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from opentelemetry.util.types import Attributes
 
 from memoryd_telemetry import names, otlp
 from memoryd_telemetry.names import SCOPE, Metric
+from memoryd_telemetry.readings import KeptMetrics
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics import MeterProvider
     from prometheus_client import CollectorRegistry
 
 GAUGE_SERIES_MAX = 64  # of one gauge: our own words make a handful; a mistake must not fill a time series database
@@ -26,16 +28,19 @@ CHARS_OF_TOKEN = 4  # of English and the usual tokenizers; counting them truly w
 REASON = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 _fetched: CollectorRegistry | None = None
+_kept: KeptMetrics | None = None
 
 
-def setup_metrics(service_name: str, *, fetched: bool = False) -> Callable[[], None]:
+def setup_metrics(service_name: str, *, fetched: bool = False, kept: bool = False) -> Callable[[], None]:
     """Send metrics over OTLP/HTTP where OTEL_EXPORTER_OTLP_ENDPOINT (or its metrics form) is set, every minute.
 
     The answer sends the last values and ends it, in 1 s at most. OTEL_METRICS_EXPORTER=none switches that off, as for a
-    Jaeger that takes only traces. `fetched`: they are had by `exposition`, too. A meter provider that the host process
-    has set is left as it is.
+    Jaeger that takes only traces. `fetched`: they are had by `exposition`, too; `kept`: by `kept_metrics`. A meter provider
+    that the host process has set is left as it is.
     """
-    return otlp.start(lambda: _begin(service_name, fetched=fetched), wanted=fetched or otlp.wanted("metrics"))
+    return otlp.start(
+        lambda: _begin(service_name, fetched=fetched, kept=kept), wanted=fetched or kept or otlp.wanted("metrics")
+    )
 
 
 def exposition() -> bytes | None:
@@ -47,7 +52,23 @@ def exposition() -> bytes | None:
     return generate_latest(_fetched)
 
 
-def _begin(service_name: str, *, fetched: bool) -> Callable[[], None]:
+def kept_metrics() -> KeptMetrics | None:
+    """The metrics of this process as they stand, for our own sinks; None when nobody has asked for that at the set-up."""
+    return _kept
+
+
+def keep_metrics(provider: MeterProvider) -> KeptMetrics:
+    """Have the metrics of a provider from now on, as `kept_metrics`."""
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    global _kept  # noqa: PLW0603 - like the meter provider, there is one of a process
+    reader = InMemoryMetricReader()
+    provider.add_metric_reader(reader)
+    _kept = KeptMetrics(reader)
+    return _kept
+
+
+def _begin(service_name: str, *, fetched: bool, kept: bool) -> Callable[[], None]:
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 
@@ -62,6 +83,8 @@ def _begin(service_name: str, *, fetched: bool) -> Callable[[], None]:
     if fetched:
         readers.append(_for_prometheus())
     provider = MeterProvider(readers, resource=otlp.resource(service_name), shutdown_on_exit=False)
+    if kept:
+        keep_metrics(provider)
     metrics.set_meter_provider(provider)
     return provider.shutdown
 

@@ -14,6 +14,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from memoryd import MemoryClient, keys
 from memoryd.errors import MemorydError
 from memoryd.lifecycle.tiering import tiers_lease
+from memoryd.metrics.periods import Measured
+from memoryd.metrics.series import SeriesSink
 from memoryd.model.results import Stored
 from memoryd.traces.keep import give_away
 from memoryd_telemetry.names import OPERATIONS, SCOPE
@@ -30,6 +32,7 @@ PARTS = {
     "{b}": r"\{[0-9a-f]{2}\}", "id": r"(?:mem|ses|snp)_[0-9a-f]{32}", "tenant": "TAG", "project": "TAG", "agent": "NAME",
     "session": "NAME", "request": "HEX", "r": "HEX", "m": "HEX", "h": "HEX", "token": "HEX", "receipt": r"rcp_[0-9a-f]{32}",
     "a": "NAME", "s": "TAG", "task": "TAG", "channel": "TAG",
+    "service": "TAG", "series": "TAG", "kept": "TAG",
 }  # fmt: skip
 TAG, HEX = r"[A-Za-z0-9_.%-]+", r"[0-9a-f]+"
 NAME = r"[A-Za-z0-9_.%-]*"  # an agent or a session: none is one too
@@ -90,6 +93,7 @@ async def busy(world: World, memory: MemoryClient) -> AsyncIterator[World]:
         await world.memories.delete_one({"_id": person.id})
         await eventually(gone(memory, person.id), what="the deletion has come")
         await a_kept_span(world)
+        await SeriesSink(world.redis, world.keys, "memoryd").write([Measured("memoryd.embed.queue", {}, {"level": 1})])
         await rest(world, memory)
         await tiering(world, days=0).sweep()
         assert await tiers_lease(world.redis).hold()  # of another daemon, which sweeps at this moment

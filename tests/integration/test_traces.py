@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 import memoryd_telemetry.kept
-from memoryd.config import Settings, TracesKept
+from memoryd.config import Kept, Settings
 from memoryd.errors import NotFound
 from memoryd.hot.client import open_redis
 from memoryd.keys import TRACES
@@ -36,7 +36,7 @@ def kept(spans: list[ReadableSpan]) -> KeptSpans:
 @pytest.fixture
 async def traced(settings: Settings, kept: KeptSpans) -> AsyncIterator[World]:
     """A memoryd that keeps spans in both stores."""
-    async with World(settings.model_copy(update={"traces": TracesKept.MONGO})) as world:
+    async with World(settings.model_copy(update={"traces": Kept.MONGO})) as world:
         await world.start("daemon", "sync")
         yield world
 
