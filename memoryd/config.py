@@ -32,6 +32,13 @@ class Kept(StrEnum):
     MONGO = "mongo"
 
 
+class LogsKept(StrEnum):
+    """Where memoryd itself keeps its log, besides stderr."""
+
+    NONE = "none"
+    MONGO = "mongo"
+
+
 class SummarizerKind(StrEnum):
     """Which backend makes summaries."""
 
@@ -130,6 +137,7 @@ class Settings(BaseSettings):
     metrics: Kept = Field(
         Kept.NONE, description="where metrics are kept: none | redis (time series) | mongo (documents, too) (docs/telemetry.md)"
     )
+    logs: LogsKept = Field(LogsKept.NONE, description="where the log is kept besides stderr: none | mongo (for a week)")
 
     health_host: str = Field("127.0.0.1", description="the address on which /live, /ready and /metrics are answered")
     health_port: int = Field(0, ge=0, le=65535, description="the daemon's port for them; 0: none (docs/telemetry.md)")

@@ -7,9 +7,11 @@ import asyncio
 from redis.asyncio import Redis
 
 from memoryd.archive.store import Archive
-from memoryd.config import Kept, Settings
+from memoryd.config import Kept, LogsKept, Settings
+from memoryd.logs import give_lines
 from memoryd.metrics.keep import keep_metrics
 from memoryd.traces.keep import give_away
+from memoryd_telemetry.logs import kept_lines
 from memoryd_telemetry.metrics import kept_metrics
 from memoryd_telemetry.tracing import kept_spans
 
@@ -17,9 +19,11 @@ from memoryd_telemetry.tracing import kept_spans
 def keep_telemetry(
     tasks: asyncio.TaskGroup, settings: Settings, redis: Redis, archive: Archive, stop: asyncio.Event, *, service: str, name: str
 ) -> None:
-    """Starts what gives spans and metrics to the stores, as far as the settings say so and the set-up has begun them."""
+    """Starts what gives spans, metrics and log lines to the stores, as far as the settings say so and the set-up has begun them."""
     if settings.traces is not Kept.NONE and (spans := kept_spans()):
         tasks.create_task(give_away(redis, spans, stop), name="keep spans")
     if settings.metrics is not Kept.NONE and (metrics := kept_metrics()):
         keeping = keep_metrics(settings, metrics, archive, stop, service=service, process=name)
         tasks.create_task(keeping, name="keep metrics")
+    if settings.logs is LogsKept.MONGO and (lines := kept_lines()):
+        tasks.create_task(give_lines(archive, lines, stop, process=name), name="keep logs")

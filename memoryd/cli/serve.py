@@ -22,13 +22,13 @@ async def _serve() -> None:
     import asyncio
 
     from memoryd import daemon
-    from memoryd.config import Kept, load_settings
+    from memoryd.config import Kept, LogsKept, load_settings
     from memoryd_telemetry.logs import setup_logs
     from memoryd_telemetry.metrics import setup_metrics
     from memoryd_telemetry.tracing import setup_tracing
 
     settings = load_settings()
-    setup_logs(settings.log_level, "memoryd")
+    setup_logs(settings.log_level, "memoryd", kept=settings.logs is not LogsKept.NONE)
     endings = [
         setup_tracing("memoryd", kept=settings.traces is not Kept.NONE),
         setup_metrics("memoryd", fetched=bool(settings.health_port), kept=settings.metrics is not Kept.NONE),

@@ -17,7 +17,7 @@ from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.store import Archive
 from memoryd.cli import options, output
 from memoryd.clock import SystemClock
-from memoryd.config import Kept, Settings, load_settings
+from memoryd.config import Kept, LogsKept, Settings, load_settings
 from memoryd.daemon import stop_on_signals
 from memoryd.hot.documents import Documents
 from memoryd.hot.records import Records
@@ -270,7 +270,7 @@ def _report(
 
 async def _serve() -> None:
     settings: Settings = load_settings()
-    setup_logs(settings.log_level, "memoryd-sync")
+    setup_logs(settings.log_level, "memoryd-sync", kept=settings.logs is not LogsKept.NONE)
     endings = [
         setup_tracing("memoryd-sync", kept=settings.traces is not Kept.NONE),
         setup_metrics("memoryd-sync", fetched=bool(settings.sync_health_port), kept=settings.metrics is not Kept.NONE),

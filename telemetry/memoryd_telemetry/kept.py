@@ -1,4 +1,4 @@
-"""Finished spans on their way to a place of our own: a bounded queue between the SDK and who takes them away.
+"""Finished spans, and log lines, on their way to a place of our own: a bounded queue between them and who takes them away.
 
 Putting one there costs some microseconds and never waits: when nobody takes them, the newest are dropped and counted.
 """
@@ -6,6 +6,7 @@ Putting one there costs some microseconds and never waits: when nobody takes the
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,43 @@ from opentelemetry.trace import StatusCode
 
 from memoryd_telemetry import names
 from memoryd_telemetry.metrics import measure
+from memoryd_telemetry.names import Metric
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-QUEUE_MAX = 4096  # about 2 MB; half a second of a busy daemon
+QUEUE_MAX = 4096  # about 2 MB; half a second of a busy daemon's spans, and more lines than a bad day has in a second
+LINE_CHARS_MAX = 8192  # names, numbers and a place in the code
+
+
+class Waiting:
+    """Texts that wait, oldest first. May be used from several threads."""
+
+    def __init__(self, dropped: Metric) -> None:
+        self._dropped = dropped
+        self._texts: deque[str] = deque()
+        self._lock = threading.Lock()
+
+    def put(self, text: str) -> None:
+        """Drops it, and counts that, when too many wait."""
+        if self.full:
+            self.drop()
+        else:
+            self._texts.append(text)
+
+    @property
+    def full(self) -> bool:
+        """Whether one more would be dropped."""
+        return len(self._texts) >= QUEUE_MAX
+
+    def drop(self) -> None:
+        """Counts one that was not even made."""
+        measure(self._dropped, 1, {names.OUTCOME: "queue"})
+
+    def take(self, count: int) -> list[str]:
+        """The oldest ones; they are the caller's then."""
+        with self._lock:
+            return [self._texts.popleft() for _ in range(min(count, len(self._texts)))]
 
 
 class KeptSpans:
@@ -27,23 +60,36 @@ class KeptSpans:
 
     def __init__(self, service: str) -> None:
         self._service = service
-        self._spans: deque[str] = deque()
-        self._lock = threading.Lock()
+        self._waiting = Waiting(names.SPANS_DROPPED)
+        self.take = self._waiting.take
 
     def put(self, span: ReadableSpan) -> None:
         """Keeps a finished span of ours; one of a library is not ours to keep."""
         scope = span.instrumentation_scope
         if scope is None or scope.name != names.SCOPE or span.context is None:
             return
-        if len(self._spans) >= QUEUE_MAX:
-            measure(names.SPANS_DROPPED, 1, {names.OUTCOME: "queue"})
-            return
-        self._spans.append(_encoded(span, self._service))
+        if self._waiting.full:
+            self._waiting.drop()
+        else:
+            self._waiting.put(_encoded(span, self._service))
 
-    def take(self, count: int) -> list[str]:
-        """The oldest ones; they are the caller's then."""
-        with self._lock:
-            return [self._spans.popleft() for _ in range(min(count, len(self._spans)))]
+
+class KeptLines(logging.Handler):
+    """Lines of the log, as they are written to stderr."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._waiting = Waiting(names.LOGS_DROPPED)
+        self.take = self._waiting.take
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps a line, unless it is longer than any of ours."""
+        line = "" if self._waiting.full else self.format(record)
+        if 0 < len(line) <= LINE_CHARS_MAX:
+            self._waiting.put(line)
+        else:
+            self._waiting.drop()
 
 
 def _encoded(span: ReadableSpan, service: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 
+from memoryd_telemetry.kept import KeptLines
 from memoryd_telemetry.tracing import error_type
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ LIBRARY_CHARS_MAX = 200  # of a library's line: enough to know it by
 _HANDLER = "memoryd"
 
 Fields = MutableMapping[str, Any]
+
+_kept: KeptLines | None = None
 
 
 def get_logger(name: str) -> BoundLogger:
@@ -42,18 +45,31 @@ def get_logger(name: str) -> BoundLogger:
     return logger
 
 
-def setup_logs(level: str, service: str) -> None:
-    """Write our events from `level` on, and libraries' from WARNING on, to stderr. A second call replaces the first."""
+def setup_logs(level: str, service: str, *, kept: bool = False) -> None:
+    """Write our events from `level` on, and libraries' from WARNING on, to stderr. A second call replaces the first.
+
+    `kept`: they are had from `kept_lines`, too.
+    """
+    global _kept  # noqa: PLW0603 - like the root logger, there is one of a process
+    formatter = _formatter(service)
     handler = logging.StreamHandler(sys.stderr)
-    handler.set_name(_HANDLER)
-    handler.setFormatter(_formatter(service))
+    handler.setFormatter(formatter)
+    _kept = KeptLines(formatter) if kept else None
+    handlers: list[logging.Handler] = [handler, *([_kept] if _kept else [])]
+    for one in handlers:
+        one.set_name(_HANDLER)
     root = logging.getLogger()
-    root.handlers = [other for other in root.handlers if other.name != _HANDLER] + [handler]
+    root.handlers = [other for other in root.handlers if other.name != _HANDLER] + handlers
     root.setLevel(logging.WARNING)
     # A collector that is away: one line for each batch that is lost, not one for each retry.
     logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
     for package in OUR_PACKAGES:
         logging.getLogger(package).setLevel(level)
+
+
+def kept_lines() -> KeptLines | None:
+    """The lines of this process that wait to be taken away; None when nobody has asked for that at the set-up."""
+    return _kept
 
 
 def _formatter(service: str) -> logging.Formatter:

@@ -198,6 +198,9 @@ METRICS_DROPPED: Final = Metric(
     "memoryd.metrics.dropped", "counter", "{value}",
     "values of metrics that were not kept: series (too many at once), redis or mongo (it took none)",
 )  # fmt: skip
+LOGS_DROPPED: Final = Metric(
+    "memoryd.logs.dropped", "counter", "{line}", "log lines that were not kept: queue (too many at once, or too long) or mongo"
+)
 DEAD_LETTERS_WAITING: Final = Metric(
     "memoryd.dead_letters.waiting", "gauge", "{entry}", "journal entries that were given up and that nobody has looked after yet"
 )
@@ -262,7 +265,7 @@ OPLOG_WINDOW: Final = Metric(
 METRICS: Final = (
     FEEDBACK, READS, RECALLS, RECALLED, TOKENS, MEMORIES, MEMORIES_PENDING, TIER_MOVES, HOT_BYTES, ARCHIVE_DOCUMENTS,
     ARCHIVE_BYTES, FILTER_FILL, EMBED_QUEUE, EMBED_CACHE_LOOKS, QUERY_CACHE_LOOKS, JOURNAL_LAG, PLACE_AGE, FOLLOWERS, OPLOG_WINDOW,
-    DEAD_LETTERS_WAITING, SPANS_DROPPED, METRICS_DROPPED,
+    DEAD_LETTERS_WAITING, SPANS_DROPPED, METRICS_DROPPED, LOGS_DROPPED,
     OPERATION_COUNT, OPERATION_DURATION, REQUESTS_BACKLOG, HOT_MEMORY_SHARE, CIRCUIT_OPEN, JOURNAL_BACKLOG, GAPS,
     DIFFERENCES, LEASE_CHANGES, EMBED_BATCH_SIZE, EMBED_DURATION, EMBED_FAILURES, ARCHIVE_BATCH_SIZE, ARCHIVE_DURATION,
     FOLLOW_EVENTS, DEAD_LETTERS, TOOL_CLAIMS, TOOL_RESULT_AGE, SEEN_LOOKS, LEASES, CHANNEL_MESSAGES, MOVES,

@@ -16,7 +16,6 @@ from redis.asyncio import Redis
 import memoryd.metrics.keep
 import memoryd.metrics.series
 import memoryd_telemetry.metrics
-from memoryd.archive.store import Archive
 from memoryd.config import Kept, Settings
 from memoryd.errors import NotFound
 from memoryd.hot.client import open_redis
@@ -26,7 +25,7 @@ from memoryd.metrics.keep import give
 from memoryd.metrics.periods import Measured, Periods
 from memoryd.metrics.series import SeriesSink
 from memoryd_telemetry import names
-from memoryd_telemetry.metrics import keep_metrics, measure, setup_metrics
+from memoryd_telemetry.metrics import keep_metrics, setup_metrics
 from memoryd_telemetry.readings import KeptMetrics
 from tests.waiting import eventually
 from tests.world import World
