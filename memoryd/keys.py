@@ -68,6 +68,7 @@ from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope, to_tag
 
 REQUESTS = "aether:requests"
+REQUESTS_GROUP = "memoryd"  # the daemons, who share them
 DEAD_LETTERS = "aether:journal:dead"
 SCHEMA = "aether:schema"
 RECEIPTS = "aether:receipts"

@@ -37,6 +37,7 @@ from memoryd.cli import (
     store,
     sync,
     tiers,
+    top,
     trace,
     up,
     update,
@@ -83,6 +84,7 @@ app.command("seen")(seen.seen)
 app.command("stats")(stats.stats)
 app.command("why")(why.why)
 app.command("trace")(trace.trace)
+app.command("top")(top.top)
 app.command("health")(health.health)
 app.command("doctor")(doctor.doctor)
 app.command("summarize")(compress.summarize)

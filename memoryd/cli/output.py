@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # What draws and what encodes is imported where it is used: most commands need one of them, and none needs all.
 
 FAILED, USAGE, NOT_FOUND, CONFLICT, NO_ANSWER, PARTIAL = 1, 2, 3, 4, 5, 6
+INTERRUPTED = 130
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
             raise
         fail(_first(errors))
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _first(group: BaseExceptionGroup[MemorydError]) -> MemorydError:
@@ -75,9 +76,9 @@ def _say(error: MemorydError) -> None:
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
-    console.print(_text(f"memoryd: {error.message}"), style="red", soft_wrap=True)
+    console.print(shown(f"memoryd: {error.message}"), style="red", soft_wrap=True)
     if error.hint:
-        console.print(_text(f"hint: {error.hint}"), soft_wrap=True)  # a path or a command stays in one piece
+        console.print(shown(f"hint: {error.hint}"), soft_wrap=True)  # a path or a command stays in one piece
 
 
 def exit_code(error: MemorydError) -> int:
@@ -137,8 +138,15 @@ def print_table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(_text(cell(value)) for value in row))
+        table.add_row(*(shown(cell(value)) for value in row))
     Console(highlight=False).print(table)
+
+
+def shown(words: str) -> Text:
+    """Words of somebody else for a terminal: neither markup nor a control sequence in them is obeyed, both are shown."""
+    from rich.text import Text
+
+    return Text(words.translate(_SHOWN))
 
 
 def print_fields(fields: dict[str, Any]) -> None:
@@ -150,14 +158,8 @@ def print_fields(fields: dict[str, Any]) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in fields.items():
-        table.add_row(name, _text(cell(value)))
+        table.add_row(name, shown(cell(value)))
     Console(highlight=False).print(table)
-
-
-def _text(words: str) -> Text:
-    from rich.text import Text
-
-    return Text(words.translate(_SHOWN))
 
 
 # A terminal obeys control characters: they can retitle its window, rewrite what stands above, or hide a line.

@@ -126,7 +126,7 @@ class SeriesSink:
         names = list(series)
         for some in (names[at : at + METRICS_MAKE_MAX] for at in range(0, len(names), METRICS_MAKE_MAX)):
             answers = await self._run([command for key in some for command in series[key].made()])
-            if _no_such_command(answers[0]):
+            if no_such_command(answers[0]):
                 self._without = True
                 log.warning("metrics.not_kept", why="this Redis has no RedisTimeSeries")
                 return
@@ -161,5 +161,6 @@ class SeriesSink:
         return answers
 
 
-def _no_such_command(answer: Any) -> bool:
+def no_such_command(answer: Any) -> bool:
+    """Whether this Redis has no RedisTimeSeries."""
     return isinstance(answer, ResponseError) and "unknown command" in str(answer)

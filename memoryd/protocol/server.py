@@ -46,7 +46,7 @@ from memoryd_telemetry.tracing import operation
 
 log = get_logger("memoryd.server")
 
-GROUP = "memoryd"
+GROUP = keys.REQUESTS_GROUP
 BLOCK_SECONDS = 0.5  # how soon a stop is noticed
 RETRY_AFTER_SECONDS = 2
 RESTARTS_MAX = 3  # of Redis during one write

@@ -57,10 +57,7 @@ async def test_what_is_logged_is_found_in_mongodb_by_event_level_and_trace(
         await world.start("daemon", "sync")
         with operation("get"):
             log.warning("test.odd", huge=2**80, half="\ud800", object=object(), nested={"a\0b": [1, None, 2.5]})
-        try:
-            raise ValueError(CANARY)
-        except ValueError:
-            log.exception("test.failed")
+        log.error("test.failed", exc_info=ValueError(CANARY))
         async with world.connect() as memory:
             await memory.store(f"Ada prefers {CANARY}.", type="fact")
             await world.drained(memory)
