@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,14 +47,9 @@ class Pool:
         return np.array([row.terms.count(" ") + 1 if row.terms else 0 for row in self.rows], dtype=np.int64)
 
     @cached_property
-    def _words(self) -> tuple[dict[str, int], NDArray[np.int64]]:
-        """A number for each term of the candidates, and these numbers for all their terms, one candidate after another.
-
-        Some ten thousand words: looked at all together, because one by one takes longer than everything else here.
-        """
-        words = " ".join(row.terms for row in self.rows).split()
-        numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
-        return numbers, np.fromiter(map(numbers.__getitem__, words), dtype=np.int64, count=len(words))
+    def _words(self) -> list[str]:
+        """All terms of the candidates, one candidate after another: some ten thousand."""
+        return " ".join(row.terms for row in self.rows).split()
 
     @cached_property
     def counts(self) -> NDArray[np.float64]:
@@ -62,11 +58,9 @@ class Pool:
 
     def count(self, terms: Sequence[str]) -> NDArray[np.float64]:
         """How often each candidate (a line) has each of these terms (a column)."""
-        numbers, words = self._words
-        columns = np.full(len(numbers) + 1, -1)
-        columns[[numbers.get(term, -1) for term in terms]] = range(len(terms))
-        columns[-1] = -1  # where terms went that no candidate has
-        column = columns[words]
+        columns = {term: column for column, term in enumerate(terms)}
+        # Without a loop of Python's over the words, which would take longer than everything else here.
+        column = np.fromiter(map(columns.get, self._words, repeat(-1)), dtype=np.int64, count=len(self._words))
         wanted = column >= 0
         places = np.repeat(np.arange(len(self)), self._per_row)[wanted] * len(terms) + column[wanted]
         return np.bincount(places, minlength=len(self) * len(terms)).reshape(len(self), len(terms)).astype(float)
