@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check up bench faults canaries clean
+.PHONY: help demo test check up bench faults canaries traces clean
 
 help:
 	@echo 'make demo    a long conversation becomes memories, on real servers (needs nothing but Python and a network)'
@@ -21,6 +21,7 @@ help:
 	@echo 'make up      Redis, MongoDB, the daemon and sync, until Ctrl-C'
 	@echo 'make bench   the measurements in bench/'
 	@echo 'make faults  randomised faults on real servers, judged: make faults RUNS=100 SEED=1 JOBS=2'
+	@echo 'make traces  5,000 operations, daemons, syncs and Redis are killed: is each traced to its end? make traces SEED=1'
 	@echo 'make canaries  10,000 planted words, forgotten in ten ways, looked for in every byte: make canaries SEED=1'
 	@echo 'make clean   remove .venv and everything the tools made'
 
@@ -45,6 +46,9 @@ bench: .venv/daemon.stamp
 
 faults: .venv/dev.stamp
 	$(BIN)/python -m tests.faults --runs $(RUNS) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
+
+traces: .venv/dev.stamp
+	$(BIN)/python -m tests.faults.traces $(if $(SEED),--seed $(SEED))
 
 canaries: .venv/dev.stamp
 	$(BIN)/python -m tests.faults.canaries $(if $(SEED),--seed $(SEED))

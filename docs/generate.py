@@ -36,13 +36,35 @@ SPANS = {
     telemetry.EMBED: "daemon: one batch of journal entries is given its vectors",
     telemetry.ARCHIVE: "sync: one batch of journal entries is written to MongoDB",
     telemetry.FOLLOW: "sync: one change in MongoDB is brought to Redis, or is given a version first",
+    telemetry.RECONCILE: "sync: some documents of MongoDB are brought to Redis, when all are compared",
+    telemetry.MOVE: "daemon: some memories get another tier; inside a verb that moves them, its inner part",
+    telemetry.COUNT_USES: "daemon: how often memories of a bucket were read is noted, for their heat and for the archive",
+    telemetry.SHRINK: "daemon: what has left a full session is compressed",
+}
+INNER = {
+    telemetry.SEARCH_WORDS: "recall: Redis is searched by words",
+    telemetry.EMBED_QUERY: "recall: the question gets its vector",
+    telemetry.SEARCH_MEANING: "recall: Redis is searched by meaning",
+    telemetry.SEARCH_LONG: "recall: MongoDB is searched by words, for what has its content only there",
+    telemetry.SEARCH_ARCHIVE: "deep recall: the tier archive is searched by meaning",
+    telemetry.FUSE: "recall: what was found is ranked",
+    telemetry.RERANK: "recall: a cross-encoder reads the best",
+    telemetry.FETCH: "recall: the best are read, from Redis and from MongoDB",
+    telemetry.WRITE: "writes: the atomic steps in Redis, with the wait for its disk",
+    telemetry.ASK_ARCHIVE: "store: MongoDB is asked whether it knows the memory",
+    telemetry.WAIT: "writes: the wait for the archive, or for vectors",
+    telemetry.MOVE: "compress, expand: memories go to the archive, or come back",
+    telemetry.COMPRESS_GROUP: "compress: one group of memories gets its summary; linked to what wrote them",
 }
 ATTRIBUTES = {
     telemetry.OPERATION_NAME: ("verbs", "the span's name"),
     telemetry.STORE_ID: ("verbs, in the daemon", "a digest of tenant and project: scope names may name people"),
     telemetry.RECORD_ID: ("verbs in the daemon, memoryd.follow", "the memory's id"),
     telemetry.RECORD_IDS: ("store_many and recall, in the daemon", "the ids of the first 32 of them"),
-    telemetry.RECORD_COUNT: ("store_many and recall, in the daemon", "memories stored or recalled"),
+    telemetry.RECORD_COUNT: (
+        "store_many and recall, in the daemon; memoryd.fuse, memoryd.fetch, memoryd.move",
+        "memories stored, recalled, ranked or moved",
+    ),
     telemetry.TOP_K: ("recall, in the daemon", "the limit that was asked for"),
     telemetry.EFFECT: (
         "store, update, share, unshare and forget, in the daemon",
@@ -59,13 +81,24 @@ ATTRIBUTES = {
     telemetry.STORE: ("memoryd.circuit.open", "archive"),
     telemetry.TIER: ("memoryd.memories, memoryd.reads, memoryd.recalled", "short, long or archive"),
     telemetry.MOVED_FROM: ("memoryd.tier.moves", "the tier before"),
-    telemetry.MOVED_TO: ("memoryd.tier.moves", "the tier after"),
+    telemetry.MOVED_TO: ("memoryd.tier.moves; memoryd.move", "the tier after"),
     telemetry.REASON: ("memoryd.tier.moves", "a mover's word for why: compressed, expanded …"),
     telemetry.FILTER: ("memoryd.filter.fill", "contents or questions"),
     telemetry.GAP: ("memoryd.follow.gaps", "why: history (MongoDB's oplog has rolled over), or collection (it is gone)"),
     telemetry.DIFFERENCE: ("memoryd.reconcile.differences", "which side lacked what, as `sync verify` says it"),
-    telemetry.BATCH_SIZE: ("memoryd.embed, memoryd.archive", "entries of the batch"),
-    telemetry.LINKS_DROPPED: ("spans with more than 128 links", "how many writes are not linked"),
+    telemetry.BATCH_SIZE: ("memoryd.embed, memoryd.archive, memoryd.write, memoryd.move …", "entries or memories of the batch"),
+    telemetry.BUCKETS: ("memoryd.write", "the buckets of the memories"),
+    telemetry.SEARCHED: ("memoryd.search.words, memoryd.search.archive", "memories that pass the filters"),
+    telemetry.CANDIDATES: ("memoryd.search.…, memoryd.fuse", "memories that were found, or ranked"),
+    telemetry.SCORE_MAX: ("memoryd.search.meaning, memoryd.search.archive, memoryd.fuse", "the best similarity, or the best score"),
+    telemetry.SCORE_MIN: ("the same", "the worst of those that were found"),
+    telemetry.TIERS: ("memoryd.fetch", "the tiers that the answer came from"),
+    telemetry.REASONS: (
+        "memoryd.move", "the policy's reasons; begun: ended what another began; pending: contents came back for their vectors",
+    ),
+    telemetry.WAITED_FOR: ("memoryd.wait", "archived or searchable"),
+    telemetry.QUERY_CACHE: ("recall, in the daemon", "hit or miss, of what was asked before; after a hit nothing is searched"),
+    telemetry.LINKS_DROPPED: ("spans with more than 500 links", "how many writes are not linked"),
 }
 # In one request, then in one answer, then in the service: what an author of a client can meet.
 LIMITS = {
@@ -276,6 +309,11 @@ def spans() -> Iterator[str]:
         verbs.setdefault(span, []).append(verb)
     rows = [[f"`{span}`", f"client and daemon: {', '.join(of)}"] for span, of in verbs.items()]
     return _table(["span", "work"], rows + [[f"`{span}`", work] for span, work in SPANS.items()])
+
+
+def inner_spans() -> Iterator[str]:
+    """The names of the parts of verbs."""
+    return _table(["span", "what"], ([f"`{span}`", what] for span, what in INNER.items()))
 
 
 def attributes() -> Iterator[str]:
@@ -508,7 +546,8 @@ def _without_home(value: Any) -> str:
 
 
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
-    "settings": settings, "checks": checks, "spans": spans, "attributes": attributes, "metrics": metrics, "limits": protocol_limits,
+    "settings": settings, "checks": checks, "spans": spans, "inner_spans": inner_spans, "attributes": attributes,
+    "metrics": metrics, "limits": protocol_limits,
     "errors": protocol_errors, "cli": cli, "exit_codes": exit_codes, "session_limits": session_limits,
     "NewMessage": new_message, "receipt_fields": receipt_fields, "Episode": episode, "ChannelMessage": message, "Peer": peer,
     "agent_limits": agent_limits, "Fact": fact, "Doing": part_of("introspect", "Doing"),

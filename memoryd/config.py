@@ -139,6 +139,13 @@ class Settings(BaseSettings):
     )
     logs: LogsKept = Field(LogsKept.NONE, description="where the log is kept besides stderr: none | mongo (for a week)")
 
+    trace_sample: float = Field(
+        1.0, ge=0, le=1, description="the share of operations whose spans are sent and kept, besides what failed or was slow"
+    )
+    trace_slow_milliseconds: float = Field(
+        500.0, ge=0, le=3_600_000, description="an operation that takes so long is slow (docs/telemetry.md)"
+    )
+
     health_host: str = Field("127.0.0.1", description="the address on which /live, /ready and /metrics are answered")
     health_port: int = Field(0, ge=0, le=65535, description="the daemon's port for them; 0: none (docs/telemetry.md)")
     sync_health_port: int = Field(0, ge=0, le=65535, description="the same of the sync service")

@@ -66,7 +66,7 @@ from memoryd.hot.scratch import Scratchpads
 from memoryd.hot.search import Search
 from memoryd.hot.selves import HotSelf
 from memoryd.hot.tools import ToolCache
-from memoryd.kept import keep_telemetry
+from memoryd.kept import giving_of, keep_telemetry
 from memoryd.lifecycle.compressing import Compressing
 from memoryd.lifecycle.forgetting import Forgetting
 from memoryd.lifecycle.holders import CachedVectors, Dictionaries, Holder
@@ -102,6 +102,7 @@ from memoryd.retry import persistently, wait_for_stop, work
 from memoryd.stores import MongoClient, Stores, open_stores, prepare_redis
 from memoryd.summarize.protocol import Summarizer
 from memoryd.whole import Wholes
+from memoryd_telemetry.kept import Told, told_to_nobody
 from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.daemon")
@@ -129,8 +130,9 @@ async def serve(
         listening(settings.health_host, settings.health_port, pages, setting="MEMORYD_HEALTH_PORT"),
         open_stores(settings, embedder=embedder, summarizer=summarizer, mongo=mongo, clock=clock) as stores,
     ):
-        engine, recalling, embedding = build(stores, settings, name=name)
-
+        giving = giving_of(settings, stores.redis)
+        told = giving.now if giving else told_to_nobody
+        engine, recalling, embedding = build(stores, settings, name=name, told=told)
         summarizing, compressing = _compression(stores, settings, engine, recalling)
         shrinking, shrinks = Shrinking(compressing), settings.overflow is OverflowKept.SUMMARIES
 
@@ -145,6 +147,7 @@ async def serve(
             handlers(stores, settings, engine, recalling, summarizing, compressing, left=shrinking.note if shrinks else None),
             name=name,
             prepare_redis=prepare,
+            told=told,
         )
         await server.prepare()
         moves = mover(stores, settings)
@@ -162,13 +165,15 @@ async def serve(
                 tiers = tiering(stores, settings)
                 keep = persistently(lambda: keep_tiered(tiers, settings, stop), stop, doing="keep the tiers")
                 tasks.create_task(keep, name="keep the tiers")
-            keep_telemetry(tasks, settings, stores.redis, stores.archive, stop, service="memoryd", name=name)
+            keep_telemetry(tasks, settings, stores.archive, giving, stop, service="memoryd", name=name)
             log.info("daemon.ready", daemon=name, model=stores.embedder.model if stores.embedder else None)
             ready()
     log.info("daemon.stopped", daemon=name)
 
 
-def build(stores: Stores, settings: Settings, *, name: str) -> tuple[Engine, Recalling, EmbedFollower]:
+def build(
+    stores: Stores, settings: Settings, *, name: str, told: Told = told_to_nobody
+) -> tuple[Engine, Recalling, EmbedFollower]:
     """The verbs and the embedding follower over open stores."""
     state, records, cache, models = EmbedState(), stores.records, stores.cache, stores.models
     engine = Engine(records, _search(stores, settings), stores.archive, cache, clock=stores.clock, embed_state=state)
@@ -180,7 +185,8 @@ def build(stores: Stores, settings: Settings, *, name: str) -> tuple[Engine, Rec
     )  # fmt: skip
     follower = Follower(stores.redis, stores.blocking, stores.keys, group="embed", consumer=name)
     return engine, recalling, EmbedFollower(
-        follower, records, cache, state, models, contents=Wholes(records, stores.archive, lambda: model_of(cache)).texts
+        follower, records, cache, state, models, contents=Wholes(records, stores.archive, lambda: model_of(cache)).texts,
+        told=told,
     )
 
 

@@ -14,6 +14,8 @@ from memoryd.hot.journal import archived_up_to, entry_order
 from memoryd.keys import Keys
 from memoryd.limits import ARCHIVED_TIMEOUT_SECONDS
 from memoryd.model.memory import Durability
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.tracing import inner
 
 K = TypeVar("K")
 W = TypeVar("W")
@@ -40,7 +42,10 @@ async def not_archived(redis: Redis, keys: Keys, written: Mapping[K, Journaled])
         places = {bucket: await archived_up_to(redis, keys, bucket) for bucket in buckets}
         return {key: one for key, one in waiting.items() if entry_order(one.entry) > places[keys.bucket(one.id)]}
 
-    return await outwaited(written, left, ARCHIVED_TIMEOUT_SECONDS)
+    if not written:
+        return []
+    with inner(telemetry.WAIT, {telemetry.WAITED_FOR: Durability.ARCHIVED}):
+        return await outwaited(written, left, ARCHIVED_TIMEOUT_SECONDS)
 
 
 async def outwaited(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -45,6 +45,8 @@ from memoryd.model.results import ArchiveStats, EmbedderStats, Stats, Stored
 from memoryd.model.scope import Scope
 from memoryd.storing import Arrival, Storing, refusal
 from memoryd.whole import Wholes
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.tracing import inner
 
 CHANGE_TRIES = 3  # a record may become light between the look and the step; twice in a row it does not
 
@@ -263,7 +265,7 @@ class Engine:
         redis, keys = self._records.redis, self._records.keys
         late, pending = await asyncio.gather(
             not_archived(redis, keys, written if durability is Durability.ARCHIVED else {}),
-            outwaited(written if wait is Wait.SEARCHABLE else {}, partial(self._pending, scope), SEARCHABLE_TIMEOUT_SECONDS),
+            self._not_searchable(scope, written if wait is Wait.SEARCHABLE else {}),
         )
         answers: dict[int, Stored | MemorydError] = {}
         for index, one in written.items():
@@ -272,6 +274,13 @@ class Engine:
             else:
                 answers[index] = _not_searchable(one, durability) if index in pending else _stored(one, durability)
         return answers
+
+    async def _not_searchable(self, scope: Scope, written: Mapping[int, Written]) -> Collection[int]:
+        """Waits until the memory of each write has its vector; those whose memory has none in time."""
+        if not written:
+            return []
+        with inner(telemetry.WAIT, {telemetry.WAITED_FOR: Wait.SEARCHABLE}):
+            return await outwaited(written, partial(self._pending, scope), SEARCHABLE_TIMEOUT_SECONDS)
 
     async def _pending(self, scope: Scope, written: Mapping[int, Written]) -> Mapping[int, Written]:
         """Those writes whose memory has no vector yet."""

@@ -10,18 +10,25 @@ from memoryd.archive.store import Archive
 from memoryd.config import Kept, LogsKept, Settings
 from memoryd.logs import give_lines
 from memoryd.metrics.keep import keep_metrics
-from memoryd.traces.keep import give_away
+from memoryd.traces.keep import Giving
 from memoryd_telemetry.logs import kept_lines
 from memoryd_telemetry.metrics import kept_metrics
 from memoryd_telemetry.tracing import kept_spans
 
 
+def giving_of(settings: Settings, redis: Redis) -> Giving | None:
+    """What gives this process's spans to Redis; None where they are not kept."""
+    spans = kept_spans() if settings.traces is not Kept.NONE else None
+    return Giving(redis, spans) if spans else None
+
+
 def keep_telemetry(
-    tasks: asyncio.TaskGroup, settings: Settings, redis: Redis, archive: Archive, stop: asyncio.Event, *, service: str, name: str
-) -> None:
+    tasks: asyncio.TaskGroup, settings: Settings, archive: Archive, giving: Giving | None, stop: asyncio.Event, *,
+    service: str, name: str,
+) -> None:  # fmt: skip
     """Starts what gives spans, metrics and log lines to the stores, as far as the settings say so and the set-up has begun them."""
-    if settings.traces is not Kept.NONE and (spans := kept_spans()):
-        tasks.create_task(give_away(redis, spans, stop), name="keep spans")
+    if giving:
+        tasks.create_task(giving.run(stop), name="keep spans")
     if settings.metrics is not Kept.NONE and (metrics := kept_metrics()):
         keeping = keep_metrics(settings, metrics, archive, stop, service=service, process=name)
         tasks.create_task(keeping, name="keep metrics")

@@ -44,6 +44,8 @@ from memoryd.recall.synonyms import Synonyms
 from memoryd.recall.when import periods
 from memoryd.rerank.protocol import Failed, Reranker
 from memoryd.whole import Wholes
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.tracing import inner, inside, tell
 
 FOLLOW_SECONDS_MAX = 2.0  # how long a question waits for another model to be opened; then it is answered by words
 SPARE = 3  # memories read beyond a recall's limit: one may be forgotten between the search and the reading
@@ -163,10 +165,13 @@ class Recalling:
         ended = Ended()
         pool, who, quoted, searched = await self._candidates(scope, question, filters, deadline, ended)
         now = self._clock.now()
-        best = rank(
-            pool, profile, who=who, quoted=quoted, now=to_microseconds(now), times=periods(question.query, now),
-            limit=_needed(question), min_score=question.min_score, min_likeness=question.min_likeness,
-        )  # fmt: skip
+        with inner(telemetry.FUSE):
+            best = rank(
+                pool, profile, who=who, quoted=quoted, now=to_microseconds(now), times=periods(question.query, now),
+                limit=_needed(question), min_score=question.min_score, min_likeness=question.min_likeness,
+            )  # fmt: skip
+            scores = telemetry.range_of([best[0].score, best[-1].score] if best else [])
+            tell({telemetry.CANDIDATES: len(pool.rows), telemetry.RECORD_COUNT: len(best), **scores})
         rows = {row.memory_id: row for row in pool.rows}
         if question.rerank:
             best = await self._reranked(scope, question.query, best, deadline, ended)
@@ -251,6 +256,7 @@ class Recalling:
                 await self._follow()
         return model_of(self._cache) != vector.model
 
+    @inside(telemetry.EMBED_QUERY)
     async def _query_vector(self, scope: Scope, query: str, deadline: Deadline, ended: Ended) -> QueryVector | None:
         if self._cache is None:
             ended.reasons.append("no embedding model is configured: words only")
@@ -266,6 +272,7 @@ class Recalling:
             return None
         return QueryVector(vectors[0], model.model)
 
+    @inside(telemetry.RERANK)
     async def _reranked(
         self, scope: Scope, query: str, ranked: list[Ranked], deadline: Deadline, ended: Ended
     ) -> list[Ranked]:
@@ -311,6 +318,7 @@ class Recalling:
 
     # --- a page of it ---------------------------------------------------------------------------------------------
 
+    @inside(telemetry.FETCH)
     async def _answer(
         self, scope: Scope, order: Order, token: str, first: int, limit: int, deadline: Deadline
     ) -> Recalled:
@@ -333,6 +341,7 @@ class Recalling:
                 if memory := memories.get(one.memory_id):
                     shared = not scope.holds(memory.scope)
                     hits.append(Hit(memory=memory, score=one.score, why=one.why, found_by=one.found_by, shared=shared))
+        tell({telemetry.RECORD_COUNT: len(hits), telemetry.TIERS: sorted({one.memory.tier for one in hits})})
         return Recalled(
             hits=hits, searched=order.searched, profile=order.profile, degraded="; ".join(ended.reasons),
             missing=sorted(ended.missing),

@@ -22,7 +22,9 @@ from memoryd.hot.records import Records
 from memoryd.model.ids import content_id, event_id, hash_content
 from memoryd.model.memory import Memory, NewMemory, in_utc
 from memoryd.model.scope import Scope
+from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.metrics import count_tokens
+from memoryd_telemetry.tracing import inside
 
 SALTS_MAX = 8  # ids of one content that updates have given to other content; each costs one more round. Then it dedups no more
 RETRY_AFTER_SECONDS = 5
@@ -117,12 +119,14 @@ class Storing:
                 return candidate
         return None
 
+    @inside(telemetry.ASK_ARCHIVE)
     async def _archived_with(self, memory_ids: Sequence[str], content_hash: str) -> Mapping[str, int]:
         try:
             return await self._archive.living_with(memory_ids, content_hash) if self._archive else {}
         except ArchiveUnavailable:
             return {}
 
+    @inside(telemetry.ASK_ARCHIVE)
     async def _settle(self, arrival: Arrival) -> int:
         """The version that the archive holds of a memory that was perhaps seen before; brings a cold one back.
 

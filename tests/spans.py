@@ -14,12 +14,13 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 
 from memoryd.demo.spans import Receiver
+from memoryd_telemetry.tracing import LINKS_MAX
 
 
-class _Finished(SpanProcessor):
+class Finished(SpanProcessor):
     """Keeps every finished span, in the order in which they ended."""
 
     def __init__(self) -> None:
@@ -30,23 +31,24 @@ class _Finished(SpanProcessor):
 
 
 @cache
-def _finished() -> _Finished:
+def finished() -> Finished:
+    """The spans of this process, from the first call on."""
     # A process can set its tracer provider once: all tests share it.
-    finished, provider = _Finished(), trace.get_tracer_provider()
+    kept, provider = Finished(), trace.get_tracer_provider()
     if not isinstance(provider, TracerProvider):
-        provider = TracerProvider(shutdown_on_exit=False)
+        provider = TracerProvider(span_limits=SpanLimits(max_links=LINKS_MAX), shutdown_on_exit=False)
         trace.set_tracer_provider(provider)
-    provider.add_span_processor(finished)
-    return finished
+    provider.add_span_processor(kept)
+    return kept
 
 
 @pytest.fixture
 def spans() -> Iterator[list[ReadableSpan]]:
     """The spans that this test finishes: a list that grows while it runs."""
-    finished = _finished().spans
-    finished.clear()
-    yield finished
-    finished.clear()
+    spans = finished().spans
+    spans.clear()
+    yield spans
+    spans.clear()
 
 
 class Collector(Receiver):
@@ -65,8 +67,9 @@ class Collector(Receiver):
         self.bodies.append(body)
         self.encodings.add(encoding)
         if path == "/v1/traces":
-            self.resources += ExportTraceServiceRequest.FromString(body).resource_spans
-            self.spans = [span for r in self.resources for scope in r.scope_spans for span in scope.spans]
+            resources = ExportTraceServiceRequest.FromString(body).resource_spans
+            self.resources += resources
+            self.spans += [span for r in resources for scope in r.scope_spans for span in scope.spans]
         elif path == "/v1/metrics":
             for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
                 self.metrics |= {m.name: m for scope in resource.scope_metrics for m in scope.metrics}

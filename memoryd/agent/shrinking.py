@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from memoryd.errors import MemorydError
 from memoryd.hot.changes import Request
@@ -16,7 +17,10 @@ from memoryd.lifecycle.compressing import Compressing
 from memoryd.lifecycle.selection import Selection
 from memoryd.limits import OVERFLOWS_WAITING_MAX
 from memoryd.model.scope import Scope
+from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.logs import get_logger
+from memoryd_telemetry.propagation import inject
+from memoryd_telemetry.tracing import linked_span
 
 log = get_logger("memoryd.sessions")
 
@@ -52,7 +56,9 @@ class Shrinking:
         while True:
             scope, memory_ids, request = await self._waiting.get()
             try:
-                done = await self._compressing.compress(scope, Selection(ids=list(memory_ids)), request=request)
+                with linked_span(telemetry.SHRINK, [request.traceparent], {telemetry.BATCH_SIZE: len(memory_ids)}):
+                    mine = replace(request, traceparent=inject())
+                    done = await self._compressing.compress(scope, Selection(ids=list(memory_ids)), request=mine)
             except MemorydError as error:
                 log.warning("session.not_compressed", code=error.code, memories=len(memory_ids))
             else:

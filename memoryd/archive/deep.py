@@ -27,6 +27,8 @@ from memoryd.model.question import Narrowing
 from memoryd.model.scope import Scope, to_tag
 from memoryd.model.speech import speaker_of
 from memoryd.model.terms import terms_of
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.tracing import inside, tell
 
 ARCHIVE = "archive"
 _WANTED = {"embedding": 1, "embedding_model": 1, "content_hash": 1, "memory_type": 1, "valid_from": 1, "valid_until": 1}
@@ -46,6 +48,7 @@ class Deep:
     """Whether the time was over before the end."""
 
 
+@inside(telemetry.SEARCH_ARCHIVE)
 async def nearest(
     archive: Archive, scope: Scope, filters: Filters, vector: QueryVector | None, content_hash: str, *,
     seconds: float | None,
@@ -76,6 +79,7 @@ async def nearest(
     for memory in (await archive.contents(sorted(likeness.keys() | found.quoted))).values():
         if memory.tier is Tier.ARCHIVE and memory.seen_from(scope):
             found.rows[memory.id] = _row(memory, likeness.get(memory.id))
+    tell({telemetry.SEARCHED: found.looked_at, telemetry.CANDIDATES: len(found.rows), **telemetry.range_of(likeness.values())})
     return found
 
 

@@ -20,6 +20,8 @@ from memoryd.limits import CANDIDATES_MAX, SEARCH_TIMEOUT_SECONDS
 from memoryd.model.memory import MemoryType, Tier
 from memoryd.model.question import Narrowing
 from memoryd.model.scope import Scope
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.tracing import inside, tell
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Worded:
     """In how many memories each term is, where more have one than were brought; None: the terms of what came tell it."""
 
 
+@inside(telemetry.SEARCH_LONG)
 async def by_words(archive: Archive, scope: Scope, filters: Filters, terms: Sequence[str]) -> Worded:
     """The scope's memories of the tier `long` that have one of the terms, at most as many as one search in Redis brings.
 
@@ -43,6 +46,7 @@ async def by_words(archive: Archive, scope: Scope, filters: Filters, terms: Sequ
         cursor = await archive.memories.aggregate(_pipeline(scope, filters, terms), maxTimeMS=int(SEARCH_TIMEOUT_SECONDS * 1000))
         [answer] = await cursor.to_list(None)
     best = answer["best"]
+    tell({telemetry.CANDIDATES: len(best)})
     counted = {one["_id"]: int(one["count"]) for one in answer["counts"]}
     return Worded(
         {one["_id"]: one["terms"] for one in best},

@@ -25,12 +25,13 @@ async def _serve() -> None:
     from memoryd.config import Kept, LogsKept, load_settings
     from memoryd_telemetry.logs import setup_logs
     from memoryd_telemetry.metrics import setup_metrics
-    from memoryd_telemetry.tracing import setup_tracing
+    from memoryd_telemetry.tracing import Sampling, setup_tracing
 
     settings = load_settings()
     setup_logs(settings.log_level, "memoryd", kept=settings.logs is not LogsKept.NONE)
+    sampling = Sampling(settings.trace_sample, settings.trace_slow_milliseconds)
     endings = [
-        setup_tracing("memoryd", kept=settings.traces is not Kept.NONE),
+        setup_tracing("memoryd", kept=settings.traces is not Kept.NONE, sampling=sampling),
         setup_metrics("memoryd", fetched=bool(settings.health_port), kept=settings.metrics is not Kept.NONE),
     ]
     try:

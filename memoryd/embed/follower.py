@@ -22,6 +22,7 @@ from memoryd.limits import EMBED_BATCH_MAX, EMBED_TRIES_MAX
 from memoryd.model.ids import check_id
 from memoryd.retry import wait_for_stop
 from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.kept import Told, told_to_nobody
 from memoryd_telemetry.logs import get_logger
 from memoryd_telemetry.metrics import measure
 from memoryd_telemetry.tracing import linked_span
@@ -49,15 +50,17 @@ class EmbedFollower:
 
     def __init__(
         self, follower: Follower, records: Records, cache: EmbeddingCache | None, state: EmbedState,
-        models: Models | None = None, *, contents: Contents = nowhere,
+        models: Models | None = None, *, contents: Contents = nowhere, told: Told = told_to_nobody,
     ) -> None:  # fmt: skip
-        """`models`: keeps the cache at the model that is read. `contents` has what records lack that are light."""
+        """`models`: keeps the cache at the model that is read. `contents` has what records lack that are light. `told` returns
+        when the spans of what was embedded are kept, where they are."""
         self._follower = follower
         self._records = records
         self._cache = cache
         self._state = state
         self._models = models
         self._contents = contents
+        self._told = told
         self._stop = asyncio.Event()
 
     async def step(self, stop: asyncio.Event) -> None:
@@ -79,7 +82,9 @@ class EmbedFollower:
         entries = [one for one in entries if await self._readable(one)]
         for entry in entries:
             if later := ids_in(entry, "precedes"):
-                await self._records.refollow(entry.scope, later, reworded=bool(entry.text("replaced_hash")))
+                await self._records.refollow(
+                    entry.scope, later, reworded=bool(entry.text("replaced_hash")), traceparent=entry.traceparent
+                )
         if self._cache is not None:
             waiting = [one for one in entries if one.op in WRITTEN and not self._has_vector(one)]
             waiting += await self._read([one for one in entries if one.op == "refollowed"])
@@ -94,6 +99,7 @@ class EmbedFollower:
             for entry in entries:
                 for content_hash in _let_go(entry):
                     await self._cache.purge(entry.scope, content_hash)
+        await self._told()
         await self._follower.done(entries)
 
     async def _read(self, entries: Sequence[Entry]) -> list[Entry]:

@@ -24,6 +24,8 @@ from memoryd.limits import (
 )
 from memoryd.model.document import BOOKKEEPING, Document, Place
 from memoryd.model.scope import Scope, from_tag, to_tag
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.tracing import inside
 
 PLACE_FIELDS = ("collection", "id", "tenant", "project", "agent_id", "session_id")  # of a journal entry about a document
 SCAN_KEYS = 250  # of one look: a round trip of some milliseconds
@@ -211,6 +213,7 @@ class Documents:
                 found[place] = Outline(int(row["version"]), own)
         return found
 
+    @inside(telemetry.WRITE)
     async def step(
         self, doing: str, script: scripts.Script, keys: Sequence[str], args: Sequence[Encoded], *, fsync: bool = False
     ) -> tuple[Step, bool]:

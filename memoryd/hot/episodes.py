@@ -17,6 +17,8 @@ from memoryd.keys import Keys, kind_of
 from memoryd.limits import EPISODE_LOG_ENTRIES, IDEMPOTENCY_TTL_SECONDS, JOURNAL_ENTRIES_MAX
 from memoryd.model.record import Record
 from memoryd.model.scope import Scope
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.tracing import inside
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class EpisodeLog:
         self._keys = keys
         self._datatype = datatype
 
+    @inside(telemetry.WRITE)
     async def append(self, new: NewRecord, *, data: bytes, fsync: bool) -> tuple[Written, bool]:
         """Stores the event's record and appends it; `data` goes to the archive only. The flag is the wanted fsync's."""
         memory, keys = new.memory, self._keys

@@ -24,6 +24,8 @@ from memoryd.model.fact import Change, FactFilter
 from memoryd.model.memory import Memory, MemoryType
 from memoryd.model.record import Record
 from memoryd.model.scope import Scope
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.tracing import inside
 
 INDEX = names.index(kind_of(MemoryType.FACT))
 
@@ -88,6 +90,7 @@ class HotFacts:
             answer: Any = await self._redis.execute_command(*query)  # type: ignore[no-untyped-call]
         return [row[b"id"][-ID_CHARS:].decode() for row in whole(answer, "look for facts")[b"results"]]
 
+    @inside(telemetry.WRITE)
     async def say(self, saying: Saying, *, fsync: bool) -> tuple[Said, bool]:
         """Takes the step: stored, updated, reinforced, ended; raced, overloaded, reused. The flag is the wanted fsync's."""
         about, keys, kind = saying.subject, self._keys, kind_of(MemoryType.FACT)

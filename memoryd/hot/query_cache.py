@@ -22,6 +22,7 @@ from memoryd.limits import QUERY_CACHE_MAX, QUERY_CACHE_SECONDS
 from memoryd.model.scope import Scope
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.metrics import measure
+from memoryd_telemetry.tracing import tell
 
 Generation = tuple[bytes, ...]
 
@@ -53,7 +54,9 @@ class QueryCache:
         generation = await self._generation(scope)  # before the search: what is written meanwhile makes a later one
         kept, now = self._known.get(key), asyncio.get_running_loop().time()
         hit = kept is not None and kept.generation == generation and now - kept.made_at < QUERY_CACHE_SECONDS
-        measure(telemetry.QUERY_CACHE_LOOKS, 1, {telemetry.OUTCOME: "hit" if hit else "miss"})
+        outcome = "hit" if hit else "miss"
+        measure(telemetry.QUERY_CACHE_LOOKS, 1, {telemetry.OUTCOME: outcome})
+        tell({telemetry.QUERY_CACHE: outcome})
         if kept is not None and hit:
             self._known.move_to_end(key)
             return kept.order

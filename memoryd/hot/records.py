@@ -41,6 +41,9 @@ from memoryd.model.fact import FIELDS as FACT_FIELDS
 from memoryd.model.memory import Memory, MemoryType, Tier
 from memoryd.model.record import Record, Tombstone
 from memoryd.model.scope import Scope, from_tag, to_tag
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.propagation import inject
+from memoryd_telemetry.tracing import inside, recorded
 
 
 class Records:
@@ -53,13 +56,20 @@ class Records:
         self.datatype = datatype
         self.slot = SLOTS[0]
 
+    @inside(telemetry.WRITE)
     async def store(self, new: Sequence[NewRecord], *, fsync: bool = False) -> tuple[list[Written], bool]:
         """Stores each in its own atomic step, all in one round trip; the flag says whether a wanted fsync happened."""
         calls = [(self._store_keys(one), self._store_args(one)) for one in new]
+        self._tell_of([one.memory.id for one in new])
         with hot_errors("store"):
             seen = noting(self.keys, [(one.memory.scope, one.memory.content_hash) for one in new])
             answers = await scripts.store.many(self.redis, calls, first=seen, then=scripts.waitaof() if fsync else ())
             return [Written.parse(one) for one in answers[: len(calls)]], not fsync or scripts.fsynced(answers[len(calls) :])
+
+    def _tell_of(self, memory_ids: Sequence[str]) -> None:
+        if span := recorded():
+            span.set_attribute(telemetry.BATCH_SIZE, len(memory_ids))
+            span.set_attribute(telemetry.BUCKETS, sorted({self.keys.bucket(one) for one in memory_ids}))
 
     def _timeline(self, memory_type: MemoryType, scope: Scope, memory_id: str) -> list[str]:
         """The key of the timeline that a memory has its place in: none for what did not happen in a session."""
@@ -261,6 +271,7 @@ class Records:
         stone = _tombstone(raw)
         return stone if scope.holds(stone.scope) else None
 
+    @inside(telemetry.WRITE)
     async def update(
         self,
         scope: Scope,
@@ -276,6 +287,7 @@ class Records:
         gone = [name for name, value in changes.items() if value is None]
         gone += [name for name in (*EVENT_FIELDS, *FACT_FIELDS) if "metadata" in changes and name not in fields]
         bucket = self.keys.bucket(memory.id)
+        self._tell_of([memory.id])
         keys = [
             self.keys.memory(kind_of(memory.memory_type), scope, memory.id),
             self.keys.journal(bucket),
@@ -293,9 +305,11 @@ class Records:
             raw, fsynced = await scripts.update.durably(self.redis, keys, args, first=seen, fsync=fsync)
         return Written.parse(raw), fsynced
 
+    @inside(telemetry.WRITE)
     async def forget(self, many: Sequence[Doomed], *, now: int) -> list[Written]:
         """Removes each in its own atomic step, all in one round trip, and leaves tombstones above both stores' versions."""
         calls = [self._forget_call(one, now) for one in many]
+        self._tell_of([one.memory_id for one in many])
         with hot_errors("forget"):
             if len(calls) == 1:
                 return [Written.parse(await scripts.forget(self.redis, *calls[0]))]
@@ -330,6 +344,7 @@ class Records:
         with hot_errors("attach"):
             return bool(await scripts.attach(self.redis, keys, args))
 
+    @inside(telemetry.WRITE)
     async def judge(
         self, scope: Scope, many: Sequence[Judgement], *, request: Request, now: int
     ) -> list[Written]:
@@ -371,7 +386,7 @@ class Records:
             for here, content, speaker in rows
         ]
 
-    async def refollow(self, scope: Scope, memory_ids: Sequence[str], *, reworded: bool) -> None:
+    async def refollow(self, scope: Scope, memory_ids: Sequence[str], *, reworded: bool, traceparent: str) -> None:
         """Tells events of a session what they follow now; those for which that is new wait for their vector again.
 
         `reworded`: what they follow says something else now, so that all of them do.
@@ -380,7 +395,7 @@ class Records:
         calls: list[scripts.Call] = [
             (
                 [keys.memory(kind, scope, one), keys.journal(keys.bucket(one)), keys.timeline(scope, one)],
-                [one, int(reworded)],
+                [one, int(reworded), traceparent],
             )
             for one in memory_ids
         ]
@@ -417,7 +432,7 @@ class Records:
         stone = msgspec.json.encode(rename(one.tombstone, to_tag)) if one.tombstone else ""
         control: list[Encoded] = [
             one.record.memory.version, stone, TOMBSTONE_TTL_SECONDS, one.journal_as,
-            names.events_prefix(one.record.memory.scope), one.traceparent, "" if one.fence is None else one.fence,
+            names.events_prefix(one.record.memory.scope), one.traceparent or inject(), "" if one.fence is None else one.fence,
             int(one.adopted), self.slot, int(one.away), int(one.whole), one.light_seal,
         ]  # fmt: skip
         return control + [part for pair in record_fields(one.record, self.datatype).items() for part in pair]

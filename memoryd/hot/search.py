@@ -19,6 +19,8 @@ from memoryd.limits import CANDIDATES_MAX, EXACT_MEMORIES_MAX, FORGET_PLAN_MAX, 
 from memoryd.model.episode import EpisodeFilter
 from memoryd.model.memory import Tier
 from memoryd.model.scope import Scope
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.tracing import inside, recorded
 
 RETRY_AFTER_SECONDS = 5
 NOTHING: Mapping[str, str] = {}
@@ -41,6 +43,7 @@ class Search:
         self._datatype = datatype
         self._ef_runtime = ef_runtime
 
+    @inside(telemetry.SEARCH_WORDS)
     async def by_words(
         self,
         scope: Scope,
@@ -80,6 +83,9 @@ class Search:
                     found.crowded.add(kind)
         if found.crowded:
             await self._count_terms(scope, filters, found, terms, seconds)
+        if span := recorded():
+            span.set_attribute(telemetry.SEARCHED, sum(found.memories.values()))
+            span.set_attribute(telemetry.CANDIDATES, len(found.rows))
         return found
 
     async def _count_terms(
@@ -100,6 +106,7 @@ class Search:
         for kind in crowded:
             found.with_term[kind] = {term: next(counts) for term in terms}
 
+    @inside(telemetry.SEARCH_MEANING)
     async def by_meaning(
         self,
         scope: Scope,
@@ -153,6 +160,10 @@ class Search:
             if _was_cut(answer):
                 found.cut.add(how)
         found.nothing_near = bool(vector and kinds) and not any(one.similarity is not None for one in rows.values())
+        if span := recorded():
+            likeness = [one.similarity for one in rows.values() if one.similarity is not None]
+            span.set_attribute(telemetry.CANDIDATES, len(rows))
+            span.set_attributes(telemetry.range_of(likeness))
         return rows
 
     def _near(

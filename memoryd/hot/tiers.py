@@ -11,6 +11,9 @@ from memoryd.hot.records import Records
 from memoryd.keys import kind_of
 from memoryd.limits import JOURNAL_ENTRIES_MAX, TIER_BATCH_MAX
 from memoryd.model.memory import Memory
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.propagation import inject
+from memoryd_telemetry.tracing import linked_span, tell
 
 
 class HotTiers:
@@ -25,13 +28,21 @@ class HotTiers:
         keys, counted = self._records.keys, 0
         for bucket in keys.all_buckets():
             read = [key.decode() async for key, _ in self._redis.hscan_iter(keys.uses(bucket), count=TIER_BATCH_MAX)]
-            for start in range(0, len(read), TIER_BATCH_MAX):
-                calls: list[scripts.Call] = [
-                    ([key, keys.journal(bucket), keys.uses(bucket)], [now, JOURNAL_ENTRIES_MAX // 2])
-                    for key in dict.fromkeys(read[start : start + TIER_BATCH_MAX])
-                ]
-                with hot_errors("count uses"):
-                    counted += (await scripts.use.many(self._records.redis, calls)).count(b"used")
+            if read:
+                with linked_span(telemetry.COUNT_USES, [], {telemetry.BUCKETS: [bucket]}):
+                    counted += await self._count_uses(bucket, list(dict.fromkeys(read)), now)
+        return counted
+
+    async def _count_uses(self, bucket: str, read: Sequence[str], now: int) -> int:
+        keys, counted = self._records.keys, 0
+        for start in range(0, len(read), TIER_BATCH_MAX):
+            calls: list[scripts.Call] = [
+                ([key, keys.journal(bucket), keys.uses(bucket)], [now, JOURNAL_ENTRIES_MAX // 2, inject()])
+                for key in read[start : start + TIER_BATCH_MAX]
+            ]
+            with hot_errors("count uses"):
+                counted += (await scripts.use.many(self._records.redis, calls)).count(b"used")
+        tell({telemetry.RECORD_COUNT: counted})
         return counted
 
     async def lighten(self, seals: Sequence[tuple[Memory, str]]) -> list[str]:

@@ -15,6 +15,7 @@ from functools import partial
 
 import msgspec
 
+from memoryd.archive.causes import link_to_writes
 from memoryd.archive.store import Archive
 from memoryd.durability import outwaited
 from memoryd.engine import Engine
@@ -50,6 +51,8 @@ from memoryd.model.scope import Scope
 from memoryd.model.summary import MADE_BY, SUMMARY, Compressed, CompressedGroup, Expanded, is_summary
 from memoryd.summarize.gate import judge, words_for
 from memoryd.summarize.protocol import Passage
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.tracing import inside, tell
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,10 @@ class Compressing:
 
     # --- one group ------------------------------------------------------------------------------------------------
 
+    @inside(telemetry.COMPRESS_GROUP)
     async def _compress_one(self, some: Sequence[Memory], request: Request, *, dry_run: bool) -> CompressedGroup:
+        tell({telemetry.BATCH_SIZE: len(some)})
+        await link_to_writes(self._archive, [one.id for one in some])
         made = await self._make(some)
         if made.reason:
             return _refused(some, made.reason)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from memoryd.archive.causes import link_to_writes
 from memoryd.archive.store import Archive
 from memoryd.durability import not_archived, outwaited
 from memoryd.hot.changes import Written, brought_back
@@ -26,6 +27,7 @@ from memoryd.model.scope import Scope
 from memoryd.whole import Wholes
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.metrics import count_moves, measure
+from memoryd_telemetry.tracing import inside, linked_span, tell
 
 BATCH = 200  # atomic steps of one round trip: some milliseconds of Redis, between which it serves others
 
@@ -59,6 +61,10 @@ class Mover:
             waiting = await self._lighten(_by_id(some))  # however long it takes on a busy machine
             late += len(await outwaited(waiting, self._lighten, MOVE_WAIT_SECONDS))
         return set(moved), len(moved) - late
+
+    async def link_to_writes(self, memories: Sequence[Memory]) -> None:
+        """Links the current span to what has written these memories last."""
+        await link_to_writes(self._archive, [one.id for one in memories])
 
     async def lighten(self, memories: Sequence[Memory]) -> int:
         """Ends moves to `long` that were begun and not ended, whoever's; how many."""
@@ -104,12 +110,14 @@ class Mover:
 
     # --- archive --------------------------------------------------------------------------------------------------
 
+    @inside(telemetry.MOVE)
     async def archive(self, memories: Sequence[Memory], *, traceparent: str = "") -> int:
         """Gives memories to the archive, and waits a moment for it to have them; how many have left Redis by then.
 
         One that was changed since, or waits for its vector, stays.
         """
         left = 0
+        tell({telemetry.MOVED_TO: Tier.ARCHIVE, telemetry.BATCH_SIZE: len(memories)})
         for some in _some(memories):
             written = await self._move(some, Tier.ARCHIVE, traceparent)
             for tier, count in Counter(one.tier for one in some if written[one.id].outcome == "moved").items():
@@ -125,7 +133,11 @@ class Mover:
     async def sweep(self) -> int:
         """Ends moves that were begun and not ended, whoever's; how many."""
         there = await self._records.read(await self._search.in_tier(Tier.ARCHIVE, BATCH))
-        return len(there) - len(await self._put_away(_by_id(there)))
+        if not there:
+            return 0
+        with linked_span(telemetry.MOVE, [], {telemetry.MOVED_TO: Tier.ARCHIVE, telemetry.BATCH_SIZE: len(there)}):
+            await self.link_to_writes(there)
+            return len(there) - len(await self._put_away(_by_id(there)))
 
     async def _put_away(self, memories: Mapping[str, Memory]) -> Mapping[str, Memory]:
         """Removes those that the archive has whole; those that have to wait for that."""
@@ -147,8 +159,10 @@ class Mover:
             found |= await self._records.get_many(project, ids)
         return {key: one for key, one in found.items() if one.tier is tier}
 
+    @inside(telemetry.MOVE)
     async def restore(self, memories: Sequence[Memory], *, traceparent: str = "") -> int:
         """Brings archived memories back to Redis, where they get their vectors anew; how many were away."""
+        tell({telemetry.MOVED_TO: Tier.SHORT, telemetry.BATCH_SIZE: len(memories)})
         hot = await self._here(memories, Tier.ARCHIVE)
         archived = await self._archive.records([one.id for one in memories])
         steps = (await self._move(list(hot.values()), Tier.SHORT, traceparent)).values()

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
+from opentelemetry.util.types import Attributes
 from redis.asyncio import Redis
 
 from memoryd.clock import Clock, to_microseconds
@@ -29,8 +30,11 @@ from memoryd.limits import TIER_BATCH_MAX, TIER_LEASE_SECONDS
 from memoryd.model.memory import Memory, Tier
 from memoryd.model.rules import Configured, Rules, rules_of
 from memoryd.model.scope import Scope
+from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.logs import get_logger
 from memoryd_telemetry.metrics import count_moves
+from memoryd_telemetry.propagation import inject
+from memoryd_telemetry.tracing import linked_span, tell
 
 log = get_logger("memoryd.tiers")
 T = TypeVar("T")
@@ -177,24 +181,39 @@ class Tiering:
             await self._carry_out(some, seen, done)
         for ids in _some(sorted(seen.heavy - {move.memory_id for move in rising})):
             await _keep(turn)
-            done.lightened += await self._mover.lighten(await self._read(ids, seen))
+            memories = await self._read(ids, seen)
+            async with self._tracing(memories, Tier.LONG, ["begun"]):
+                done.lightened += await self._mover.lighten(memories)
         for ids in _some(sorted(seen.hungry)):
             await _keep(turn)
-            done.brought += await self._mover.bring(await self._read(ids, seen))
+            memories = await self._read(ids, seen)
+            async with self._tracing(memories, Tier.LONG, ["pending"]):
+                done.brought += await self._mover.bring(memories)
 
     async def _carry_out(self, moves: Sequence[Move], seen: _Seen, done: Sweep) -> None:
         """Moves of one direction. What was changed since the look stays."""
         memories = await self._read([move.memory_id for move in moves], seen)
-        if moves[0].to is Tier.LONG:
-            moved, light = await self._mover.to_long(memories)
-            done.lightened += light
-        else:
-            moved = await self._mover.to_short(memories)
+        async with self._tracing(memories, moves[0].to, sorted({move.reason.name.lower() for move in moves})):
+            if moves[0].to is Tier.LONG:
+                moved, light = await self._mover.to_long(memories, traceparent=inject())
+                done.lightened += light
+            else:
+                moved = await self._mover.to_short(memories, traceparent=inject())
+            tell({telemetry.RECORD_COUNT: len(moved)})
         for move in moves:
             if move.memory_id in moved:
                 reason = move.reason.name.lower()
                 done.moved[reason] = done.moved.get(reason, 0) + 1
                 count_moves(Tier.LONG if move.to is Tier.SHORT else Tier.SHORT, move.to, reason)
+
+    @contextlib.asynccontextmanager
+    async def _tracing(self, memories: Sequence[Memory], to: Tier, reasons: Sequence[str]) -> AsyncIterator[None]:
+        """One move as a trace of its own, linked to what has written the memories. `reasons`: the policy's, or that it was
+        begun before, or that contents are brought back for vectors that are pending."""
+        known: Attributes = {telemetry.MOVED_TO: to, telemetry.REASONS: reasons, telemetry.BATCH_SIZE: len(memories)}
+        with linked_span(telemetry.MOVE, [], known):
+            await self._mover.link_to_writes(memories)
+            yield
 
     async def _read(self, ids: Sequence[str], seen: _Seen) -> list[Memory]:
         return await self._records.read([seen.keys[one] for one in ids])

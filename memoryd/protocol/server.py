@@ -39,6 +39,7 @@ from memoryd.protocol.verbs import FORMS
 from memoryd.protocol.verbs.verb import Handler
 from memoryd.retry import persistently
 from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.kept import Told, told_to_nobody
 from memoryd_telemetry.logs import get_logger
 from memoryd_telemetry.metrics import measure
 from memoryd_telemetry.propagation import inject
@@ -67,7 +68,9 @@ class Server:
         *,
         name: str,
         prepare_redis: Callable[[], Awaitable[None]] | None = None,
+        told: Told = told_to_nobody,
     ) -> None:
+        """`told` returns when the spans of what was carried out are kept, where they are."""
         self._redis = redis
         self._blocking = blocking
         self._name = name
@@ -75,6 +78,7 @@ class Server:
         self._slots = asyncio.Semaphore(REQUESTS_IN_FLIGHT_MAX)
         self._full = ""
         self._handlers = handlers
+        self._told = told
         self._long: set[bytes] = set()  # entries whose verbs may take longer than a takeover waits
         self._kept_at = 0.0
 
@@ -198,6 +202,7 @@ class Server:
         """Carries out one request and answers it; the entry goes when the answer does."""
         try:
             reply_to, reply = await self._answer(entry_id, fields)
+            await self._told()
             await self._send(entry_id, reply_to, reply)
         except MemorydError as error:
             # Redis went away meanwhile: the entry stays pending, and is served again when it is taken over.

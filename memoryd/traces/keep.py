@@ -1,6 +1,7 @@
 """Spans on their way: from the process to a bounded stream in Redis, and from there to MongoDB, where a week of them stays.
 
-What cannot be written at once is lost and counted; nothing waits for it, and no memory is served later because of it.
+They are in Redis before what they tell of is acknowledged, an operation by its answer, a batch by the journal: who is killed
+takes no trace of it along. A Redis that takes none is not waited for.
 """
 
 from __future__ import annotations
@@ -21,10 +22,8 @@ from memoryd.keys import TRACES
 from memoryd.limits import TRACES_BATCH_MAX, TRACES_KEPT_MAX, TRACES_SEND_SECONDS
 from memoryd.retry import wait_for_stop
 from memoryd.traces.span import Span
-from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.kept import KeptSpans
 from memoryd_telemetry.logs import get_logger
-from memoryd_telemetry.metrics import measure
 
 log = get_logger("memoryd.traces")
 
@@ -33,26 +32,45 @@ BLOCK_SECONDS = 0.5  # how soon a stop is noticed
 COLLECTION = "traces"
 
 
-async def give_away(redis: Redis, spans: KeptSpans, stop: asyncio.Event) -> None:
-    """Writes what has ended to the stream, until told to stop and then once more."""
-    client: Any = redis
-    stopped, losing = False, False
-    while not stopped:
-        stopped = await wait_for_stop(stop, TRACES_SEND_SECONDS)
-        while batch := spans.take(TRACES_BATCH_MAX):
+class Giving:
+    """Gives the finished spans of this process to the stream."""
+
+    def __init__(self, redis: Redis, spans: KeptSpans) -> None:
+        self._redis: Any = redis
+        self._spans = spans
+        self._turn = asyncio.Lock()
+        self._losing = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Gives what has ended, until told to stop and then once more."""
+        stopped = False
+        while not stopped:
+            stopped = await wait_for_stop(stop, TRACES_SEND_SECONDS)
+            async with self._turn:
+                await self._give()
+
+    async def now(self) -> None:
+        """Gives what has ended; who comes meanwhile finds its own given with the next ones. While Redis takes none, `run` tries."""
+        if self._losing:
+            return
+        async with self._turn:
+            await self._give()
+
+    async def _give(self) -> None:
+        while batch := self._spans.take(TRACES_BATCH_MAX):
             try:
                 with hot_errors("keep spans"):
-                    async with client.pipeline(transaction=False) as pipe:
+                    async with self._redis.pipeline(transaction=False) as pipe:
                         for one in batch:
                             pipe.xadd(TRACES, {"span": one}, maxlen=TRACES_KEPT_MAX, approximate=True)
                         await pipe.execute()
             except MemorydError as error:
-                measure(telemetry.SPANS_DROPPED, len(batch), {telemetry.OUTCOME: "redis"})
-                if not losing:
-                    log.warning("traces.lost", code=error.code)
-                losing = True
-            else:
-                losing = False
+                self._spans.put_back(batch)
+                if not self._losing:
+                    log.warning("traces.late", code=error.code)
+                self._losing = True
+                return
+            self._losing = False
 
 
 async def archive_spans(redis: Redis, blocking: Redis, archive: Archive, consumer: str) -> None:

@@ -32,6 +32,7 @@ from memoryd_sync.derived import Orphans
 from memoryd_sync.documents import OPS, DocumentArchiver
 from memoryd_sync.episodes import EpisodeArchiver
 from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.kept import Told, told_to_nobody
 from memoryd_telemetry.logs import get_logger
 from memoryd_telemetry.metrics import measure
 from memoryd_telemetry.tracing import linked_span
@@ -47,7 +48,10 @@ BLOCK_SECONDS = 0.5  # how soon a stop is noticed, and how often dead archivers'
 class Archiver:
     """Follows all journals as one consumer of the group `archive`; several share the work."""
 
-    def __init__(self, follower: Follower, records: Records, archive: Archive, clock: Clock) -> None:
+    def __init__(
+        self, follower: Follower, records: Records, archive: Archive, clock: Clock, *, told: Told = told_to_nobody
+    ) -> None:
+        """`told` returns when the spans of what was archived are kept, where they are."""
         self._follower = follower
         self._records = records
         self._archive = archive
@@ -56,6 +60,7 @@ class Archiver:
         self._orphans = Orphans(records, archive, clock)
         self._burial = SecondBurial(archive)
         self._clock = clock
+        self._told = told
         self._first_tried: dict[tuple[str, str], float] = {}
 
     async def step(self) -> None:
@@ -88,6 +93,7 @@ class Archiver:
                     raise
                 await self._isolate(entries, error)
                 return
+        await self._told()
         await self._follower.done([one for one in entries if (one.memory_id, one.version) not in early])
         for entry in entries:
             await self._note(entry, early=(entry.memory_id, entry.version) in early)

@@ -32,7 +32,7 @@ from memoryd_sync.service import sync
 from memoryd_sync.status import status as read_status
 from memoryd_telemetry.logs import setup_logs
 from memoryd_telemetry.metrics import setup_metrics
-from memoryd_telemetry.tracing import setup_tracing
+from memoryd_telemetry.tracing import Sampling, setup_tracing
 
 app = typer.Typer(
     name="memoryd sync",
@@ -271,8 +271,9 @@ def _report(
 async def _serve() -> None:
     settings: Settings = load_settings()
     setup_logs(settings.log_level, "memoryd-sync", kept=settings.logs is not LogsKept.NONE)
+    sampling = Sampling(settings.trace_sample, settings.trace_slow_milliseconds)
     endings = [
-        setup_tracing("memoryd-sync", kept=settings.traces is not Kept.NONE),
+        setup_tracing("memoryd-sync", kept=settings.traces is not Kept.NONE, sampling=sampling),
         setup_metrics("memoryd-sync", fetched=bool(settings.sync_health_port), kept=settings.metrics is not Kept.NONE),
     ]
     try:

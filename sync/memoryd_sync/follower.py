@@ -26,6 +26,7 @@ from memoryd_sync.place import Places
 from memoryd_sync.projector import Fenced, Projector
 from memoryd_sync.reconcile import Reconciler
 from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.kept import Told, told_to_nobody
 from memoryd_telemetry.logs import get_logger
 from memoryd_telemetry.metrics import measure
 
@@ -53,13 +54,16 @@ class Follower:
         clock: Clock,
         *,
         prepare_archive: Callable[[], Awaitable[None]],
+        told: Told = told_to_nobody,
     ) -> None:
+        """`told` returns when the spans of what was followed are kept, where they are."""
         self._records = records
         self._archive = archive
         self._places = places
         self._lease = lease
         self._clock = clock
         self._prepare_archive = prepare_archive
+        self._told = told
         self._projector = Projector(records, archive, clock)
         self._reconciler = Reconciler(records, archive, self._projector)
 
@@ -127,6 +131,7 @@ class Follower:
                     await self._prepare_archive()
                     return
                 await self._projector.apply(change)
+                await self._told()
             if loop.time() - renewed >= RENEW_SECONDS:
                 renewed = loop.time()
                 await self._knows_model()  # after a reindex, the old model's vectors must not come back from the archive

@@ -6,6 +6,7 @@ was written by someone else: it is given a version first, and then comes back as
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Any
@@ -32,7 +33,7 @@ from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.logs import get_logger
 from memoryd_telemetry.metrics import measure
 from memoryd_telemetry.propagation import inject
-from memoryd_telemetry.tracing import linked_span
+from memoryd_telemetry.tracing import linked_span, tell
 
 log = get_logger("memoryd.follower")
 
@@ -82,43 +83,64 @@ class Projector:
             documents = await self._archive.packing.opened(documents)
         projections = [self._projection(document) for document in documents]
         if ours := [one for one in projections if one is not None]:
-            for outcome in await self._records.project_many(ours):
+            began = time.time_ns()
+            outcomes = await self._records.project_many(ours)
+            for outcome in outcomes:
                 self._unfenced(outcome)
+            _trace(documents, projections, outcomes, began)
         for document, projection in zip(documents, projections, strict=True):
             if projection is None:
                 await self.apply_document(document)
 
     async def _outcome(self, document: Document) -> str:
         projection = self._projection(document)
-        return await (self._adopt(document) if projection is None else self._project(projection, document))
+        if projection is None:
+            return await self._adopt(document)
+        return await (self._adopted_before(document) if projection.adopted else self._project(projection, document))
 
     def _projection(self, document: Document) -> Projection | None:
         """A document that memoryd wrote, on its way to Redis; None when somebody else wrote it."""
         try:
             if document.get("tombstone"):
                 stone = to_tombstone(document)
-                return Projection(Record(stone.place(self._clock.now())), tombstone=stone, fence=self.fence)
+                return Projection(
+                    Record(stone.place(self._clock.now())), tombstone=stone, traceparent=cause_of(document), fence=self.fence
+                )
             record = to_record(document)
             if document.get("seal") != seal(record.memory):
                 return None
             # An adoption that died before its projection comes back as ours: the journal has yet to hear of it.
-            return self._fitted(record, adopted="adopted" in document)
+            return self._fitted(record, cause=cause_of(document), adopted="adopted" in document)
         except (KeyError, ValueError, TypeError, OverflowError):
             return None
 
-    def _fitted(self, record: Record, *, adopted: bool = False) -> Projection:
-        """`record` as this Redis's index can take it."""
+    def _fitted(self, record: Record, *, cause: str, adopted: bool = False) -> Projection:
+        """`record` as this Redis's index can take it. What it makes others do is caused by the current span, or by `cause`."""
         record, unembedded = fitted(record, self.model)
-        foreign = adopted or unembedded
-        trace = inject() if foreign else ""
-        return Projection(record, foreign=foreign, traceparent=trace, fence=self.fence, adopted=adopted)
+        return Projection(
+            record, foreign=adopted or unembedded, traceparent=inject() or cause, fence=self.fence, adopted=adopted
+        )
 
     async def _project(self, projection: Projection, document: Document) -> str:
+        began = time.time_ns()
+        outcome = await self._projected(projection)
+        if outcome == "applied":  # known only now: the archiver's own writes come back, are not newer, and are not traced
+            cause, told = cause_of(document), {telemetry.RECORD_ID: document["_id"], telemetry.OUTCOME: outcome}
+            with linked_span(telemetry.FOLLOW, [cause], told, began=began):
+                pass
+        return outcome
+
+    async def _adopted_before(self, document: Document) -> str:
+        """Somebody else's write with its version. Traced whatever comes of it: who has given it that was perhaps killed then."""
+        with linked_span(telemetry.FOLLOW, [cause_of(document)], {telemetry.RECORD_ID: document["_id"]}):
+            outcome = await self._projected(self._fitted(to_record(document), cause=cause_of(document), adopted=True))
+            tell({telemetry.OUTCOME: outcome})
+            return outcome
+
+    async def _projected(self, projection: Projection) -> str:
         outcome = self._unfenced(await self._records.project(projection))
         if outcome == "applied":
-            cause = document.get("traceparent", "")
-            with linked_span(telemetry.FOLLOW, [cause], {telemetry.RECORD_ID: document["_id"]}):
-                log.debug("follow.applied", id=document["_id"], version=projection.record.memory.version)
+            log.debug("follow.applied", id=projection.record.memory.id, version=projection.record.memory.version)
         return outcome
 
     def _unfenced(self, outcome: str) -> str:
@@ -138,7 +160,9 @@ class Projector:
                     return "outdated"
                 await self._keep_version(whole)
             log.info("follow.adopted", id=document["_id"], version=whole["version"])
-            return await self._project(self._fitted(to_record(whole), adopted=True), whole)
+            outcome = await self._projected(self._fitted(to_record(whole), cause="", adopted=True))
+            tell({telemetry.OUTCOME: outcome})
+            return outcome
 
     async def _keep_version(self, whole: Document) -> None:
         version_id = f"{whole['_id']}:{whole['version']}"
@@ -159,9 +183,15 @@ class Projector:
         memory, found = await self._last_known(memory_id), await self._archive.get(memory_id)
         if memory is None or not (found is None or (at is not None and _came_late(found, at))):
             return  # never followed, or somebody has written it again
+        with linked_span(telemetry.FOLLOW, [], {telemetry.RECORD_ID: memory_id}):
+            outcome = await self._forget_deleted(memory, found, told=told)
+            tell({telemetry.OUTCOME: outcome})
+        log.info("follow.deleted", id=memory_id, outcome=outcome)
+
+    async def _forget_deleted(self, memory: Memory, found: Document | None, *, told: int) -> str:
+        memory_id, scope = memory.id, Scope(memory.tenant, memory.project)
         version = max(memory.version, int(found["version"]) if found else 0)
-        scope = Scope(memory.tenant, memory.project)
-        request = Request(id=f"deleted {memory_id} {version}", fingerprint="", traceparent="")
+        request = Request(id=f"deleted {memory_id} {version}", fingerprint="", traceparent=inject())
         now = self._clock.now()
         doomed = Doomed(
             memory_id, memory.memory_type, memory.scope, scope, request, version, memory.content_hash,
@@ -173,7 +203,7 @@ class Projector:
             await Forgets(self._records.redis).leave(
                 receipt_of_sync(scope, request, now, doomed, written, bucket=bucket, reason="deleted in MongoDB")
             )
-        log.info("follow.deleted", id=memory_id, outcome=written.outcome)
+        return written.outcome
 
     async def _last_known(self, memory_id: str) -> Memory | None:
         """What a deleted document was: from its history, or, when the archiver has not come to write that, the journal."""
@@ -187,6 +217,23 @@ class Projector:
         except ValueError:
             return None  # no id of ours
         return from_hash(fields, self._records.datatype).memory if fields else None
+
+
+def cause_of(document: Document) -> str:
+    """The traceparent of what wrote a document; a person may have put anything there."""
+    cause = document.get("traceparent", "")
+    return cause if isinstance(cause, str) else ""
+
+
+def _trace(
+    documents: Sequence[Document], projections: Sequence[Projection | None], outcomes: Sequence[str], began: int
+) -> None:
+    """What of many documents was applied, as one trace linked to all that wrote them; nothing where nothing was."""
+    ours = [document for document, one in zip(documents, projections, strict=True) if one is not None]
+    applied = [cause_of(document) for document, outcome in zip(ours, outcomes, strict=True) if outcome == "applied"]
+    if applied:
+        with linked_span(telemetry.RECONCILE, applied, {telemetry.BATCH_SIZE: len(applied)}, began=began):
+            pass
 
 
 def _came_late(found: Document, at: Timestamp) -> bool:

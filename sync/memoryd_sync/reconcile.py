@@ -26,7 +26,7 @@ from memoryd.model.memory import Memory, MemoryType, Tier
 from memoryd.model.record import Tombstone, seal
 from memoryd.model.scope import Scope
 from memoryd_sync.place import compared_with
-from memoryd_sync.projector import Projector
+from memoryd_sync.projector import Projector, cause_of
 
 BATCH = 500  # memories that are compared at a time: about 2 MB of usual ones
 DIFFERENCES_MAX = 100_000  # kept for the report and the mending; more are counted, and found by the next run
@@ -161,7 +161,8 @@ class Reconciler:
         for memory_id, hot in (await self._hot_of(places)).items():
             document = documents[memory_id]
             if hot.seal != document.get("seal"):
-                await self._records.raise_version(hot.memory, archived_version=int(document["version"]), traceparent="")
+                above, cause = int(document["version"]), cause_of(document)
+                await self._records.raise_version(hot.memory, archived_version=above, traceparent=cause)
 
     async def _whole(self, memory_ids: Sequence[str]) -> list[Document]:
         with archive_errors("reconcile"):

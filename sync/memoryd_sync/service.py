@@ -22,7 +22,7 @@ from memoryd.hot.client import hot_errors, open_blocking_redis, open_redis
 from memoryd.hot.journal import Follower as JournalFollower
 from memoryd.hot.journal import create_groups
 from memoryd.hot.records import Records
-from memoryd.kept import keep_telemetry
+from memoryd.kept import giving_of, keep_telemetry
 from memoryd.keys import Keys
 from memoryd.retry import persistently, work
 from memoryd.traces.keep import archive_spans
@@ -34,6 +34,7 @@ from memoryd_sync.lease import follower_lease
 from memoryd_sync.place import Places
 from memoryd_sync.receipts import ReceiptChainer
 from memoryd_sync.watch import watch_archive, watch_redis
+from memoryd_telemetry.kept import Told, told_to_nobody
 from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.sync")
@@ -57,7 +58,9 @@ async def sync(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], N
         )
         await prepare(redis, archive, keys, stop)
         prepared.set()
-        archiver, follower, chainer = build(redis, blocking, archive, settings, name=name)
+        giving = giving_of(settings, redis)
+        told = giving.now if giving else told_to_nobody
+        archiver, follower, chainer = build(redis, blocking, archive, settings, name=name, told=told)
 
         async def groups() -> None:
             with hot_errors("prepare the journals"):
@@ -74,7 +77,7 @@ async def sync(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], N
             watches = {"Redis": lambda: watch_redis(redis, keys, stop), "MongoDB": lambda: watch_archive(archive, stop)}
             for what, look in watches.items():
                 tasks.create_task(persistently(look, stop, doing=f"measure {what}"), name=f"measure {what}")
-            keep_telemetry(tasks, settings, redis, archive, stop, service="memoryd-sync", name=name)
+            keep_telemetry(tasks, settings, archive, giving, stop, service="memoryd-sync", name=name)
             if settings.traces is Kept.MONGO:
                 take = persistently(lambda: archive_spans(redis, blocking, archive, name), stop, doing="archive spans")
                 tasks.create_task(take, name="archive spans")
@@ -114,7 +117,7 @@ async def prepare_archive(archive: Archive) -> None:
 
 
 def build(
-    redis: Redis, blocking: Redis, archive: Archive, settings: Settings, *, name: str
+    redis: Redis, blocking: Redis, archive: Archive, settings: Settings, *, name: str, told: Told = told_to_nobody
 ) -> tuple[Archiver, Follower, ReceiptChainer]:
     """Both halves of sync over open stores, and what chains the receipts."""
     clock, keys = SystemClock(), Keys(settings.buckets)
@@ -127,6 +130,7 @@ def build(
         follower_lease(redis, name),
         clock,
         prepare_archive=lambda: prepare_archive(archive),
+        told=told,
     )
     chainer = ReceiptChainer(records, blocking, ReceiptArchive(archive.database), consumer=name)
-    return Archiver(journals, records, archive, clock), follower, chainer
+    return Archiver(journals, records, archive, clock, told=told), follower, chainer

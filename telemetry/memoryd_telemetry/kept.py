@@ -9,6 +9,7 @@ import json
 import logging
 import threading
 from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -54,6 +55,22 @@ class Waiting:
         with self._lock:
             return [self._texts.popleft() for _ in range(min(count, len(self._texts)))]
 
+    def put_back(self, texts: Sequence[str]) -> None:
+        """What was taken and found no place; the newest are lost where there is none for them here either."""
+        with self._lock:
+            room = max(0, QUEUE_MAX - len(self._texts))
+            self._texts.extendleft(reversed(texts[:room]))
+        if len(texts) > room:
+            measure(self._dropped, len(texts) - room, {names.OUTCOME: "queue"})
+
+
+Told = Callable[[], Awaitable[None]]
+"""Returns when the spans of what has been done until now are kept, or cannot be. Never raises."""
+
+
+async def told_to_nobody() -> None:
+    """Where no spans are kept."""
+
 
 class KeptSpans:
     """What the SDK's span processor gives, as JSON of our own: ids, times, names and our attributes."""
@@ -61,7 +78,7 @@ class KeptSpans:
     def __init__(self, service: str) -> None:
         self._service = service
         self._waiting = Waiting(names.SPANS_DROPPED)
-        self.take = self._waiting.take
+        self.take, self.put_back = self._waiting.take, self._waiting.put_back
 
     def put(self, span: ReadableSpan) -> None:
         """Keeps a finished span of ours; one of a library is not ours to keep."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -87,10 +88,28 @@ OPERATIONS: Final[dict[str, str]] = {
     OTHER: "memoryd.other",  # a verb that is not in this table: what a client invents never becomes a name
 }
 
+# --- spans: the inner parts of a verb -------------------------------------------------------------------------------
+SEARCH_WORDS: Final = "memoryd.search.words"
+SEARCH_MEANING: Final = "memoryd.search.meaning"
+SEARCH_LONG: Final = "memoryd.search.long"
+SEARCH_ARCHIVE: Final = "memoryd.search.archive"
+EMBED_QUERY: Final = "memoryd.embed.query"
+FUSE: Final = "memoryd.fuse"
+RERANK: Final = "memoryd.rerank"
+FETCH: Final = "memoryd.fetch"
+WRITE: Final = "memoryd.write"
+ASK_ARCHIVE: Final = "memoryd.ask_archive"
+WAIT: Final = "memoryd.wait"
+
 # --- spans: work on journal entries and change events ---------------------------------------------------------------
 EMBED: Final = "memoryd.embed"
 ARCHIVE: Final = "memoryd.archive"
 FOLLOW: Final = "memoryd.follow"
+RECONCILE: Final = "memoryd.reconcile"
+MOVE: Final = "memoryd.move"
+COUNT_USES: Final = "memoryd.count_uses"
+SHRINK: Final = "memoryd.shrink"
+COMPRESS_GROUP: Final = "memoryd.compress.group"
 
 # --- attributes -----------------------------------------------------------------------------------------------------
 OPERATION_NAME: Final = "gen_ai.operation.name"
@@ -115,6 +134,15 @@ FILTER: Final = "memoryd.filter"
 GAP: Final = "memoryd.gap"
 DIFFERENCE: Final = "memoryd.difference"
 BATCH_SIZE: Final = "memoryd.batch_size"
+BUCKETS: Final = "memoryd.buckets"  # of the memories that were written
+CANDIDATES: Final = "memoryd.candidates"
+SEARCHED: Final = "memoryd.searched"
+SCORE_MAX: Final = "memoryd.score.max"
+SCORE_MIN: Final = "memoryd.score.min"
+TIERS: Final = "memoryd.tiers"
+REASONS: Final = "memoryd.reasons"
+WAITED_FOR: Final = "memoryd.waited_for"
+QUERY_CACHE: Final = "memoryd.query.cache"
 LINKS_DROPPED: Final = "memoryd.links_dropped"
 
 OK: Final = "ok"
@@ -126,6 +154,12 @@ def store_id(tenant: str, project: str) -> str:
     Scope names may name people, so spans carry no tenant, project, agent or session, only this digest.
     """
     return hashlib.sha256(f"{tenant}\0{project}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def range_of(scores: Iterable[float]) -> dict[str, float]:
+    """The attributes of a range of scores; none of no scores."""
+    known = sorted(scores)
+    return {SCORE_MAX: known[-1], SCORE_MIN: known[0]} if known else {}
 
 
 # --- metrics --------------------------------------------------------------------------------------------------------
@@ -192,7 +226,10 @@ DEAD_LETTERS: Final = Metric(
     "memoryd.dead_letters", "counter", "{entry}", "journal entries given up after bounded tries, by follower"
 )
 SPANS_DROPPED: Final = Metric(
-    "memoryd.spans.dropped", "counter", "{span}", "spans that were not kept: queue (too many at once) or redis (it took none)"
+    "memoryd.spans.dropped",
+    "counter",
+    "{span}",
+    "spans that were lost: collector, collector_queue (it took none), queue (Redis took none), part (too many of one operation)",
 )
 METRICS_DROPPED: Final = Metric(
     "memoryd.metrics.dropped", "counter", "{value}",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind, StatusCode
-from opentelemetry.util.types import Attributes
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, get_current_span
+from opentelemetry.util.types import Attributes, AttributeValue
 
 from memoryd_telemetry import names, otlp
 from memoryd_telemetry.kept import KeptSpans
@@ -18,22 +20,33 @@ from memoryd_telemetry.metrics import measure
 from memoryd_telemetry.propagation import context_of, link_to
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+    from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
-LINKS_MAX = 128  # the SDK keeps no more of one span
-QUEUE_SPANS_MAX = 4096  # about 8 MB; beyond it spans are dropped, never memories delayed
+LINKS_MAX = 500  # as many entries as the largest batch has: each write of it is linked, at about 30 bytes
 ATTRIBUTE_CHARS_MAX = 256  # ids and names are shorter
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_tracer = trace.get_tracer(names.SCOPE)  # of the provider that is set until the first span
 _kept: KeptSpans | None = None
 
 
-def setup_tracing(service_name: str, *, kept: bool = False) -> Callable[[], None]:
+@dataclass(frozen=True)
+class Sampling:
+    """Of which operations spans are kept: a share of all, every one that failed, and every one that took so long."""
+
+    share: float = 1.0
+    slow_milliseconds: float = 500.0
+
+
+def setup_tracing(service_name: str, *, kept: bool = False, sampling: Sampling | None = None) -> Callable[[], None]:
     """Send spans over OTLP/HTTP where OTEL_EXPORTER_OTLP_ENDPOINT (or its traces form) is set.
 
     The answer sends what is left and ends it, in 1 s at most. A collector that is away costs spans and nothing else.
     `kept`: finished spans are had from `kept_spans`, too. A tracer provider that the host process has set is left as it is.
     """
-    return otlp.start(lambda: _begin(service_name, kept=kept), wanted=kept or otlp.wanted("traces"))
+    return otlp.start(lambda: _begin(service_name, sampling or Sampling(), kept=kept), wanted=kept or otlp.wanted("traces"))
 
 
 def kept_spans() -> KeptSpans | None:
@@ -41,27 +54,38 @@ def kept_spans() -> KeptSpans | None:
     return _kept
 
 
-def _begin(service_name: str, *, kept: bool) -> Callable[[], None]:
+def _begin(service_name: str, sampling: Sampling, *, kept: bool) -> Callable[[], None]:
     from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+
+    from memoryd_telemetry.tail import Tail
 
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return lambda: None
     limits = SpanLimits(max_span_attribute_length=ATTRIBUTE_CHARS_MAX, max_links=LINKS_MAX)
     # shutdown_on_exit would wait 30 s for an absent collector after our own bounded end.
     provider = TracerProvider(resource=otlp.resource(service_name), span_limits=limits, shutdown_on_exit=False)
+    behind: list[SpanProcessor] = []
     if otlp.wanted("traces"):
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), max_queue_size=QUEUE_SPANS_MAX))
+        from memoryd_telemetry.sending import Sending
+
+        behind.append(Sending(OTLPSpanExporter()))
     if kept:
-        keep_spans(provider, service_name)
+        behind.append(_keeper(service_name))
+    provider.add_span_processor(Tail(behind, sample=sampling.share, slow_milliseconds=sampling.slow_milliseconds))
     trace.set_tracer_provider(provider)
     return provider.shutdown
 
 
 def keep_spans(provider: TracerProvider, service_name: str) -> KeptSpans:
     """Have the spans of a provider kept from now on, as `kept_spans`."""
+    provider.add_span_processor(_keeper(service_name))
+    assert _kept is not None
+    return _kept
+
+
+def _keeper(service_name: str) -> SpanProcessor:
     from opentelemetry.sdk.trace import SpanProcessor
 
     class Keeper(SpanProcessor):
@@ -70,8 +94,7 @@ def keep_spans(provider: TracerProvider, service_name: str) -> KeptSpans:
 
     global _kept  # noqa: PLW0603 - like the tracer provider, there is one of a process
     keeping = _kept = KeptSpans(service_name)
-    provider.add_span_processor(Keeper())
-    return keeping
+    return Keeper()
 
 
 @contextmanager
@@ -99,13 +122,66 @@ def operation(
 
 
 @contextmanager
-def linked_span(name: str, traceparents: Sequence[str], attributes: Attributes = None) -> Iterator[Span]:
-    """A trace of its own for work on journal entries, with a link to each write (LINKS_MAX at most) that caused it."""
-    links = [link for traceparent in dict.fromkeys(traceparents) for link in link_to(traceparent)]
-    with _span(name, attributes, context=Context(), kind=SpanKind.CONSUMER, links=links[:LINKS_MAX]) as span:
-        if len(links) > LINKS_MAX:
-            span.set_attribute(names.LINKS_DROPPED, len(links) - LINKS_MAX)
+def linked_span(
+    name: str, traceparents: Sequence[str], attributes: Attributes = None, *, began: int | None = None
+) -> Iterator[Span]:
+    """A trace of its own for work on journal entries, with a link to each write (LINKS_MAX at most) that caused it.
+
+    `began`: when the work began, in nanoseconds since 1970, where that was before it was known to be any.
+    """
+    with _span(name, attributes, context=Context(), kind=SpanKind.CONSUMER, began=began) as span:
+        add_links(traceparents)
         yield span
+
+
+def add_links(traceparents: Sequence[str]) -> None:
+    """Links the current span, which has none yet, to the writes that caused it, where that is known after its beginning."""
+    span = recorded()
+    if span is None:
+        return
+    links = [link for traceparent in dict.fromkeys(traceparents) for link in link_to(traceparent)]
+    for one in links[:LINKS_MAX]:
+        span.add_link(one.context)
+    if len(links) > LINKS_MAX:
+        span.set_attribute(names.LINKS_DROPPED, len(links) - LINKS_MAX)
+
+
+@contextmanager
+def inner(name: str, attributes: Attributes = None) -> Iterator[Span]:
+    """A part of what the current span does. Where that is not recorded, neither is this, and next to nothing is spent.
+
+    Never one for each of many memories: a span costs what a memory costs.
+    """
+    if recorded() is None:
+        yield INVALID_SPAN
+        return
+    with _span(name, attributes, context=get_current(), kind=SpanKind.INTERNAL) as span:
+        yield span
+
+
+def inside(name: str) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
+    """Has all that a coroutine function does be an `inner` part. What is to be told of it, the function tells `recorded()`."""
+
+    def of(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        @wraps(function)
+        async def traced(*args: P.args, **kwargs: P.kwargs) -> T:
+            with inner(name):
+                return await function(*args, **kwargs)
+
+        return traced
+
+    return of
+
+
+def recorded() -> Span | None:
+    """The current span where it is recorded: what is told to nobody need not be counted either."""
+    span = get_current_span()
+    return span if span.is_recording() else None
+
+
+def tell(attributes: Mapping[str, AttributeValue]) -> None:
+    """Attributes of the current span, where their values are at hand."""
+    get_current_span().set_attributes(attributes)
 
 
 def error_type(error: BaseException) -> str:
@@ -117,12 +193,11 @@ def error_type(error: BaseException) -> str:
 
 @contextmanager
 def _span(
-    name: str, attributes: Attributes, *, context: Context, kind: SpanKind, links: Sequence[Link] = ()
+    name: str, attributes: Attributes, *, context: Context, kind: SpanKind, began: int | None = None
 ) -> Iterator[Span]:
-    tracer = trace.get_tracer(names.SCOPE)
     # The SDK would record messages and stack traces, and an exception's message may quote a memory.
-    with tracer.start_as_current_span(
-        name, context, kind, attributes, links, record_exception=False, set_status_on_exception=False
+    with _tracer.start_as_current_span(
+        name, context, kind, attributes, start_time=began, record_exception=False, set_status_on_exception=False
     ) as span:
         try:
             yield span

@@ -54,10 +54,10 @@ async def run(lab: Lab, plan: Plan) -> Verdict:
         await work
         stop.set()
         await reader
-    wrong = await _drained(lab)
+    wrong = await drained(lab)
     if plan.flush and not wrong:
         await lab.redis.flushall()
-        wrong = await _drained(lab)
+        wrong = await drained(lab)
     evidence = await look(lab, tenant)
     evidence.other += [*wrong, *lab.trouble]
     lab.runs += 1
@@ -69,7 +69,7 @@ def _client(lab: Lab, tenant: str) -> MemoryClient:
     return connect(lab.redis_url, tenant=tenant, project="lab", agent="a", timeout_seconds=ANSWER_SECONDS)
 
 
-async def _drained(lab: Lab) -> list[str]:
+async def drained(lab: Lab) -> list[str]:
     """Waits until nothing is on its way and both stores tell one story; what still differs in the end."""
     until = time.monotonic() + DRAIN_SECONDS
     left = ["not looked at"]

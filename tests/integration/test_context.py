@@ -211,7 +211,7 @@ async def test_an_entry_that_comes_twice_changes_nothing_twice(world: World, tal
     assert once[ids[1]].memory.context == 1
 
     records = Records(world.redis, world.keys)
-    await records.refollow(talk.scope, [ids[1], ids[2]], reworded=False)
+    await records.refollow(talk.scope, [ids[1], ids[2]], reworded=False, traceparent="")
 
     assert await hot(world) == once
 

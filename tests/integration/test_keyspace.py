@@ -17,7 +17,7 @@ from memoryd.lifecycle.tiering import tiers_lease
 from memoryd.metrics.periods import Measured
 from memoryd.metrics.series import SeriesSink
 from memoryd.model.results import Stored
-from memoryd.traces.keep import give_away
+from memoryd.traces.keep import Giving
 from memoryd_telemetry.names import OPERATIONS, SCOPE
 from memoryd_telemetry.tracing import keep_spans
 from tests.integration.test_tiers import tiering
@@ -139,7 +139,7 @@ async def a_kept_span(world: World) -> None:
     spans = keep_spans(provider, "test")
     provider.get_tracer(SCOPE).start_span(OPERATIONS["store"]).end()
     stop.set()
-    await give_away(world.redis, spans, stop)
+    await Giving(world.redis, spans).run(stop)
 
 
 async def letters(world: World, count: int) -> bool:

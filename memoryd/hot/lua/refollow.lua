@@ -1,6 +1,6 @@
 -- refollow: tell an event of a session what it follows now, and let it wait for a vector made in that context.
 -- KEYS  1 record  2 journal  3 timeline
--- ARGV  1 id  2 what it follows says something else now ('1'|'0')
+-- ARGV  1 id  2 what it follows says something else now ('1'|'0')  3 traceparent
 -- Returns the journal entry's id, or false when the event is gone or follows what it followed before.
 -- A vector is made in the context of what the event follows, and keeps a trace of it. `context` counts these changes, so
 -- that a vector made in an earlier one, which comes late, is known and refused: here and in the archive. One that the
@@ -23,8 +23,8 @@ for id in string.gmatch(record.entries or '', '[^,]+') do
   end
 end
 record.entries = table.concat(kept, ',')
-local entry = record.content and journal_record(KEYS[2], 'updated', '', record)
-  or redis.call('XADD', KEYS[2], '*', 'op', 'refollowed', 'traceparent', '', 'id', record.id, 'tenant', record.tenant,
+local entry = record.content and journal_record(KEYS[2], 'updated', ARGV[3], record)
+  or redis.call('XADD', KEYS[2], '*', 'op', 'refollowed', 'traceparent', ARGV[3], 'id', record.id, 'tenant', record.tenant,
     'project', record.project, 'memory_type', record.memory_type, 'version', record.version,
     'content_hash', record.content_hash, 'context', record.context, 'follows', record.follows,
     'speaker', record.speaker or '')
