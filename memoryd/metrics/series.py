@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from redis.asyncio import Redis
@@ -81,9 +82,13 @@ class Series:
         )  # fmt: skip
 
     def _key(self, kept: str) -> str:
-        about = self.measured
-        parts = [about.metric.removeprefix("memoryd."), self.shows, *(about.labels[name] for name in sorted(about.labels))]
-        return self.keys.metric(self.service, "-".join(map(to_tag, parts)), kept)
+        labels = tuple(value for _, value in sorted(self.measured.labels.items()))
+        return _key(self.keys, self.service, (self.measured.metric.removeprefix("memoryd."), self.shows, *labels), kept)
+
+
+@lru_cache(4 * METRIC_SERIES_MAX)  # each is asked for in every period
+def _key(keys: Keys, service: str, parts: tuple[str, ...], kept: str) -> str:
+    return keys.metric(service, "-".join(map(to_tag, parts)), kept)
 
 
 class SeriesSink:
