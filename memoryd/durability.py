@@ -49,15 +49,16 @@ async def not_archived(redis: Redis, keys: Keys, written: Mapping[K, Journaled])
 
 
 async def outwaited(
-    waiting: Mapping[K, W], left: Callable[[Mapping[K, W]], Awaitable[Mapping[K, W]]], seconds: float
-) -> Collection[K]:
+    waiting: Mapping[K, W], left: Callable[[Mapping[K, W]], Awaitable[Mapping[K, W]]], seconds: float, *,
+    pause_seconds_max: float = 0.05,
+) -> Collection[K]:  # fmt: skip
     """Asks what is `left`, with a growing pause, until nothing is; the writes that are left when the time is up."""
     pause = 0.002
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while waiting and (waiting := await left(waiting)):
                 await asyncio.sleep(pause)
-                pause = min(0.05, pause * 1.5)
+                pause = min(pause_seconds_max, pause * 1.5)
     return waiting.keys()
 
 

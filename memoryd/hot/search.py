@@ -188,6 +188,18 @@ class Search:
                 answers = await pipe.execute()
         return sum(int(whole(one, "count")[b"total_results"]) for one in answers)
 
+    async def matching_ids(self, scope: Scope, filters: Filters, most: int) -> list[str]:
+        """The ids of the scope's memories that pass the filters, as far as indexed; at most `most` of each kind. Raises
+        Overloaded."""
+        found: list[str] = []
+        with hot_errors("search"):
+            for kind in _kinds(filters):
+                answer: Any = await self._redis.execute_command(  # type: ignore[no-untyped-call]
+                    *_all_of(names.index(kind), scope_clause(scope, filters), most)
+                )
+                found += [row[b"id"][-ID_CHARS:].decode() for row in whole(answer, "search")[b"results"]]
+        return found
+
     def _pipeline(self) -> Any:
         return self._redis.pipeline(transaction=False)
 

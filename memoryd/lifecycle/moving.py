@@ -30,6 +30,7 @@ from memoryd_telemetry.metrics import count_moves, measure
 from memoryd_telemetry.tracing import inside, linked_span, tell
 
 BATCH = 200  # atomic steps of one round trip: some milliseconds of Redis, between which it serves others
+LOOK_SECONDS = 0.5  # between two looks at what waits: each reads all of it in both stores
 
 
 class Mover:
@@ -59,7 +60,7 @@ class Mover:
         late = 0
         for some in _some(list(moved.values())):
             waiting = await self._lighten(_by_id(some))  # however long it takes on a busy machine
-            late += len(await outwaited(waiting, self._lighten, MOVE_WAIT_SECONDS))
+            late += len(await outwaited(waiting, self._lighten, MOVE_WAIT_SECONDS, pause_seconds_max=LOOK_SECONDS))
         return set(moved), len(moved) - late
 
     async def link_to_writes(self, memories: Sequence[Memory]) -> None:
@@ -127,7 +128,8 @@ class Mover:
                 self._records.redis, self._records.keys, {key: one for key, one in moving.items() if one.entry}
             )
             there = [one for one in some if one.id in moving.keys() - set(late)]
-            left += len(there) - len(await outwaited(_by_id(there), self._put_away, MOVE_WAIT_SECONDS))
+            waiting = await outwaited(_by_id(there), self._put_away, MOVE_WAIT_SECONDS, pause_seconds_max=LOOK_SECONDS)
+            left += len(there) - len(waiting)
         return left
 
     async def sweep(self) -> int:

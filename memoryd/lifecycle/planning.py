@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from memoryd.archive.store import Archive
 from memoryd.clock import Clock
 from memoryd.errors import ArchiveUnavailable, TooLarge
+from memoryd.hot.clauses import Filters
 from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.lifecycle.holders import Holder
@@ -20,7 +21,7 @@ from memoryd.lifecycle.selection import Criteria, Selection, resolve
 from memoryd.lifecycle.targets import Plan, Target, added, counted, project_of, target
 from memoryd.limits import FORGET_PLAN_MAX
 from memoryd.model.memory import Memory
-from memoryd.model.question import Question
+from memoryd.model.question import Narrowing, Question
 from memoryd.model.results import Hit, Recalled
 from memoryd.model.scope import Scope
 
@@ -105,7 +106,8 @@ class Planner:
     async def memories(self, scope: Scope, selection: Selection, *, most: int) -> list[Memory]:
         """The selected memories themselves, as they are now, in the order in which they happened.
 
-        Raises what `plan` raises; TooLarge beyond `most` of them.
+        Redis's index is asked for them, not every key as for a forget: the end of a session costs what the session holds. What is
+        not indexed (yet) is found when it is archived. Raises what `plan` raises; TooLarge beyond `most` of them.
         """
         criteria = resolve(selection, scope, self._clock.now())
         await self._present().ping()
@@ -123,8 +125,14 @@ class Planner:
         if selection.query:
             recalled = await self._recalled(criteria.scope, selection)
             await add([hit.memory.id for hit in recalled if _likeness(hit) >= selection.min_score])
+        elif selection.ids:
+            for some in _some(selection.ids):
+                await add(some)
         else:
-            async for ids in self._named_or_matching(criteria, selection):
+            among = Narrowing(types=sorted(criteria.types), tags=sorted(criteria.tags))
+            for some in _some(await self._search.matching_ids(criteria.scope, Filters(among), most + 1)):
+                await add(some)
+            async for ids in self._archived(criteria, with_text=bool(criteria.words)):
                 await add(ids)
         return sorted(found.values(), key=lambda one: (one.valid_from, one.created_at, one.id))
 
@@ -151,8 +159,12 @@ class Planner:
         text = bool(criteria.words)
         async for memories in self._records.each(criteria.scope, size=BATCH, with_text=text):
             yield [one.id for one in memories if criteria.matches(one)]
+        async for ids in self._archived(criteria, with_text=text):
+            yield ids
+
+    async def _archived(self, criteria: Criteria, *, with_text: bool) -> AsyncIterator[list[str]]:
         archived = self._present().each(
-            criteria.scope, types=criteria.types, tags=criteria.tags, before=criteria.before, size=BATCH, with_text=text
+            criteria.scope, types=criteria.types, tags=criteria.tags, before=criteria.before, size=BATCH, with_text=with_text
         )
         async for memories in archived:
             yield [one.id for one in memories if criteria.matches(one)]

@@ -15,6 +15,7 @@ from memoryd import MemoryClient
 from memoryd.agent import overflow
 from memoryd.config import OverflowKept
 from memoryd.errors import NotFound
+from memoryd.hot.records import Records
 from memoryd.lifecycle.grouping import grouped
 from memoryd.limits import SUMMARY_GROUP_MAX
 from memoryd.model.memory import Memory
@@ -366,6 +367,22 @@ async def test_a_deep_recall_finds_what_is_archived_beside_what_is_hot(
         monkeypatch.undo()
         await memory.forget(ids[4])
         assert ids[4] not in [hit.memory.id for hit in await memory.recall(asked, deep=True, limit=50)]
+
+
+async def test_a_session_is_compressed_without_a_walk_through_all_keys(quick: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end costs what the session holds, however many memories there are: the index is asked, by session, type and tag."""
+    monkeypatch.delattr(Records, "each")
+    async with quick.connect() as memory, quick.connect(agent="other") as other:
+        mine = await remember(memory, "s1", tags=["home"])
+        await remember(memory, "s2")
+        await remember(other, "s1")
+        assert (await memory.compress(session="s1", tags=["office"])).memories == 0
+        assert (await memory.compress(session="s1", types=["fact"])).memories == 0
+
+        done = await memory.compress(session="s1", tags=["home"], types=["episodic"])
+
+        assert done.memories == len(mine)
+        assert {one.id for one in (await memory.expand(done.groups[0].summary)).memories} == set(mine)
 
 
 # --- full sessions ------------------------------------------------------------------------------------------------------
