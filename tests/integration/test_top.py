@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +26,8 @@ from memoryd.top.draw import draw
 from memoryd.top.frame import Frame
 from memoryd.top.look import Top
 from memoryd.top.overheard import overhear
-from tests.integration.commands import Commands
+from tests.integration.commands import COMMAND, Commands
+from tests.waiting import eventually
 from tests.world import World
 
 CANARY = "zzcornel4c"
@@ -86,6 +89,39 @@ async def test_one_frame_shows_what_is_done_beside_a_daemon_that_keeps_nothing(w
     assert f"acme/support/{ODD}" in text.out
     assert "not kept: rates and latencies by operation: set MEMORYD_METRICS=redis" in text.out
     assert "embed" in text.out
+
+
+async def test_it_goes_on_in_a_terminal_until_it_is_interrupted(world: World) -> None:
+    """Frame after frame on a screen of its own, which it gives back."""
+    ours, its = os.openpty()
+    memoryd = Commands(world.settings)
+    child = await asyncio.create_subprocess_exec(
+        *COMMAND, "top", "--interval", "0.5", env=memoryd.environment | {"TERM": "xterm-256color"},
+        stdin=its, stdout=its, stderr=its,
+    )  # fmt: skip
+    os.close(its)
+    os.set_blocking(ours, False)
+    seen = b""
+
+    def frames() -> int:
+        nonlocal seen
+        with contextlib.suppress(BlockingIOError, OSError):  # nothing yet; or it has left
+            seen += os.read(ours, 65_536)
+        return seen.count(b"busiest agents")
+
+    try:
+        await eventually(lambda: frames() >= 2, within_seconds=30, what="two frames are shown")
+        child.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(child.wait(), 30) == 0
+        frames()
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+        os.close(ours)
+    assert b"\x1b[?1049h" in seen
+    assert b"\x1b[?1049l" in seen
+    assert b"Traceback" not in seen
 
 
 async def test_kept_metrics_are_shown_by_operation(world: World, memory: MemoryClient) -> None:
