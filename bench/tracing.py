@@ -2,11 +2,11 @@
 
     python bench/tracing.py [--rounds 5] [--operations 800] [--json FILE]
 
-It starts its own Redis, MongoDB, daemon and sync, and a receiver that takes spans over OTLP and throws them away. All ways take
-turns, round by round and each time in another order, over a project of their own: what counts is a way's throughput as a share
-of that without tracing in the same round, and how far these shares lie apart. The daemon's processor time for an operation is
-told as well, which other work on the machine disturbs less. There is no embedding model: with one, everything takes longer
-and tracing the same. Callers are not traced.
+It starts its own Redis and MongoDB, a daemon for each turn, and a receiver that takes spans over OTLP and throws them away. All
+ways take turns, round by round and each time in another order, over a project of their own: what counts is a way's throughput
+as a share of that without tracing in the same round, and how far these shares lie apart. The daemon's processor time for an
+operation is told as well, which other work on the machine disturbs less. There is no embedding model: with one, everything
+takes longer and tracing the same. Callers are not traced, and sync does not run.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -28,8 +29,9 @@ from memoryd import MemoryClient, connect
 from memoryd.config import load_settings
 from memoryd.demo.spans import Receiver
 from memoryd.local.processes import Process
-from memoryd.local.servers import Servers, open_servers
-from memoryd.local.up import open_services
+from memoryd.local.servers import Servers, log_path, open_servers
+from memoryd.local.service import Service
+from memoryd.local.up import SERVICES
 
 OFF = "without"
 WAYS: dict[str, dict[str, str]] = {
@@ -38,7 +40,6 @@ WAYS: dict[str, dict[str, str]] = {
     "all": {"MEMORYD_TRACE_SAMPLE": "1"},
     "all, kept in Redis": {"MEMORYD_TRACE_SAMPLE": "1", "MEMORYD_TRACES": "redis", "OTEL_TRACES_EXPORTER": "none"},
 }
-SETTINGS = ("OTEL_TRACES_EXPORTER", "MEMORYD_TRACE_SAMPLE", "MEMORYD_TRACES")
 CALLERS = 8
 WARM = 200  # operations before any is counted
 TICK = os.sysconf("SC_CLK_TCK")
@@ -66,11 +67,10 @@ async def many(count: int, call: Callable[[int], Awaitable[Any]]) -> float:
 
 async def one_slice(servers: Servers, way: str, number: int, operations: int) -> dict[str, float]:
     """Throughput and the daemon's processor time of one way, over a new project."""
-    for name in SETTINGS:
-        os.environ.pop(name, None)
-    os.environ.update(WAYS[way])
+    urls = {"MEMORYD_REDIS_URL": servers.redis_url, "MEMORYD_MONGO_URL": servers.mongo_url, "PYTHONUNBUFFERED": "1"}
+    command, log = SERVICES["daemon"], log_path(servers.data, "daemon")
     async with AsyncExitStack() as stack:
-        daemon, *_ = await stack.enter_async_context(open_services(servers))
+        daemon = await stack.enter_async_context(Service("daemon", command, log, {**os.environ, **urls, **WAYS[way]}))
         memory = await stack.enter_async_context(
             connect(servers.redis_url, tenant="bench", project=f"round{number}-{list(WAYS).index(way)}", agent="bench")
         )
@@ -80,6 +80,7 @@ async def one_slice(servers: Servers, way: str, number: int, operations: int) ->
             before = processor_seconds(daemon)
             found[f"{verb}s_per_second"] = await many(operations, lambda one, call=call: call(memory, one))  # type: ignore[misc]
             found[f"{verb}_daemon_ms"] = (processor_seconds(daemon) - before) * 1000 / operations
+        print(f"round {number}, {way}: {json.dumps({name: round(one, 2) for name, one in found.items()})}", file=sys.stderr)
         return found
 
 

@@ -98,11 +98,11 @@ class Agent:
 
     async def work(self) -> None:
         """Asks until all have asked enough."""
-        steps: dict[Callable[[], Awaitable[None]], int] = {
+        steps: dict[Callable[[], Awaitable[None]], float] = {
             self._store: 30, self._many: 4, self._recall: 20, self._get: 14, self._update: 12, self._forget: 5, self._count_all: 4,
             self._append: 6, self._edit: 3,
             # What its daemon has not ended when it is killed, another one takes over after 20 s.
-            self._compress: 2 if self._run.wanted >= LONG_RUN else 0,
+            self._compress: 0.3 if self._run.wanted >= LONG_RUN else 0,
         }  # fmt: skip
         while self._run.asked < self._run.wanted:
             [step] = self._chance.choices(list(steps), list(steps.values()))
@@ -222,13 +222,14 @@ def _ids_of(answer: Any) -> list[str]:
 
 
 # --- meanwhile --------------------------------------------------------------------------------------------------------
-async def kill(run: Run, faults: int) -> None:
+async def kill(run: Run, faults: int, tell: Callable[[str], None]) -> None:
     """Each fault when its share of the operations was asked."""
     for number in range(faults):
         due = run.wanted * (number + 0.5) / faults
         await eventually(partial(_asked, run, due), within_seconds=PATIENCE_SECONDS, what="operations go on")
         kind = FAULTS[number % len(FAULTS)]
         run.kills[kind] += 1
+        tell(f"{run.asked} asked, {len(run.kept)} spans: {kind} is killed")
         if kind == "redis":
             run.lab.redis_server.kill()
             await asyncio.sleep(run.chance.uniform(0, 0.5))
@@ -290,7 +291,7 @@ async def run_one(operations: int, seed: int, *, faults: int, tell: Callable[[st
             for number in range(WORKERS)
         ]
         work = [Agent(run, number, client).work() for number, client in enumerate(clients)]
-        await asyncio.gather(*work, kill(run, faults))
+        await asyncio.gather(*work, kill(run, faults, tell))
         seconds = time.monotonic() - started
         await lab.heal()
         run.wrong += await drained(lab)
