@@ -10,7 +10,8 @@ from typing import Protocol, TypeVar
 from redis.asyncio import Redis
 
 from memoryd.errors import DurabilityNotReached
-from memoryd.hot.journal import archived_up_to, entry_order
+from memoryd.hot.client import entry_order
+from memoryd.hot.journal import archived_up_to
 from memoryd.keys import Keys
 from memoryd.limits import ARCHIVED_TIMEOUT_SECONDS
 from memoryd.model.memory import Durability

@@ -15,8 +15,8 @@ from memoryd.demo.stage import Stage, text
 from memoryd.demo.voice import short
 from memoryd.demo.wait import until
 from memoryd.demo.watch import Watch, watching
+from memoryd.hot.client import entry_order
 from memoryd.hot.codec import from_hot_vector
-from memoryd.hot.journal import entry_order
 from memoryd.keys import kind_of
 from memoryd.model.memory import MemoryType
 from memoryd.model.results import Stored

@@ -94,3 +94,9 @@ def hot_errors(doing: str) -> Iterator[None]:
         raise MemorydError(f"{doing}: Redis refused the command ({type(error).__name__})") from error
     except RedisError as error:
         raise MemorydError(f"{doing}: {type(error).__name__}") from error
+
+
+def entry_order(entry_id: str) -> tuple[int, int]:
+    """A stream id as numbers that compare in stream order."""
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)

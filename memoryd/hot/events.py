@@ -11,9 +11,8 @@ from redis.asyncio import Redis
 
 from memoryd.errors import HotUnprepared
 from memoryd.hot import scripts
-from memoryd.hot.client import hot_errors
+from memoryd.hot.client import entry_order, hot_errors
 from memoryd.hot.codec import Encoded
-from memoryd.hot.journal import entry_order
 from memoryd.keys import SCHEMA, Keys
 from memoryd.limits import PLACE_LIFE_SECONDS
 from memoryd.model.events import EntryId, EventsPage, Hint, Place

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from memoryd.hot import scripts
-from memoryd.hot.client import hot_errors
+from memoryd.hot.client import entry_order, hot_errors
 from memoryd.keys import DEAD_LETTERS, RECEIPTS, Keys
 from memoryd.limits import DEAD_LETTERS_MAX
 from memoryd.model.document import Place
@@ -233,12 +233,6 @@ async def archived_up_to(redis: Redis, keys: Keys, bucket: str) -> tuple[int, in
     with hot_errors("look at the archive's place"):
         place = cast("bytes | None", await redis.hget(keys.place(bucket), "archive"))
     return entry_order((place or b"0-0").decode())
-
-
-def entry_order(entry_id: str) -> tuple[int, int]:
-    """A stream id as numbers that compare in stream order."""
-    milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence or 0)
 
 
 async def last_entry(redis: Redis, keys: Keys, bucket: str) -> tuple[int, int]:

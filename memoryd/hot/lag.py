@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 
 from memoryd import keys as names
 from memoryd.clock import SystemClock, to_microseconds
-from memoryd.hot.client import hot_errors
-from memoryd.hot.journal import GROUPS, backlogs, entry_order
+from memoryd.hot.client import entry_order, hot_errors
+from memoryd.hot.journal import GROUPS, backlogs
 from memoryd.keys import Keys
 
 

@@ -14,8 +14,8 @@ from memoryd.clock import Clock, from_microseconds, to_microseconds
 from memoryd.durability import not_archived
 from memoryd.errors import ArchiveUnavailable, Conflict, DurabilityNotReached, NotFound
 from memoryd.hot.changes import Doomed, Request, Written
+from memoryd.hot.client import entry_order
 from memoryd.hot.files import check_rewritable, rewrite
-from memoryd.hot.journal import entry_order
 from memoryd.hot.receipts import Forgets
 from memoryd.hot.records import Records
 from memoryd.lifecycle.holders import Holder

@@ -17,8 +17,7 @@ from redis.exceptions import ResponseError
 
 from memoryd import keys
 from memoryd.errors import BadRequest, MemorydError, NoAnswer, Overloaded, TooLarge
-from memoryd.hot.client import hot_errors, open_blocking_redis, open_redis
-from memoryd.hot.journal import entry_order
+from memoryd.hot.client import entry_order, hot_errors, open_blocking_redis, open_redis
 from memoryd.limits import ENVELOPE_BYTES_MAX, REQUEST_ID_BYTES_MAX, REQUESTS_SENT_MAX, REQUESTS_STREAM_MAX
 from memoryd.model.scope import Scope
 from memoryd.protocol import messages

@@ -16,9 +16,8 @@ from memoryd import keys as names
 from memoryd.archive.codec import Document
 from memoryd.archive.store import Archive, archive_errors
 from memoryd.hot import scripts
-from memoryd.hot.client import hot_errors
+from memoryd.hot.client import entry_order, hot_errors
 from memoryd.hot.codec import LIGHT, MEMORY_FIELDS, to_memory
-from memoryd.hot.journal import entry_order
 from memoryd.hot.records import Records
 from memoryd.keys import KINDS, Keys, kind_of
 from memoryd.limits import FOLLOW_BATCH_MAX

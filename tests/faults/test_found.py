@@ -28,8 +28,8 @@ from memoryd.clock import SystemClock
 from memoryd.config import Settings
 from memoryd.errors import HotUnavailable, MemorydError, NotFound
 from memoryd.hot import scripts
-from memoryd.hot.client import hot_errors, open_redis
-from memoryd.hot.journal import Follower, archived_up_to, entry_order
+from memoryd.hot.client import entry_order, hot_errors, open_redis
+from memoryd.hot.journal import Follower, archived_up_to
 from memoryd.hot.records import Records
 from memoryd.keys import FOLLOWER_PLACE, Keys
 from memoryd.local.servers import Servers
