@@ -72,6 +72,7 @@ def test_the_demo_shows_the_trace_through_all_three_processes(environment: dict[
     assert [re.sub(r", began.*", "", line) for line in tree] == [
         "└── upsert_memory  (memoryd-demo",
         "└── upsert_memory  (memoryd",
+        "├── memoryd.write  (memoryd",
         "└── ⇢ memoryd.archive  (memoryd-sync",
     ]
     assert "found by their words only" in told.stdout
