@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -191,14 +191,16 @@ class Search:
     async def matching_ids(self, scope: Scope, filters: Filters, most: int) -> list[str]:
         """The ids of the scope's memories that pass the filters, as far as indexed; at most `most` of each kind. Raises
         Overloaded."""
-        found: list[str] = []
+        return await self._ids(_all_of(names.index(kind), scope_clause(scope, filters), most) for kind in _kinds(filters))
+
+    async def _ids(self, queries: Iterable[list[Any]]) -> list[str]:
+        """The ids that queries without contents find, in one round trip. Raises Overloaded."""
         with hot_errors("search"):
-            for kind in _kinds(filters):
-                answer: Any = await self._redis.execute_command(  # type: ignore[no-untyped-call]
-                    *_all_of(names.index(kind), scope_clause(scope, filters), most)
-                )
-                found += [row[b"id"][-ID_CHARS:].decode() for row in whole(answer, "search")[b"results"]]
-        return found
+            async with self._pipeline() as pipe:
+                for query in queries:
+                    pipe.execute_command(*query)
+                answers = await pipe.execute()
+        return [row[b"id"][-ID_CHARS:].decode() for answer in answers for row in whole(answer, "search")[b"results"]]
 
     def _pipeline(self) -> Any:
         return self._redis.pipeline(transaction=False)
@@ -221,17 +223,13 @@ class Search:
 
     async def naming(self, scope: Scope, field: str, memory_ids: Sequence[str]) -> set[str]:
         """The ids of the scope's memories whose `derived_from` or `related` names one of these, as far as indexed."""
-        found: set[str] = set()
-        with hot_errors("search"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for start in range(0, len(memory_ids), NAMED_MAX):
-                    for kind in names.KINDS:
-                        clause = scope_clause(scope)
-                        clause.tag(field, memory_ids[start : start + NAMED_MAX])
-                        pipe.execute_command(*_all_of(names.index(kind), clause))
-                for answer in await pipe.execute():
-                    found |= {row[b"id"].decode().rpartition(":")[2] for row in whole(answer, "search")[b"results"]}
-        return found
+        queries = []
+        for start in range(0, len(memory_ids), NAMED_MAX):
+            for kind in names.KINDS:
+                clause = scope_clause(scope)
+                clause.tag(field, memory_ids[start : start + NAMED_MAX])
+                queries.append(_all_of(names.index(kind), clause))
+        return set(await self._ids(queries))
 
     async def newest_events(self, scope: Scope, wanted: EpisodeFilter, count: int) -> list[str]:
         """The ids of the scope's newest events that fit and live here."""
@@ -244,16 +242,12 @@ class Search:
 
     async def saying(self, scope: Scope, content_hash: str, count: int) -> list[str]:
         """The ids of the scope's memories with this content, as far as indexed; a few."""
-        found: list[str] = []
-        with hot_errors("search"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for kind in names.KINDS:
-                    clause = scope_clause(scope)
-                    clause.tag("content_hash", [content_hash])
-                    pipe.execute_command(*_all_of(names.index(kind), clause, count))
-                for answer in await pipe.execute():
-                    found += [row[b"id"][-ID_CHARS:].decode() for row in whole(answer, "search")[b"results"]]
-        return found[:count]
+        queries = []
+        for kind in names.KINDS:
+            clause = scope_clause(scope)
+            clause.tag("content_hash", [content_hash])
+            queries.append(_all_of(names.index(kind), clause, count))
+        return (await self._ids(queries))[:count]
 
     async def in_tier(self, tier: Tier, count: int) -> list[str]:
         """The keys of some records of a tier, whoever's: for the daemon's own work, never for a caller."""

@@ -80,7 +80,7 @@ class Planner:
             hits = [hit.memory.id for hit in recalled if _likeness(hit) >= selection.min_score]
             await self._choose(chosen, hits, criteria, selection.reason())
         else:
-            async for ids in self._named_or_matching(criteria, selection):
+            async for ids in _named_or(selection, self._everywhere(criteria)):
                 await self._choose(chosen, ids, criteria, selection.reason())
         await self._follow(scope, chosen, cascade=cascade)
         targets = list(chosen.values())
@@ -125,14 +125,8 @@ class Planner:
         if selection.query:
             recalled = await self._recalled(criteria.scope, selection)
             await add([hit.memory.id for hit in recalled if _likeness(hit) >= selection.min_score])
-        elif selection.ids:
-            for some in _some(selection.ids):
-                await add(some)
         else:
-            among = Narrowing(types=sorted(criteria.types), tags=sorted(criteria.tags))
-            for some in _some(await self._search.matching_ids(criteria.scope, Filters(among), most + 1)):
-                await add(some)
-            async for ids in self._archived(criteria, with_text=bool(criteria.words)):
+            async for ids in _named_or(selection, self._indexed(criteria, most)):
                 await add(ids)
         return sorted(found.values(), key=lambda one: (one.valid_from, one.created_at, one.id))
 
@@ -145,21 +139,20 @@ class Planner:
         )
         return await self._recall(scope, question)
 
-    async def _named_or_matching(self, criteria: Criteria, selection: Selection) -> AsyncIterator[Sequence[str]]:
-        """The ids that a selection without a query may mean."""
-        if selection.ids:
-            for some in _some(selection.ids):
-                yield some
-        else:
-            async for ids in self._everywhere(criteria):
-                yield ids
-
     async def _everywhere(self, criteria: Criteria) -> AsyncIterator[list[str]]:
         """The ids of all memories that match in one of the stores; some may come twice."""
         text = bool(criteria.words)
         async for memories in self._records.each(criteria.scope, size=BATCH, with_text=text):
             yield [one.id for one in memories if criteria.matches(one)]
         async for ids in self._archived(criteria, with_text=text):
+            yield ids
+
+    async def _indexed(self, criteria: Criteria, most: int) -> AsyncIterator[Sequence[str]]:
+        """The ids that Redis's index and the archive know, some beyond `most`; some may come twice."""
+        among = Narrowing(types=sorted(criteria.types), tags=sorted(criteria.tags))
+        for some in _some(await self._search.matching_ids(criteria.scope, Filters(among), most + 1)):
+            yield some
+        async for ids in self._archived(criteria, with_text=bool(criteria.words)):
             yield ids
 
     async def _archived(self, criteria: Criteria, *, with_text: bool) -> AsyncIterator[list[str]]:
@@ -258,6 +251,16 @@ def _check_size(chosen: dict[str, Target]) -> None:
             f"the selection holds more than {FORGET_PLAN_MAX} memories",
             hint="narrow it, for instance by `before`, by session or by type, and forget in several steps",
         )
+
+
+async def _named_or(selection: Selection, matching: AsyncIterator[Sequence[str]]) -> AsyncIterator[Sequence[str]]:
+    """The ids that a selection without a query may mean: those that it names, or the `matching` ones."""
+    if selection.ids:
+        for some in _some(selection.ids):
+            yield some
+    else:
+        async for ids in matching:
+            yield ids
 
 
 def _some(ids: Sequence[str]) -> Iterator[Sequence[str]]:
