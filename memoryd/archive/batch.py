@@ -25,9 +25,12 @@ class Batch:
     verdicts: list[Verdict] = field(default_factory=list)
     forgotten: dict[str, int] = field(default_factory=dict)
     said_at: dict[str, int] = field(default_factory=dict)
+    known: dict[str, bool] = field(default_factory=dict)
+    """Whether the archive had a memory before: if it has it no longer, somebody deleted it there, and it must not come back."""
 
-    def put(self, document: Document, op: str, said_at: int) -> None:
+    def put(self, document: Document, op: str, said_at: int, *, known: bool = False) -> None:
         """A version of a memory, and when it was said by Redis's clock."""
+        self.known[document["_id"]] = known and self.known.get(document["_id"], True)
         self.current[document["_id"]] = document
         self.said_at[document["_id"]] = said_at
         version_id = f"{document['_id']}:{document['version']}"
@@ -38,6 +41,7 @@ class Batch:
         memory_id, version = tombstone["_id"], tombstone["version"]
         self.current[memory_id] = tombstone
         self.forgotten[memory_id] = version
+        self.known[memory_id] = False
         self.versions = {
             key: one for key, one in self.versions.items() if one["memory_id"] != memory_id or one["version"] > version
         }

@@ -298,7 +298,7 @@ class Archive:
         inserted beside a tombstone from another archiver is removed again, so nothing forgotten stays.
         """
         with archive_errors("archive"):
-            refused = await self._write_current(batch.current)
+            refused = await self._write_current(batch.current, batch.known)
             await self._write_versions(list(batch.versions.values()))
             await self.bury_past({one["memory_id"] for one in batch.versions.values()} | set(batch.forgotten))
             # A memory that was stored again after its forget has a tombstone no more; its old versions go all the same.
@@ -309,13 +309,13 @@ class Archive:
             await write_unordered(self.memories, [judge(one) for one in batch.verdicts])
         return refused
 
-    async def _write_current(self, documents: Mapping[str, Document]) -> list[str]:
+    async def _write_current(self, documents: Mapping[str, Document], known: Mapping[str, bool]) -> list[str]:
         # A tombstone also goes over an equal version: forgetting wins.
         operations: list[Operation] = [
             ReplaceOne(
                 {"_id": one["_id"], "version": {"$lte" if one.get("tombstone") else "$lt": one["version"]}},
                 one,
-                upsert=True,
+                upsert=not known.get(one["_id"], False),
             )
             for one in documents.values()
         ]

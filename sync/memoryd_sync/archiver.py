@@ -132,7 +132,8 @@ class Archiver:
                 case "stored" | "updated" | "moved":
                     record = to_record(entry.fields, self._records.datatype)
                     document = {**to_document(record), "traceparent": entry.traceparent, "archived": NOW}
-                    batch.put(document, entry.op, int(entry.text("said_at") or document["recorded_at"]))
+                    said_at = int(entry.text("said_at") or document["recorded_at"])
+                    batch.put(document, entry.op, said_at, known=bool(entry.text("known")))
                     batch.current[entry.memory_id] = with_terms(document)
                     if record.memory.context and record.vector is None:
                         batch.vectors.append(_new_context(record.memory))

@@ -223,7 +223,7 @@ async def test_two_archivers_that_write_two_versions_at_once_leave_the_higher_on
     for _ in range(20):
         ids = [f"mem_{secrets.token_hex(16)}" for _ in range(100)]
         await asyncio.gather(*(
-            unsynced.archive._write_current({one: {**document, "_id": one, "version": version} for one in ids})
+            unsynced.archive._write_current({one: {**document, "_id": one, "version": version} for one in ids}, {})
             for version in (1, 2)
         ))  # fmt: skip
         assert await unsynced.memories.count_documents({"_id": {"$in": ids}, "version": 2}) == len(ids)

@@ -12,9 +12,11 @@ from bson.timestamp import Timestamp
 from memoryd import MemoryClient
 from memoryd.embed.protocol import Vectors
 from memoryd.errors import NotFound
+from memoryd.hot.records import Records
 from memoryd.keys import DEAD_LETTERS
 from memoryd.local.servers import Servers
 from memoryd.model.ids import hash_content
+from memoryd.model.memory import Tier
 from memoryd_schemas.mongo_apply import apply_mongo
 from tests.integration.tools import a_hand, archived, caught_up, hot, one_story, past
 from tests.waiting import eventually
@@ -242,18 +244,50 @@ async def test_an_old_delete_event_does_not_forget_what_was_stored_again(unsynce
         assert (await memory.get(kept.id)).version == again.version
 
 
-@pytest.mark.parametrize("what", ["from before", "from after", "from another Redis", "a copy by hand"])
+@pytest.mark.parametrize("what", ["of a version from elsewhere", "of a version of its own"])
+async def test_a_deletion_by_hand_outlives_what_the_archiver_still_has_to_write(unsynced: World, what: str) -> None:
+    """A person edits a document and deletes it, before the archiver has written what the edit left in the journal.
+
+    The edit itself has been there; its tier as memoryd gave it afterwards has not, but nobody has said anything since.
+    """
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        kept = await memory.store(SECRET, type="fact")
+        await hand.archive_all()
+        async with await unsynced.memories.watch() as stream:
+            await unsynced.memories.update_one({"_id": kept.id}, {"$set": {"content": CHANGED}})
+            document = await unsynced.memories.find_one({"_id": kept.id})
+            assert document is not None
+            await hand.projector.apply_document(document)
+            if what == "of a version of its own":
+                await hand.archive_all()
+                edited = await memory.get(kept.id)
+                records = Records(unsynced.redis, unsynced.keys)
+                [moved] = await records.move([edited], Tier.WORKING, with_vector=False, traceparent="")
+                assert moved.outcome == "moved"
+            await unsynced.memories.delete_one({"_id": kept.id})
+            while (deletion := await stream.next())["operationType"] != "delete":
+                continue
+            await hand.archive_all()
+            await hand.projector.apply(deletion)
+            await hand.archive_all()
+
+        await eventually(lambda: _no_backlog(memory), what="all is acknowledged")
+        await nothing_is_left(unsynced, memory, kept.id)
+
+
+@pytest.mark.parametrize("what", ["from before", "from after", "from another Redis", "heard twice", "a copy by hand"])
 async def test_what_is_written_again_after_a_deletion_stays_if_it_was_said_since(unsynced: World, what: str) -> None:
     """The archiver is behind, and the follower behind the archiver: a document is there again when the deletion is heard.
 
-    What an agent had said before the deletion goes too. What it said afterwards stays, and so does what a person put back.
+    What an agent had said before the deletion goes too. What it said afterwards stays, and so does what a person put back
+    and what was said to another Redis, also when that has come here before the deletion is heard a second time.
     """
     async with unsynced.connect() as memory, a_hand(unsynced) as hand, await unsynced.memories.watch() as stream:
         kept = await memory.store(SECRET, type="fact")
         await hand.archive_all()
         copy = await unsynced.memories.find_one({"_id": kept.id})
         assert copy is not None
-        if what in ("from before", "from another Redis"):
+        if what in ("from before", "from another Redis", "heard twice"):
             await memory.update(kept.id, content=CHANGED)
         await unsynced.memories.delete_one({"_id": kept.id})
         if what == "from after":
@@ -266,8 +300,13 @@ async def test_what_is_written_again_after_a_deletion_stays_if_it_was_said_since
 
         while (deletion := await stream.next())["operationType"] != "delete":
             continue
-        if what == "from another Redis":  # which alone knows when it was said
-            await unsynced.redis.hdel(unsynced.keys.memory("semantic", memory.scope, kept.id), "said_at")
+        if what in ("from another Redis", "heard twice"):  # which alone knows when it was said; this one has the version before
+            record = unsynced.keys.memory("semantic", memory.scope, kept.id)
+            await unsynced.redis.hset(record, mapping={"version": 1, "said_at": 1})
+        if what == "heard twice":
+            document = await unsynced.memories.find_one({"_id": kept.id})
+            assert document is not None
+            await hand.projector.apply_document(document)
         await hand.projector.apply(deletion)
         await hand.archive_all()
 

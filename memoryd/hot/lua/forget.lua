@@ -13,8 +13,9 @@ local record = read_record(KEYS[1])
 local buried, buried_at = tombstone_version(KEYS[3])
 local archived, here = tonumber(ARGV[4]), record.id and 1 or 0
 if ARGV[17] ~= '0' then
-  local said = math.max(tonumber(record.said_at or '0'), tonumber(record.reinforced_at or '0'))
-  if said == 0 or said > tonumber(ARGV[17]) then return { 'missing' } end -- 0: it was said to another Redis
+  -- What came here from the archive was said before that. What the archive has and this Redis has not was said to another.
+  local said = math.max(tonumber(record.said_at or '0'), tonumber(record.reinforced_at or '0'), tonumber(record.came_at or '0'))
+  if not record.id or tonumber(record.version) < archived or said > tonumber(ARGV[17]) then return { 'missing' } end
 end
 if record.id then
   if not inside(record, ARGV[2], ARGV[3]) then return { 'missing' } end

@@ -62,7 +62,8 @@ if version == current and light and ARGV[11] == '1' and fields.content_hash == k
   local record = read_record(KEYS[1])
   record.content, record.metadata, record.terms, record.seal, record.weight = fields.content, fields.metadata, fields.terms, nil, nil
   if record.pending == '1' then -- nobody could embed it so far
-    record.entries = entries_with(record.entries, KEYS[2], journal_record(KEYS[2], 'updated', ARGV[6], record))
+    record.entries = entries_with(record.entries, KEYS[2],
+      journal_record(KEYS[2], 'updated', ARGV[6], record, nil, nil, true))
   end
   write_record(KEYS[1], record)
   return 'whole'
@@ -118,14 +119,14 @@ if not replaced and judgements(known[11]) > judgements(fields.feedback) then -- 
     fields.feedback, journaled = known[11], true
 end
 if journaled then
-  entry = journal_record(KEYS[2], op == '' and 'updated' or op, ARGV[6], fields, replaced, touched)
+  entry = journal_record(KEYS[2], op == '' and 'updated' or op, ARGV[6], fields, replaced, touched, true)
   entries = entries_with(entries, KEYS[2], entry)
 elseif replaced then
   redis.call('XADD', KEYS[2], '*', 'op', 'touched', 'traceparent', ARGV[6], 'id', fields.id, 'tenant', fields.tenant,
     'project', fields.project, 'memory_type', fields.memory_type, 'version', ARGV[1],
     'access_count', fields.access_count, 'last_accessed', fields.last_accessed, 'replaced_hash', replaced)
 end
-fields.entries = entries
+fields.entries, fields.came_at = entries, said_now()
 if ARGV[12] ~= '' and ARGV[11] == '0' and not journaled and fields.embedding then lighten(fields, ARGV[12]) end
 if slot ~= '' then
   fields['embedding' .. slot], fields['embedding_model' .. slot] = fields.embedding, fields.embedding_model
