@@ -1,4 +1,4 @@
-"""What tracing costs: throughput of store and recall without it, at a tenth, at all of it, and with spans kept in Redis, too.
+"""What tracing costs: throughput of store and recall without it, at a tenth, at all of it, with commands, and kept in Redis, too.
 
     python bench/tracing.py [--rounds 5] [--operations 800] [--json FILE]
 
@@ -38,6 +38,7 @@ WAYS: dict[str, dict[str, str]] = {
     OFF: {"OTEL_TRACES_EXPORTER": "none"},
     "a tenth": {"MEMORYD_TRACE_SAMPLE": "0.1"},
     "all": {"MEMORYD_TRACE_SAMPLE": "1"},
+    "all, with commands": {"MEMORYD_TRACE_SAMPLE": "1", "MEMORYD_TRACE_STORES": "true"},
     "all, kept in Redis": {"MEMORYD_TRACE_SAMPLE": "1", "MEMORYD_TRACES": "redis", "OTEL_TRACES_EXPORTER": "none"},
 }
 CALLERS = 8

@@ -99,6 +99,15 @@ ATTRIBUTES = {
     telemetry.WAITED_FOR: ("memoryd.wait", "archived or searchable"),
     telemetry.QUERY_CACHE: ("recall, in the daemon", "hit or miss, of what was asked before; after a hit nothing is searched"),
     telemetry.LINKS_DROPPED: ("spans with more than 500 links", "how many writes are not linked"),
+    telemetry.DB_SYSTEM: ("commands", "redis or mongodb"),
+    telemetry.DB_COLLECTION: ("commands to MongoDB", "the collection"),
+    telemetry.DB_BATCH_SIZE: ("redis PIPELINE", "how many commands went together"),
+    telemetry.DB_STATUS: (
+        "mongodb update, insert, delete",
+        "MongoDB's code of the first write that it refused; 11000 alone is no failure: what is there is as new",
+    ),
+    telemetry.SERVER_ADDRESS: ("commands", "the server's host"),
+    telemetry.SERVER_PORT: ("commands", "the server's port"),
 }
 # In one request, then in one answer, then in the service: what an author of a client can meet.
 LIMITS = {

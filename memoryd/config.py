@@ -145,6 +145,9 @@ class Settings(BaseSettings):
     trace_slow_milliseconds: float = Field(
         500.0, ge=0, le=3_600_000, description="an operation that takes so long is slow (docs/telemetry.md)"
     )
+    trace_stores: bool = Field(
+        False, description="true: each command to Redis and MongoDB inside of an operation is a span, too (docs/telemetry.md)"
+    )
 
     health_host: str = Field("127.0.0.1", description="the address on which /live, /ready and /metrics are answered")
     health_port: int = Field(0, ge=0, le=65535, description="the daemon's port for them; 0: none (docs/telemetry.md)")

@@ -31,7 +31,7 @@ async def _serve() -> None:
     setup_logs(settings.log_level, "memoryd", kept=settings.logs is not LogsKept.NONE)
     sampling = Sampling(settings.trace_sample, settings.trace_slow_milliseconds)
     endings = [
-        setup_tracing("memoryd", kept=settings.traces is not Kept.NONE, sampling=sampling),
+        setup_tracing("memoryd", kept=settings.traces is not Kept.NONE, sampling=sampling, stores=settings.trace_stores),
         setup_metrics("memoryd", fetched=bool(settings.health_port), kept=settings.metrics is not Kept.NONE),
     ]
     try:

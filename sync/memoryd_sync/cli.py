@@ -273,7 +273,9 @@ async def _serve() -> None:
     setup_logs(settings.log_level, "memoryd-sync", kept=settings.logs is not LogsKept.NONE)
     sampling = Sampling(settings.trace_sample, settings.trace_slow_milliseconds)
     endings = [
-        setup_tracing("memoryd-sync", kept=settings.traces is not Kept.NONE, sampling=sampling),
+        setup_tracing(
+            "memoryd-sync", kept=settings.traces is not Kept.NONE, sampling=sampling, stores=settings.trace_stores
+        ),
         setup_metrics("memoryd-sync", fetched=bool(settings.sync_health_port), kept=settings.metrics is not Kept.NONE),
     ]
     try:

@@ -145,6 +145,13 @@ WAITED_FOR: Final = "memoryd.waited_for"
 QUERY_CACHE: Final = "memoryd.query.cache"
 LINKS_DROPPED: Final = "memoryd.links_dropped"
 
+DB_SYSTEM: Final = "db.system.name"
+DB_COLLECTION: Final = "db.collection.name"
+DB_BATCH_SIZE: Final = "db.operation.batch.size"
+DB_STATUS: Final = "db.response.status_code"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+
 OK: Final = "ok"
 
 

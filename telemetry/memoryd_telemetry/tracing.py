@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ T = TypeVar("T")
 
 _tracer = trace.get_tracer(names.SCOPE)  # of the provider that is set until the first span
 _kept: KeptSpans | None = None
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,18 @@ class Sampling:
     slow_milliseconds: float = 500.0
 
 
-def setup_tracing(service_name: str, *, kept: bool = False, sampling: Sampling | None = None) -> Callable[[], None]:
+def setup_tracing(
+    service_name: str, *, kept: bool = False, sampling: Sampling | None = None, stores: bool = False
+) -> Callable[[], None]:
     """Send spans over OTLP/HTTP where OTEL_EXPORTER_OTLP_ENDPOINT (or its traces form) is set.
 
     The answer sends what is left and ends it, in 1 s at most. A collector that is away costs spans and nothing else.
-    `kept`: finished spans are had from `kept_spans`, too. A tracer provider that the host process has set is left as it is.
+    `kept`: finished spans are had from `kept_spans`, too. `stores`: each command to Redis and MongoDB of a client that is
+    opened later is a span, too. A tracer provider that the host process has set is left as it is.
     """
-    return otlp.start(lambda: _begin(service_name, sampling or Sampling(), kept=kept), wanted=kept or otlp.wanted("traces"))
+    return otlp.start(
+        lambda: _begin(service_name, sampling or Sampling(), kept=kept, stores=stores), wanted=kept or otlp.wanted("traces")
+    )
 
 
 def kept_spans() -> KeptSpans | None:
@@ -54,7 +61,7 @@ def kept_spans() -> KeptSpans | None:
     return _kept
 
 
-def _begin(service_name: str, sampling: Sampling, *, kept: bool) -> Callable[[], None]:
+def _begin(service_name: str, sampling: Sampling, *, kept: bool, stores: bool) -> Callable[[], None]:
     from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 
     from memoryd_telemetry.tail import Tail
@@ -75,7 +82,18 @@ def _begin(service_name: str, sampling: Sampling, *, kept: bool) -> Callable[[],
         behind.append(_keeper(service_name))
     provider.add_span_processor(Tail(behind, sample=sampling.share, slow_milliseconds=sampling.slow_milliseconds))
     trace.set_tracer_provider(provider)
+    if stores:
+        _trace_stores()
     return provider.shutdown
+
+
+def _trace_stores() -> None:
+    try:
+        from memoryd_telemetry.stores import trace_stores
+
+        trace_stores()
+    except ImportError:
+        _log.warning("commands are not traced: OpenTelemetry's instrumentations are not installed (memoryd[daemon] brings them)")
 
 
 def keep_spans(provider: TracerProvider, service_name: str) -> KeptSpans:

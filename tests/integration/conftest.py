@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from opentelemetry.instrumentation.pymongo import PymongoInstrumentor
+from opentelemetry.instrumentation.redis import RedisInstrumentor
+from opentelemetry.sdk.trace import ReadableSpan
 
 import memoryd.embed.follower
 import memoryd.protocol.server
@@ -12,6 +15,7 @@ import memoryd_sync.archiver
 import memoryd_sync.follower
 from memoryd.config import Settings
 from memoryd_schemas.mongo_apply import apply_mongo
+from memoryd_telemetry.stores import trace_stores
 from tests.integration.tools import redeliver_after
 from tests.world import World
 
@@ -33,3 +37,12 @@ async def unsynced(settings: Settings) -> AsyncIterator[World]:
         await apply_mongo(world.archive.database)
         await world.start("daemon")
         yield world
+
+
+@pytest.fixture
+def traced_stores(spans: list[ReadableSpan]) -> Iterator[list[ReadableSpan]]:
+    """The spans of the test, with each command to Redis and MongoDB among them. To be named before what opens the clients."""
+    trace_stores()
+    yield spans
+    RedisInstrumentor().uninstrument()
+    PymongoInstrumentor().uninstrument()

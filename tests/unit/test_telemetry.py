@@ -285,6 +285,50 @@ def test_a_jaeger_that_takes_only_traces_gets_only_traces() -> None:
     assert collector.metrics == {}
 
 
+COMMAND = f"""
+    import asyncio, sys
+    if "absent" in sys.argv:
+        sys.modules["opentelemetry.instrumentation.redis"] = None
+    from memoryd_telemetry import logs, tracing
+    logs.setup_logs("INFO", "test")
+    end = tracing.setup_tracing("memoryd-test", stores="stores" in sys.argv)
+    print("opentelemetry.instrumentation" in sys.modules)
+    from memoryd.hot.client import open_redis
+    async def work():
+        async with open_redis("redis://127.0.0.1:1", tries=0) as redis:
+            await redis.set("{CANARY}", "{CANARY}")
+    try:
+        with tracing.operation("store"):
+            asyncio.run(work())
+    except ConnectionError:
+        pass
+    except Exception as error:
+        assert "Connect" in type(error).__name__
+    end()
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "names_sent", "says"),
+    [
+        ("", ["upsert_memory"], ""),
+        ("stores", ["upsert_memory", "redis SET"], ""),
+        ("stores absent", ["upsert_memory"], "commands are not traced"),
+    ],
+)
+def test_commands_are_traced_where_that_is_asked_for(how: str, names_sent: list[str], says: str) -> None:
+    """Otherwise what does it is not even imported; and where it is not installed, the rest goes on."""
+    code = textwrap.dedent(COMMAND).replace("sys.argv", repr(how.split()))
+    with Collector() as collector:
+        done = run(code, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint)
+    assert [span.name for span in collector.spans] == names_sent
+    assert done.stdout.strip() == str("stores" in how)
+    assert says in done.stderr
+    assert all(CANARY.encode() not in body for body in collector.bodies)
+    failed = [one for span in collector.spans[1:] for one in span.attributes if one.key == names.ERROR_TYPE]
+    assert [one.value.string_value for one in failed] == ["ConnectionError"] * len(names_sent[1:])
+
+
 @pytest.fixture
 def silent_port() -> Iterator[int]:
     """A port that accepts connections and never answers."""
