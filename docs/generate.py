@@ -71,6 +71,11 @@ ATTRIBUTES = {
         "stored, reinforced, updated, unchanged, forgotten or already",
     ),
     telemetry.DURABILITY: ("store, update, share, unshare and forget, in the daemon", "what was asked for: hot, fsync or archived"),
+    telemetry.QUERY_TEXT: ("searches, in the daemon; only [where it is asked for](#text-in-spans)", "the question, redacted"),
+    telemetry.RECORDS: (
+        "writes, reads and searches, in the daemon; only [where it is asked for](#text-in-spans)",
+        "memories as a JSON list of `id`, `content` (redacted) and, of a search, `score`",
+    ),
     telemetry.ERROR_TYPE: ("every span that failed", "the error's code, or its class"),
     telemetry.VERB: ("verbs; metrics", "store, recall …; other for one that there is not"),
     telemetry.OUTCOME: (

@@ -149,6 +149,11 @@ class Settings(BaseSettings):
         False, description="true: each command to Redis and MongoDB inside of an operation is a span, too (docs/telemetry.md)"
     )
 
+    trace_redactor: str = Field(
+        "",
+        description="package.module:function for the text of spans, where there is any; empty: memoryd's (docs/telemetry.md)",
+    )
+
     health_host: str = Field("127.0.0.1", description="the address on which /live, /ready and /metrics are answered")
     health_port: int = Field(0, ge=0, le=65535, description="the daemon's port for them; 0: none (docs/telemetry.md)")
     sync_health_port: int = Field(0, ge=0, le=65535, description="the same of the sync service")

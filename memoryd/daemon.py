@@ -78,6 +78,7 @@ from memoryd.lifecycle.tiering import Tiering
 from memoryd.lifecycle.verifying import Verifier
 from memoryd.limits import MOVE_SWEEP_SECONDS
 from memoryd.protocol.server import Server
+from memoryd.protocol.telling import open_texts
 from memoryd.protocol.verbs.agents import AgentVerbs
 from memoryd.protocol.verbs.checkpoints import CheckpointVerbs
 from memoryd.protocol.verbs.compression import CompressionVerbs
@@ -123,6 +124,7 @@ async def serve(
     A runtime that has the daemon inside may bring its own embedder, its own summariser and its own MongoDB client
     (PyMongo's asyncio client or Motor's); all of them stay open.
     """
+    texts = open_texts(settings)
     name = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(3)}"
     health = Health(stop)
     pages = {"/live": live, "/ready": health.page, "/metrics": metrics}
@@ -148,6 +150,7 @@ async def serve(
             name=name,
             prepare_redis=prepare,
             told=told,
+            texts=texts,
         )
         await server.prepare()
         moves = mover(stores, settings)

@@ -31,10 +31,10 @@ from memoryd.limits import (
     TAKEOVER_IDLE_SECONDS,
 )
 from memoryd.model.memory import Durability
-from memoryd.model.results import Recalled
 from memoryd.protocol import messages
 from memoryd.protocol.measuring import measure_answer
 from memoryd.protocol.messages import Envelope
+from memoryd.protocol.telling import described, quoted
 from memoryd.protocol.verbs import FORMS
 from memoryd.protocol.verbs.verb import Handler
 from memoryd.retry import persistently
@@ -43,6 +43,7 @@ from memoryd_telemetry.kept import Told, told_to_nobody
 from memoryd_telemetry.logs import get_logger
 from memoryd_telemetry.metrics import measure
 from memoryd_telemetry.propagation import inject
+from memoryd_telemetry.text import Texts
 from memoryd_telemetry.tracing import operation
 
 log = get_logger("memoryd.server")
@@ -51,7 +52,6 @@ GROUP = keys.REQUESTS_GROUP
 BLOCK_SECONDS = 0.5  # how soon a stop is noticed
 RETRY_AFTER_SECONDS = 2
 RESTARTS_MAX = 3  # of Redis during one write
-IDS_TOLD_MAX = 32  # ids of one answer that its span names
 READ_MAX = 32  # requests of one read: bounds what a burst of large ones can occupy
 
 Fields = Mapping[bytes, bytes]
@@ -69,8 +69,9 @@ class Server:
         name: str,
         prepare_redis: Callable[[], Awaitable[None]] | None = None,
         told: Told = told_to_nobody,
+        texts: Texts | None = None,
     ) -> None:
-        """`told` returns when the spans of what was carried out are kept, where they are."""
+        """`told` returns when the spans of what was carried out are kept, where they are. `texts` brings text into them."""
         self._redis = redis
         self._blocking = blocking
         self._name = name
@@ -79,6 +80,7 @@ class Server:
         self._full = ""
         self._handlers = handlers
         self._told = told
+        self._texts = texts
         self._long: set[bytes] = set()  # entries whose verbs may take longer than a takeover waits
         self._kept_at = 0.0
 
@@ -241,7 +243,9 @@ class Server:
             work = partial(carry_out, scope, args, Request(envelope.id, asked, inject(), envelope.reply_to))
             archived = getattr(args, "durability", None) is Durability.ARCHIVED
             result = await (self._in_one_run(work) if archived else work())
-            span.set_attributes(_described(args, result))
+            span.set_attributes(described(args, result))
+            if self._texts and span.is_recording():
+                span.set_attributes(quoted(self._texts, envelope.op, args, result))
             measure_answer(envelope.op, result)
             return result
 
@@ -267,27 +271,6 @@ class Server:
                 pipe.xack(keys.REQUESTS, GROUP, entry_id)
                 pipe.xdel(keys.REQUESTS, entry_id)
                 await pipe.execute()
-
-
-def _described(args: Any, result: Any) -> dict[str, str | int | list[str]]:
-    """What a span says of a verb that worked: ids, counts and outcomes, never text."""
-    told: dict[str, Any] = {
-        telemetry.RECORD_ID: getattr(result, "id", None),
-        telemetry.EFFECT: getattr(result, "outcome", None),
-        telemetry.DURABILITY: getattr(args, "durability", None),
-        telemetry.TOP_K: getattr(args, "limit", None) if isinstance(result, Recalled) else None,
-        telemetry.RECORD_COUNT: len(result) if isinstance(result, list | Recalled) else None,
-    }
-    described = {name: value for name, value in told.items() if value is not None}
-    return described | ({telemetry.RECORD_IDS: ids} if (ids := _ids_of(result)) else {})
-
-
-def _ids_of(result: Any) -> list[str]:
-    """The first memories of an answer with many, so that a memory's history can be found."""
-    if isinstance(result, Recalled):
-        return [hit.memory.id for hit in result.hits[:IDS_TOLD_MAX]]
-    several = result[:IDS_TOLD_MAX] if isinstance(result, list) else []
-    return [one["stored"].id for one in several if isinstance(one, dict) and "stored" in one]
 
 
 def _hints(fields: Fields) -> tuple[str, str]:

@@ -111,7 +111,8 @@ class KeptLines(logging.Handler):
 
 def _encoded(span: ReadableSpan, service: str) -> str:
     assert span.context is not None
-    attributes: dict[str, Any] = dict(span.attributes or {})
+    # Text is for a collector alone: a forget would have to find it here.
+    attributes: dict[str, Any] = {name: value for name, value in (span.attributes or {}).items() if name not in names.TEXTS}
     return json.dumps({
         "service": service, "name": span.name, "trace_id": trace.format_trace_id(span.context.trace_id),
         "span_id": trace.format_span_id(span.context.span_id),

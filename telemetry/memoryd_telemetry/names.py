@@ -118,6 +118,9 @@ RECORD_ID: Final = "gen_ai.memory.record.id"  # a memory's id, once it is known 
 RECORD_IDS: Final = "memoryd.record.ids"  # the first ones of a verb that gives or takes many
 RECORD_COUNT: Final = "gen_ai.memory.record.count"
 TOP_K: Final = "gen_ai.retrieval.top_k"
+QUERY_TEXT: Final = "gen_ai.memory.query.text"  # see text.py
+RECORDS: Final = "gen_ai.memory.records"
+TEXTS: Final = frozenset({QUERY_TEXT, RECORDS})  # none of them unless it is asked for
 ERROR_TYPE: Final = "error.type"  # a MemorydError's code, or the name of the exception's class
 
 VERB: Final = "memoryd.verb"
@@ -242,6 +245,9 @@ METRICS_DROPPED: Final = Metric(
     "memoryd.metrics.dropped", "counter", "{value}",
     "values of metrics that were not kept: series (too many at once), redis or mongo (it took none)",
 )  # fmt: skip
+TEXTS_WITHHELD: Final = Metric(
+    "memoryd.texts.withheld", "counter", "{span}", "spans that got no text although it is switched on: their redactor failed"
+)
 LOGS_DROPPED: Final = Metric(
     "memoryd.logs.dropped", "counter", "{line}", "log lines that were not kept: queue (too many at once, or too long) or mongo"
 )
@@ -309,7 +315,7 @@ OPLOG_WINDOW: Final = Metric(
 METRICS: Final = (
     FEEDBACK, READS, RECALLS, RECALLED, TOKENS, MEMORIES, MEMORIES_PENDING, TIER_MOVES, HOT_BYTES, ARCHIVE_DOCUMENTS,
     ARCHIVE_BYTES, FILTER_FILL, EMBED_QUEUE, EMBED_CACHE_LOOKS, QUERY_CACHE_LOOKS, JOURNAL_LAG, PLACE_AGE, FOLLOWERS, OPLOG_WINDOW,
-    DEAD_LETTERS_WAITING, SPANS_DROPPED, METRICS_DROPPED, LOGS_DROPPED,
+    DEAD_LETTERS_WAITING, SPANS_DROPPED, METRICS_DROPPED, LOGS_DROPPED, TEXTS_WITHHELD,
     OPERATION_COUNT, OPERATION_DURATION, REQUESTS_BACKLOG, HOT_MEMORY_SHARE, CIRCUIT_OPEN, JOURNAL_BACKLOG, GAPS,
     DIFFERENCES, LEASE_CHANGES, EMBED_BATCH_SIZE, EMBED_DURATION, EMBED_FAILURES, ARCHIVE_BATCH_SIZE, ARCHIVE_DURATION,
     FOLLOW_EVENTS, DEAD_LETTERS, TOOL_CLAIMS, TOOL_RESULT_AGE, SEEN_LOOKS, LEASES, CHANNEL_MESSAGES, MOVES,

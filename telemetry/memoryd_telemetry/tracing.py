@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 LINKS_MAX = 500  # as many entries as the largest batch has: each write of it is linked, at about 30 bytes
-ATTRIBUTE_CHARS_MAX = 256  # ids and names are shorter
+ATTRIBUTE_CHARS_MAX = 256  # ids and names are shorter; text, where it is asked for, has limits of its own
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -64,11 +64,13 @@ def kept_spans() -> KeptSpans | None:
 def _begin(service_name: str, sampling: Sampling, *, kept: bool, stores: bool) -> Callable[[], None]:
     from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 
+    from memoryd_telemetry import text
     from memoryd_telemetry.tail import Tail
 
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return lambda: None
-    limits = SpanLimits(max_span_attribute_length=ATTRIBUTE_CHARS_MAX, max_links=LINKS_MAX)
+    longest = text.RECORDS_CHARS_MAX if text.wanted() else ATTRIBUTE_CHARS_MAX
+    limits = SpanLimits(max_span_attribute_length=longest, max_links=LINKS_MAX)
     # shutdown_on_exit would wait 30 s for an absent collector after our own bounded end.
     provider = TracerProvider(resource=otlp.resource(service_name), span_limits=limits, shutdown_on_exit=False)
     behind: list[SpanProcessor] = []
