@@ -13,6 +13,7 @@ from memoryd_telemetry.logs import get_logger
 log = get_logger("memoryd.retry")
 
 PAUSE_SECONDS_MIN = 0.05
+CANCELLED_SECONDS = 1.0  # who has not ended by then has perhaps not heard it
 PAUSE_SECONDS_MAX = 2.0  # how long after a server's return its daemon may still wait
 
 
@@ -55,6 +56,13 @@ def heed_cancellation() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancels a task until it is gone, because a cancellation may be swallowed on the way. What it has raised, it has raised."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=CANCELLED_SECONDS)
 
 
 async def wait_for_stop(stop: asyncio.Event, seconds: float) -> bool:

@@ -17,6 +17,7 @@ from memoryd.lifecycle.compressing import Compressing
 from memoryd.lifecycle.selection import Selection
 from memoryd.limits import OVERFLOWS_WAITING_MAX
 from memoryd.model.scope import Scope
+from memoryd.retry import end
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.logs import get_logger
 from memoryd_telemetry.propagation import inject
@@ -46,9 +47,8 @@ class Shrinking:
         try:
             await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (work, stopped):
-                task.cancel()
-            await asyncio.wait((work, stopped))
+            stopped.cancel()
+            await end(work)
         if not work.cancelled():
             work.result()
 

@@ -20,6 +20,7 @@ from memoryd.lifecycle.grouping import grouped
 from memoryd.limits import SUMMARY_GROUP_MAX
 from memoryd.model.memory import Memory
 from memoryd.model.results import Stored
+from memoryd.model.summary import Expanded
 from memoryd.summarize.protocol import Passage
 from tests.integration.test_summaries import Scripted
 from tests.integration.tools import caught_up, hot
@@ -397,11 +398,13 @@ async def test_what_leaves_a_full_session_is_compressed_while_the_session_is_ope
             return next((one.memory for one in (await hot(shrinking)).values() if "summary" in one.memory.tags), None)
 
         made: Memory = await eventually(summary, what="a summary of what has left")
-        await caught_up(shrinking, memory)
-        expanded = await memory.expand(made.id)
 
+        async def moved() -> Expanded | None:
+            expanded = await memory.expand(made.id)
+            return expanded if {one.tier for one in expanded.memories} == {"archive"} else None
+
+        expanded: Expanded = await eventually(moved, what="what the summary was made of is in the archive")
         assert [one.content for one in expanded.memories] == [f"user: {one}" for one in SAID]
-        assert {one.tier for one in expanded.memories} == {"archive"}
         assert made.session_id == "s1"
         assert [one.content for one in (await session.window(10)).messages] == ["And then?", "Remark 0.", "Remark 1."]
 
