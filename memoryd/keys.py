@@ -86,6 +86,7 @@ PERMANENT_PREFIXES = (
     RECEIPTS, SCHEMA, TRACES, FOLLOWER_PLACE, FOLLOWER_FENCE, TIERS_FENCE, "aether:uses:",
 )  # fmt: skip
 
+ID_CHARS = 36  # of a memory's id, which ends the key of its record
 KINDS = ("semantic", "episodic")
 
 # The documents of a collection: what their keys begin with, and what follows the project in them.

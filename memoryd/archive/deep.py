@@ -116,7 +116,8 @@ def _row(memory: Memory, likeness: float | None) -> Row:
     session = (to_tag(memory.agent_id), to_tag(memory.session_id)) if memory.session_id else ("", "")
     return Row(
         memory.id, kind_of(memory.memory_type), terms_of(memory.content, memory.metadata), speaker_of(memory.metadata), session,
-        memory.follows, memory.importance, to_microseconds(memory.valid_from), memory.feedback, likeness, ARCHIVE,
+        memory.follows, memory.importance, to_microseconds(memory.valid_from), memory.feedback,
+        similarity=likeness, tier=ARCHIVE,
     )  # fmt: skip
 
 

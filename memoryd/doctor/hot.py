@@ -11,7 +11,6 @@ from memoryd.embed.model_name import known_name
 from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import backlogs
 from memoryd.hot.lag import lags
-from memoryd.hot.rows import ID_CHARS
 from memoryd.hot.sizes import sizes
 from memoryd.limits import DOCTOR_KEYS_MAX, DOCTOR_SAMPLE
 from memoryd_schemas.indexes import KINDS
@@ -165,7 +164,7 @@ async def unarchived_records(patient: Patient) -> Finding | None:
                 "FT.SEARCH", names.index(kind), "*", "NOCONTENT", "SORTBY", "created_at", "DESC",
                 "LIMIT", 0, DOCTOR_SAMPLE, "DIALECT", 2,
             )  # fmt: skip
-            ids += [row[b"id"][-ID_CHARS:].decode() for row in answer[b"results"]]
+            ids += [row[b"id"][-names.ID_CHARS:].decode() for row in answer[b"results"]]
     archived = await patient.archive.living(ids, with_text=False) if ids else {}
     missing = [one for one in ids if one not in archived]
     if not missing:

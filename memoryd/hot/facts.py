@@ -15,7 +15,6 @@ from memoryd.hot.changes import Request, Written
 from memoryd.hot.clauses import scope_clause
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded, record_fields, to_fields
-from memoryd.hot.rows import ID_CHARS
 from memoryd.hot.search import whole
 from memoryd.hot.seen import noting
 from memoryd.keys import Keys, kind_of
@@ -88,7 +87,7 @@ class HotFacts:
                  "SORTBY", "valid_from", "DESC", "LIMIT", 0, count, "DIALECT", 2]  # fmt: skip
         with hot_errors("look for facts"):
             answer: Any = await self._redis.execute_command(*query)  # type: ignore[no-untyped-call]
-        return [row[b"id"][-ID_CHARS:].decode() for row in whole(answer, "look for facts")[b"results"]]
+        return [row[b"id"][-names.ID_CHARS:].decode() for row in whole(answer, "look for facts")[b"results"]]
 
     @inside(telemetry.WRITE)
     async def say(self, saying: Saying, *, fsync: bool) -> tuple[Said, bool]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from memoryd.hot.briefs import Words, numbered
+from memoryd.hot.finding import Near
 from memoryd.limits import CANDIDATES_MAX
-from memoryd.model.feedback import Feedback, from_text
+from memoryd.model.feedback import Feedback
 
 LONG = "long"
-ID_CHARS = 36  # of a memory's id, which ends its key
 
 
 @dataclass(slots=True)
 class Row:
-    """What ranking needs of a candidate: its field `brief`, which the atomic steps write. Times are microseconds since 1970."""
+    """What ranking needs of a candidate: its brief, and what this recall has found of it. Times are microseconds since 1970."""
 
     memory_id: str
     kind: str
@@ -28,10 +28,17 @@ class Row:
     importance: float
     valid_from: int
     feedback: Feedback | None = None
+    words: Words | None = None
+    """The terms, numbered, where that has been done."""
     similarity: float | None = None
     """To the question's vector; None for what was not found by meaning."""
     tier: str = ""
     """long or archive, where its terms came from MongoDB."""
+
+    @property
+    def numbers(self) -> Words:
+        """Its terms, numbered."""
+        return numbered(self.terms) if self.words is None else self.words
 
     @property
     def group(self) -> str:
@@ -75,33 +82,20 @@ def word(rows: Mapping[str, Row], terms: Mapping[str, str]) -> None:
     """Gives the rows that Redis has no words of theirs, as the archive has them."""
     for memory_id, own in terms.items():
         if (row := rows.get(memory_id)) is not None and not row.terms:
-            row.terms, row.tier = own, LONG
+            row.terms, row.words, row.tier = own, None, LONG
 
 
-def take(rows: dict[str, Row], kind: str, answer: Any) -> set[str]:
+def take(rows: dict[str, Row], found: Iterable[Near]) -> set[str]:
     """Adds what a search has found to the rows, or its similarity to a row that is there; returns the ids."""
     ids = set()
-    for found in answer[b"results"]:
-        if b"id" not in found:
-            continue  # a search that was cut short leaves empty places
-        memory_id = found[b"id"][-ID_CHARS:].decode()
-        fields = found.get(b"extra_attributes", {})
-        row = rows.get(memory_id)
+    for brief, distance in found:
+        row = rows.get(brief.memory_id)
         if row is None:
-            brief = fields.get(b"brief")
-            if brief is None:
-                continue  # gone between the search and the reading of its fields, or new since the search before
-            row = rows[memory_id] = _row(memory_id, kind, brief.decode())
-        if b"distance" in fields:
-            row.similarity = 1.0 - float(fields[b"distance"])
-        ids.add(memory_id)
+            row = rows[brief.memory_id] = Row(
+                brief.memory_id, brief.kind, brief.terms, brief.speaker, brief.session, brief.follows, brief.importance,
+                brief.valid_from, brief.feedback, brief.words,
+            )  # fmt: skip
+        if distance is not None:
+            row.similarity = 1.0 - distance
+        ids.add(brief.memory_id)
     return ids
-
-
-def _row(memory_id: str, kind: str, brief: str) -> Row:
-    # An earlier memoryd has written no line for feedback.
-    speaker, agent, session, follows, importance, valid_from, *feedback, terms = brief.split("\n")
-    return Row(
-        memory_id, kind, terms, speaker, (agent, session) if session else ("", ""),
-        follows.split(",") if follows else [], float(importance), int(valid_from), from_text("".join(feedback)),
-    )  # fmt: skip

@@ -14,7 +14,8 @@ from memoryd.errors import Overloaded
 from memoryd.hot.clauses import Clause, Filters, scope_clause
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import to_hot_vector
-from memoryd.hot.rows import ID_CHARS, Found, Row, rarest, take
+from memoryd.hot.finding import Finder, Query
+from memoryd.hot.rows import Found, Row, rarest, take
 from memoryd.limits import CANDIDATES_MAX, EXACT_MEMORIES_MAX, FORGET_PLAN_MAX, RECALL_LIMIT_MAX
 from memoryd.model.episode import EpisodeFilter
 from memoryd.model.memory import Tier
@@ -42,6 +43,7 @@ class Search:
         self._redis = redis
         self._datatype = datatype
         self._ef_runtime = ef_runtime
+        self._finder = Finder(redis)
 
     @inside(telemetry.SEARCH_WORDS)
     async def by_words(
@@ -55,32 +57,35 @@ class Search:
     ) -> Found:
         """The memories with one of the terms, how many there are in the scope, and what is exactly the question.
 
-        One round trip; a second one counts each term, when more memories than one search brings have one of them. Of
-        those the newest come: no score of RediSearch takes part, because its statistics are of the whole index, and so of
-        other people's memories. `by_meaning` narrows them then. `seconds`: how long a search may take at most.
+        One round trip; a second one reads what was not met here before, and one counts each term, when more memories than one
+        search brings have one of them. Of those the newest come: no score of RediSearch takes part, because its statistics
+        are of the whole index, and so of other people's memories. `by_meaning` narrows them then. `seconds`: how long a search
+        may take at most.
         """
         kinds, found = _kinds(filters), Found()
+        queries: list[Query] = []
         async with self._pipeline() as pipe:
-            for index in map(names.index, kinds):
-                pipe.execute_command(*_counted(index, scope_clause(scope, filters), seconds=seconds))
-                pipe.execute_command(*_counted(index, _long(scope, filters), seconds=seconds))
-                pipe.execute_command(*_quoting(index, scope_clause(scope, filters), content_hash, seconds))
+            for kind in kinds:
+                pipe.execute_command(*_counted(names.index(kind), scope_clause(scope, filters), seconds=seconds))
+                pipe.execute_command(*_counted(names.index(kind), _long(scope, filters), seconds=seconds))
+                queries.append(_quoting(kind, scope_clause(scope, filters), content_hash, seconds))
                 if terms:
-                    pipe.execute_command(*_with_terms(index, scope_clause(scope, filters), terms, seconds))
+                    queries.append(_with_terms(kind, scope_clause(scope, filters), terms, seconds))
+            for query in queries:
+                pipe.execute_command(*query.for_stamps())
             with hot_errors("recall"):
                 answers = await pipe.execute()
         if any(map(_was_cut, answers)):
             found.cut.add("words")
-        each = iter(answers)
+        counts = iter(int(one[b"total_results"]) for one in answers)
         for kind in kinds:
-            found.memories[kind] = int(next(each)[b"total_results"])
-            found.long += int(next(each)[b"total_results"])
-            found.quoted |= take(found.rows, kind, next(each))
-            if terms:
-                answer = next(each)
-                take(found.rows, kind, answer)
-                if int(answer[b"total_results"]) > CANDIDATES_MAX:
-                    found.crowded.add(kind)
+            found.memories[kind] = next(counts)
+            found.long += next(counts)
+        near = iter(await self._finder.read(scope, queries, answers[2 * len(kinds) :]))
+        for kind in kinds:
+            found.quoted |= take(found.rows, next(near))
+            if terms and len(take(found.rows, next(near))) > CANDIDATES_MAX:
+                found.crowded.add(kind)
         if found.crowded:
             await self._count_terms(scope, filters, found, terms, seconds)
         if span := recorded():
@@ -118,47 +123,40 @@ class Search:
         seconds: float | None = None,
         named: Mapping[str, str] = NOTHING,
     ) -> dict[str, Row]:
-        """The candidates: `found`, narrowed where it was crowded, and the nearest to the vector. One round trip. `named` (kinds
-        by id) was found by words in the archive: it comes as far as it passes the filters here, with its similarity.
+        """The candidates: `found`, narrowed where it was crowded, and the nearest to the vector. One round trip, and one for
+        what was not met here before. `named` (kinds by id) was found by words in the archive: it comes as far as it passes
+        the filters here, with its similarity.
 
-        What was found by its words is here already: of that only the similarity comes, and the nearest of the others come
-        whole. So nothing is sent twice, and what has the words has its true similarity however far away it is.
+        Of what was found by its words only the similarity comes, and the nearest of the others beside it. So what has the
+        words has its true similarity, however far away it is.
         """
         kinds = [kind for kind in _kinds(filters) if found.memories[kind]]
         rows = {key: row for key, row in found.rows.items() if row.kind not in found.crowded or key in found.quoted}
-        asked: list[tuple[str, str]] = []  # by what, and of which kind
+        queries: list[Query] = []
+        for kind in (kind for kind in kinds if kind in found.crowded):
+            queries.append(_with_terms(kind, scope_clause(scope, filters), rarest(found.with_term[kind]), seconds))
+        for kind in kinds if vector is not None else ():
+            assert vector is not None
+            for clause, known in self._near(scope, filters, found, kind, terms):
+                exact = known or found.memories[kind] <= EXACT_MEMORIES_MAX
+                queries.append(self._nearest(kind, clause, vector, exact=exact, seconds=seconds))
+        for kind in kinds:
+            for clause in _named(scope, filters, [one for one, of in named.items() if of == kind]):
+                queries.append(
+                    self._nearest(kind, clause, vector, exact=True, seconds=seconds) if vector
+                    else _newest(kind, clause, NAMED_MAX, seconds)
+                )  # fmt: skip
         async with self._pipeline() as pipe:
-            for kind in (kind for kind in kinds if kind in found.crowded):
-                telling = rarest(found.with_term[kind])
-                asked.append(("words", kind))
-                pipe.execute_command(*_with_terms(names.index(kind), scope_clause(scope, filters), telling, seconds))
-            for kind in kinds if vector is not None else ():
-                assert vector is not None
-                exact = found.memories[kind] <= EXACT_MEMORIES_MAX
-                for clause, fields in self._near(scope, filters, found, kind, terms):
-                    asked.append(("meaning", kind))
-                    known = "brief" not in fields
-                    pipe.execute_command(
-                        *self._nearest(kind, clause, vector, fields, exact=exact or known, seconds=seconds)
-                    )
-            for kind in kinds:
-                for clause in _named(scope, filters, [one for one, of in named.items() if of == kind]):
-                    asked.append(("words", kind))
-                    fields = ("distance", "brief")
-                    pipe.execute_command(
-                        *(self._nearest(kind, clause, vector, fields, exact=True, seconds=seconds) if vector
-                          else _brief(names.index(kind), clause, seconds))
-                    )  # fmt: skip
+            for query in queries:
+                pipe.execute_command(*query.for_stamps())
             with hot_errors("recall"):
-                answers = await pipe.execute(raise_on_error=False) if asked else []
+                answers = await pipe.execute(raise_on_error=False) if queries else []
                 if broken := next((one for one in answers if isinstance(one, Exception) and not _of_another_model(one)), None):
                     raise broken
-        for (how, kind), answer in zip(asked, answers, strict=True):
-            if isinstance(answer, Exception):
-                continue
-            take(rows, kind, answer)
-            if _was_cut(answer):
-                found.cut.add(how)
+        whole = [at for at, answer in enumerate(answers) if not isinstance(answer, Exception)]
+        found.cut |= {"meaning" if queries[at].nearest else "words" for at in whole if _was_cut(answers[at])}
+        for near in await self._finder.read(scope, [queries[at] for at in whole], [answers[at] for at in whole]):
+            take(rows, near)
         found.nothing_near = bool(vector and kinds) and not any(one.similarity is not None for one in rows.values())
         if span := recorded():
             likeness = [one.similarity for one in rows.values() if one.similarity is not None]
@@ -168,16 +166,15 @@ class Search:
 
     def _near(
         self, scope: Scope, filters: Filters, found: Found, kind: str, terms: Sequence[str]
-    ) -> Iterator[tuple[Clause, tuple[str, ...]]]:
-        """Among what to look for the nearest, and which fields of it are not here yet."""
-        whole = ("distance", "brief")
+    ) -> Iterator[tuple[Clause, bool]]:
+        """Among what to look for the nearest, and whether that is all here already and only its similarity is asked for."""
         if not terms or kind in found.crowded or not any(row.kind == kind for row in found.rows.values()):
-            yield scope_clause(scope, filters), whole
+            yield scope_clause(scope, filters), False
             return
-        for none, fields in ((False, ("distance",)), (True, whole)):
+        for known in (True, False):
             clause = scope_clause(scope, filters)
-            clause.words(terms, none=none)
-            yield clause, fields
+            clause.words(terms, none=not known)
+            yield clause, known
 
     async def matching(self, scope: Scope, filters: Filters, terms: Sequence[str]) -> int:
         """How many memories of the scope pass the filters here, and have one of the terms if any is given."""
@@ -200,14 +197,12 @@ class Search:
                 for query in queries:
                     pipe.execute_command(*query)
                 answers = await pipe.execute()
-        return [row[b"id"][-ID_CHARS:].decode() for answer in answers for row in whole(answer, "search")[b"results"]]
+        return [row[b"id"][-names.ID_CHARS:].decode() for answer in answers for row in whole(answer, "search")[b"results"]]
 
     def _pipeline(self) -> Any:
         return self._redis.pipeline(transaction=False)
 
-    def _nearest(
-        self, kind: str, clause: Clause, vector: QueryVector, fields: Sequence[str], *, exact: bool, seconds: float | None
-    ) -> list[Any]:
+    def _nearest(self, kind: str, clause: Clause, vector: QueryVector, *, exact: bool, seconds: float | None) -> Query:
         clause.params |= {"k": CANDIDATES_MAX, "model": vector.model, "vector": to_hot_vector(vector.vector, self._datatype)}
         how = ""
         if exact:
@@ -217,9 +212,8 @@ class Search:
             clause.params["ef"] = max(self._ef_runtime, CANDIDATES_MAX)
             how = " EF_RUNTIME $ef"
         # The model is a condition: a query cannot meet another model's vectors, whatever the index holds by now.
-        query = f"({clause} @embedding_model:{{$model}})=>[KNN $k @embedding $vector{how} AS distance]"
-        return ["FT.SEARCH", names.index(kind), query, *clause.arguments(seconds), *_return(*fields),
-                "SORTBY", "distance", "LIMIT", 0, CANDIDATES_MAX, "DIALECT", 2]  # fmt: skip
+        text = f"({clause} @embedding_model:{{$model}})=>[KNN $k @embedding $vector{how} AS distance]"
+        return Query(kind, text, clause.arguments(seconds), CANDIDATES_MAX, nearest=True)
 
     async def naming(self, scope: Scope, field: str, memory_ids: Sequence[str]) -> set[str]:
         """The ids of the scope's memories whose `derived_from` or `related` names one of these, as far as indexed."""
@@ -322,10 +316,9 @@ def _counted(index: str, clause: Clause, terms: Sequence[str] = (), *, seconds: 
     return ["FT.SEARCH", index, str(clause), *clause.arguments(seconds), "LIMIT", 0, 0, "DIALECT", 2]
 
 
-def _quoting(index: str, clause: Clause, content_hash: str, seconds: float | None) -> list[Any]:
+def _quoting(kind: str, clause: Clause, content_hash: str, seconds: float | None) -> Query:
     clause.tag("content_hash", [content_hash])
-    return ["FT.SEARCH", index, str(clause), *clause.arguments(seconds), *_return("brief"),
-            "SORTBY", "created_at", "DESC", "LIMIT", 0, RECALL_LIMIT_MAX, "DIALECT", 2]  # fmt: skip
+    return _newest(kind, clause, RECALL_LIMIT_MAX, seconds)
 
 
 def _long(scope: Scope, filters: Filters) -> Clause:
@@ -341,18 +334,13 @@ def _named(scope: Scope, filters: Filters, memory_ids: Sequence[str]) -> Iterato
         yield clause
 
 
-def _brief(index: str, clause: Clause, seconds: float | None) -> list[Any]:
-    return ["FT.SEARCH", index, str(clause), *clause.arguments(seconds), *_return("brief"), "LIMIT", 0, NAMED_MAX, "DIALECT", 2]
-
-
-def _with_terms(index: str, clause: Clause, terms: Sequence[str], seconds: float | None) -> list[Any]:
+def _with_terms(kind: str, clause: Clause, terms: Sequence[str], seconds: float | None) -> Query:
     clause.words(terms)
-    return ["FT.SEARCH", index, str(clause), *clause.arguments(seconds), *_return("brief"),
-            "SORTBY", "created_at", "DESC", "LIMIT", 0, CANDIDATES_MAX, "DIALECT", 2]  # fmt: skip
+    return _newest(kind, clause, CANDIDATES_MAX + 1, seconds)  # one more tells that there are more
 
 
-def _return(*fields: str) -> list[Any]:
-    return ["RETURN", len(fields), *fields]
+def _newest(kind: str, clause: Clause, most: int, seconds: float | None) -> Query:
+    return Query(kind, str(clause), clause.arguments(seconds), most)
 
 
 def _kinds(filters: Filters) -> list[str]:

@@ -13,7 +13,6 @@ from memoryd.clock import to_microseconds
 from memoryd.hot.clauses import Clause, Filters, scope_clause
 from memoryd.hot.client import hot_errors
 from memoryd.hot.records import Records
-from memoryd.hot.rows import ID_CHARS
 from memoryd.hot.search import Search, whole
 from memoryd.model.episode import EpisodeFilter
 from memoryd.model.introspection import AGES, OLDER, Counts, Event
@@ -82,7 +81,7 @@ class HotSelf:
     async def _sorted(self, scope: Scope, name: str, order: str, limit: int) -> list[Memory]:
         tail = ["NOCONTENT", "SORTBY", name, order, "LIMIT", 0, limit]
         answers = await self._of_kinds([scope_clause(scope) for _ in names.KINDS], tail, "look at memories")
-        ids = [row[b"id"][-ID_CHARS:].decode() for one in answers for row in one[b"results"]]
+        ids = [row[b"id"][-names.ID_CHARS:].decode() for one in answers for row in one[b"results"]]
         return list((await self._records.get_many(scope, ids)).values()) if ids else []
 
     async def _of_kinds(self, clauses: Sequence[Clause], tail: Sequence[Any], doing: str) -> list[Any]:
@@ -101,6 +100,6 @@ def _event(fields: dict[bytes, bytes]) -> Event:
     named = {name: from_tag(text.get(name, "")) for name in ("event_type", "source_tool", "outcome", "error_kind")}
     latency = text.get("latency_us")
     return Event(
-        id=text["__key"][-ID_CHARS:], event_type=named["event_type"], tool=named["source_tool"], outcome=named["outcome"],
+        id=text["__key"][-names.ID_CHARS:], event_type=named["event_type"], tool=named["source_tool"], outcome=named["outcome"],
         error_kind=named["error_kind"], latency_us=int(latency) if latency else None, at=int(text["valid_from"]),
     )  # fmt: skip

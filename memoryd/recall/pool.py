@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memoryd.hot.briefs import Words, numbered
 from memoryd.hot.rows import Row
 
 Values = NDArray[np.float64]
@@ -44,12 +44,16 @@ class Pool:
 
     @cached_property
     def _per_row(self) -> NDArray[np.int64]:
-        return np.array([row.terms.count(" ") + 1 if row.terms else 0 for row in self.rows], dtype=np.int64)
+        return np.array([len(one) for one in self._numbers], dtype=np.int64)
 
     @cached_property
-    def _words(self) -> list[str]:
+    def _numbers(self) -> list[Words]:
+        return [row.numbers for row in self.rows]
+
+    @cached_property
+    def _words(self) -> Words:
         """All terms of the candidates, one candidate after another: some ten thousand."""
-        return " ".join(row.terms for row in self.rows).split()
+        return np.concatenate(self._numbers) if self._numbers else np.zeros(0, dtype=np.int64)
 
     @cached_property
     def counts(self) -> NDArray[np.float64]:
@@ -58,11 +62,14 @@ class Pool:
 
     def count(self, terms: Sequence[str]) -> NDArray[np.float64]:
         """How often each candidate (a line) has each of these terms (a column)."""
-        columns = {term: column for column, term in enumerate(terms)}
+        if not terms:
+            return np.zeros((len(self), 0))
         # Without a loop of Python's over the words, which would take longer than everything else here.
-        column = np.fromiter(map(columns.get, self._words, repeat(-1)), dtype=np.int64, count=len(self._words))
-        wanted = column >= 0
-        places = np.repeat(np.arange(len(self)), self._per_row)[wanted] * len(terms) + column[wanted]
+        asked = numbered(" ".join(terms))
+        order = np.argsort(asked)
+        nearest = np.searchsorted(asked[order], self._words).clip(max=len(terms) - 1)
+        wanted = asked[order][nearest] == self._words
+        places = np.repeat(np.arange(len(self)), self._per_row)[wanted] * len(terms) + order[nearest[wanted]]
         return np.bincount(places, minlength=len(self) * len(terms)).reshape(len(self), len(terms)).astype(float)
 
     @cached_property

@@ -23,8 +23,11 @@ def speaker(pool: Pool, who: set[str]) -> Values:
 
     From the metadata, not from the text (speaker-aware retrieval as in Maharana et al., LoCoMo, ACL 2024, section 5).
     """
-    names = {query_terms(name)[0] for name in who}
-    return np.array([float(row.speaker in who if row.speaker else not names.isdisjoint(row.terms.split())) for row in pool.rows])
+    own = np.array([row.speaker in who for row in pool.rows], dtype=float)
+    if who and not all(row.speaker for row in pool.rows):
+        names = pool.count(sorted({query_terms(name)[0] for name in who})).any(axis=1)
+        own[np.array([not row.speaker for row in pool.rows]) & np.asarray(names)] = 1.0
+    return own
 
 
 def first_person(question: str, who: Iterable[str]) -> str:

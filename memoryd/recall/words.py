@@ -35,13 +35,13 @@ def neighbours(pool: Pool, own: Values) -> Values:
     A neighbour that is no candidate has none of the words, so nothing has to be looked up.
     """
     place = {row.memory_id: at for at, row in enumerate(pool.rows)}
-    values = np.zeros(len(pool))
+    each, values = own.tolist(), [0.0] * len(pool)
     for at, row in enumerate(pool.rows):
         for before in row.follows:
             if (other := place.get(before)) is not None:
-                values[at] += own[other]
-                values[other] += own[at] / 2
-    return values
+                values[at] += each[other]
+                values[other] += each[at] / 2
+    return np.array(values)
 
 
 def session(pool: Pool) -> Values:

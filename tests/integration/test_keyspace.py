@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -195,6 +196,18 @@ async def test_every_name_is_in_the_bucket_of_its_memory(busy: World) -> None:
         assert set(tags) <= buckets
         if memory_id := re.search(r"(?:mem|ses|snp)_[0-9a-f]{32}$", key):
             assert tags == [f"{{{busy.keys.bucket(memory_id[0])}}}"]
+
+
+async def test_every_record_has_the_stamp_of_its_brief(busy: World) -> None:
+    """Whatever has written it last. A daemon takes a brief that it has read under a stamp for what Redis has."""
+    found = 0
+    for key in await all_keys(busy):
+        if re.match(r"aether:memory:(episodic|semantic):", key):
+            record: dict[Any, Any] = await busy.redis.hgetall(key)
+            brief, stamp = record[b"brief"], record[b"stamp"]
+            assert int(stamp) == int(hashlib.sha1(record[b"id"] + brief, usedforsecurity=False).hexdigest()[:13], 16)
+            found += 1
+    assert found > 10
 
 
 async def test_text_lies_in_records_only_once_all_is_done(busy: World) -> None:

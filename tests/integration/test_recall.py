@@ -17,6 +17,7 @@ from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.model.question import Question
 from memoryd.model.results import Recalled, Stored
+from memoryd.model.scope import Scope
 from memoryd.recalling import Recalling
 from tests.world import World
 
@@ -134,7 +135,10 @@ async def test_a_recall_takes_three_round_trips_whatever_it_finds(
         recalling = Recalling(
             Records(redis, world.keys), search, EmbeddingCache(world.redis, world.embedder), clock=SystemClock()
         )
-        await recalling.recall(memory.scope, Question(query="warm up"))
+        await recalling.recall(Scope("nobody", "here", ""), Question(query="Ada"))
+        sent = 0
+        await recalling.recall(memory.scope, Question(query="Ada"))
+        assert sent == 5, "what has never been met is read, once after each search"
         for question in ("Ada", "What did Ada paint after the race by the lake in the rain?", "nothing of it", "!?"):
             for limit in (1, 200):
                 sent = 0

@@ -155,6 +155,7 @@ def test_every_metric_is_looked_at_by_somebody_or_said_to_be_a_detail() -> None:
     """In the dashboard, or by an alert."""
     details = {
         names.FEEDBACK, names.TOOL_RESULT_AGE, names.SEEN_LOOKS, names.LEASES, names.CHANNEL_MESSAGES, names.QUERY_CACHE_LOOKS,
+        names.TEXTS_WITHHELD,
     }  # fmt: skip
     text = " ".join(QUERIES)
     assert {one.name for one in names.METRICS if prometheus_name(one) not in text} == {one.name for one in details}

@@ -23,7 +23,8 @@ if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[3]) then return { 'overloaded' }
 fields.version, fields.said_at, fields.position = '1', said_now(), '*' -- the journal entry's own id
 if ARGV[7] ~= '' then fields.data = ARGV[7] end
 local entry = journal_record(KEYS[2], 'stored', ARGV[5], fields)
-local flat = { 'version', '1', 'said_at', fields.said_at, 'entries', entry, 'position', entry, 'brief', brief(fields) }
+local told, stamp = brief(fields)
+local flat = { 'version', '1', 'said_at', fields.said_at, 'entries', entry, 'position', entry, 'brief', told, 'stamp', stamp }
 for i = 8, #ARGV do flat[#flat + 1] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(flat))
 redis.call('XADD', KEYS[5], entry, 'id', fields.id)

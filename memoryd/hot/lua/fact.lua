@@ -36,7 +36,8 @@ local function change_record(key, record, values)
   values.version, values.said_at = string.format('%d', tonumber(record.version) + 1), said_now()
   for name, value in pairs(values) do record[name] = value end
   local entry = journal_record(KEYS[2], 'updated', traceparent, record)
-  values.entries, values.brief = entries_with(record.entries, KEYS[2], entry), brief(record)
+  values.entries = entries_with(record.entries, KEYS[2], entry)
+  values.brief, values.stamp = brief(record)
   local flat = {}
   for name, value in pairs(values) do
     flat[#flat + 1] = name
@@ -59,7 +60,8 @@ if ARGV[9] == 'new' then
   outcome, id, version = 'stored', fields.id, '1'
   fields.version, fields.said_at = version, said_now()
   entry = journal_record(KEYS[2], 'stored', traceparent, fields)
-  local flat = { 'entries', entry, 'brief', brief(fields) }
+  fields.brief, fields.stamp = brief(fields)
+  local flat = { 'entries', entry }
   for name, value in pairs(fields) do
     flat[#flat + 1] = name
     flat[#flat + 1] = value

@@ -74,7 +74,9 @@ if version == current then
     local record = read_record(KEYS[1])
     record.follows = fields.follows
     drop_vectors(KEYS[1], record)
-    redis.call('HSET', KEYS[1], 'follows', fields.follows, 'context', fields.context, 'pending', '1', 'brief', brief(record))
+    local told, stamp = brief(record)
+    redis.call('HSET', KEYS[1], 'follows', fields.follows, 'context', fields.context, 'pending', '1', 'brief', told,
+      'stamp', stamp)
     known[3], known_context, enriched = '1', context, 'enriched'
   end
   if known[3] == '1' and fields.embedding and fields.content_hash == known[4] and context == known_context then
@@ -90,7 +92,8 @@ if version == current then
   if judgements(fields.feedback) > judgements(known[11]) then
     local record = read_record(KEYS[1])
     record.feedback = fields.feedback
-    redis.call('HSET', KEYS[1], 'feedback', fields.feedback, 'brief', brief(record))
+    local told, stamp = brief(record)
+    redis.call('HSET', KEYS[1], 'feedback', fields.feedback, 'brief', told, 'stamp', stamp)
     enriched = 'enriched'
   end
   return enriched

@@ -44,7 +44,8 @@ if KEYS[7] then
   fields.follows, touched = follows(KEYS[7], fields.id), precedes(KEYS[7], fields.id)
 end
 local entry = journal_record(KEYS[2], 'stored', traceparent, fields, nil, touched)
-local flat = { 'entries', entry, 'brief', brief(fields) }
+fields.brief, fields.stamp = brief(fields)
+local flat = { 'entries', entry }
 for name, value in pairs(fields) do
   flat[#flat + 1] = name
   flat[#flat + 1] = value

@@ -8,10 +8,11 @@ local slot = ARGV[3]
 local fits = record['embedding_model' .. slot] == ARGV[1] and #(record['embedding' .. slot] or '') == tonumber(ARGV[2])
 if not record.id then return false end
 for i = 4, #ARGV, 2 do record[ARGV[i]] = ARGV[i + 1] end
-local anew = { 'brief', brief(record) }
+local told, stamp = brief(record)
+local anew = { 'brief', told, 'stamp', stamp }
 for i = 4, #ARGV do anew[#anew + 1] = ARGV[i] end
 if fits then
-  if record.brief ~= anew[2] then redis.call('HSET', KEYS[1], unpack(anew)) end
+  if record.brief ~= told or record.stamp ~= stamp then redis.call('HSET', KEYS[1], unpack(anew)) end
   return false
 end
 drop_vectors(KEYS[1], record)

@@ -38,7 +38,7 @@ if KEYS[5] and changes.valid_from then
 end
 local entry = journal_record(KEYS[2], 'updated', ARGV[8], record, replaced, touched)
 changes.entries = entries_with(record.entries, KEYS[2], entry)
-changes.brief = brief(record)
+changes.brief, changes.stamp = brief(record)
 local flat = {}
 for name, value in pairs(changes) do
   flat[#flat + 1] = name

@@ -1,0 +1,101 @@
+"""Searches for candidates: they bring the stamps of briefs as one list, and briefs only where one is not known here.
+
+A result of its own for each candidate, even an empty one, costs Redis and its client more than the search (measured: 355 of
+them 4 to 5 ms, their stamps in one list 1 ms).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from memoryd import keys as names
+from memoryd.hot.briefs import Brief, Briefs, to_brief
+from memoryd.hot.client import hot_errors
+from memoryd.model.scope import Scope, to_tag
+
+Near = tuple[Brief, float | None]
+"""A candidate, and its distance from the question's vector where that was asked for."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to look for in the index of a kind, and how many candidates it brings at most: the newest, or the nearest."""
+
+    kind: str
+    text: str
+    arguments: Sequence[Any]
+    most: int
+    nearest: bool = False
+
+    def for_stamps(self) -> list[Any]:
+        """The command whose answer is one list."""
+        newest = [] if self.nearest else ["SORTBY", 2, "@created_at", "DESC", "MAX", self.most]
+        both = ["APPLY", 'format("%s %s", @stamp, @distance)', "AS", "both"] if self.nearest else []
+        listed = ["GROUPBY", 0, "REDUCE", "TOLIST", 1, "@both" if self.nearest else "@stamp", "AS", "found"]
+        return ["FT.AGGREGATE", names.index(self.kind), self.text, *self.arguments, *newest, *both, *listed, "DIALECT", 2]
+
+    def for_briefs(self) -> list[Any]:
+        """The same search, whose answer has the briefs."""
+        fields = ["stamp", "brief", *(["distance"] if self.nearest else [])]
+        order = ["SORTBY", "distance"] if self.nearest else ["SORTBY", "created_at", "DESC"]
+        return ["FT.SEARCH", names.index(self.kind), self.text, *self.arguments, "RETURN", len(fields), *fields, *order,
+                "LIMIT", 0, self.most, "DIALECT", 2]  # fmt: skip
+
+
+class Finder:
+    """Reads the answers to queries over one Redis."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._briefs = Briefs()
+
+    async def read(self, scope: Scope, queries: Sequence[Query], answers: Sequence[Any]) -> list[list[Near]]:
+        """What each query has found; `answers` are those to their `for_stamps`. One more round trip if any is not known here.
+
+        Raises HotUnavailable.
+        """
+        self._briefs.grow_old()
+        found = [self._known(scope, query, answer) for query, answer in zip(queries, answers, strict=True)]
+        if unknown := [at for at, one in enumerate(found) if one is None]:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for at in unknown:
+                    pipe.execute_command(*queries[at].for_briefs())
+                with hot_errors("recall"):
+                    whole = await pipe.execute()
+            for at, answer in zip(unknown, whole, strict=True):
+                found[at] = list(self._learn(scope, queries[at], answer))
+        return [one or [] for one in found]
+
+    def _known(self, scope: Scope, query: Query, answer: Any) -> list[Near] | None:
+        """None when one of them is not known."""
+        place, found = _place(scope, query), list[Near]()
+        for one in _list_of(answer):
+            stamp, _, distance = one.partition(b" ")
+            brief = self._briefs.get(place, stamp)
+            if brief is None:
+                return None
+            found.append((brief, float(distance) if distance else None))
+        return found
+
+    def _learn(self, scope: Scope, query: Query, answer: Any) -> Iterator[Near]:
+        place = _place(scope, query)
+        for one in answer[b"results"]:
+            # A search that was cut short leaves empty places, and who is gone since has no fields.
+            fields = one.get(b"extra_attributes") or {}
+            if b"brief" in fields:
+                brief = to_brief(one[b"id"][-names.ID_CHARS:].decode(), query.kind, fields[b"brief"].decode())
+                self._briefs.put(place, fields[b"stamp"], brief)
+                yield brief, float(fields[b"distance"]) if b"distance" in fields else None
+
+
+def _list_of(answer: Any) -> Sequence[bytes]:
+    rows = answer[b"results"]
+    return rows[0][b"extra_attributes"].get(b"found") or () if rows else ()
+
+
+def _place(scope: Scope, query: Query) -> str:
+    return f"{query.kind} {to_tag(scope.tenant)} {to_tag(scope.project)}"

@@ -1,0 +1,72 @@
+"""What a daemon keeps of candidates between recalls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from memoryd import MemoryClient
+from memoryd.hot import briefs
+from memoryd.hot.clauses import Filters
+from memoryd.hot.search import Search
+from memoryd.model.ids import hash_content
+from memoryd.model.question import Narrowing
+from memoryd.model.scope import Scope
+from tests.world import World
+
+
+async def words_of(search: Search, scope: Scope) -> dict[str, list[str]]:
+    """What a search by words finds in a scope: the words of each."""
+    found = await search.by_words(scope, Filters(Narrowing()), terms=["ada"], content_hash=hash_content("?"))
+    return {row.memory_id: row.terms.split() for row in found.rows.values()}
+
+
+async def test_a_brief_is_read_once_and_again_when_it_changes(world: World, memory: MemoryClient) -> None:
+    """A stamp tells whether what is known is what Redis has."""
+    kept, search = await memory.store("Ada paints in Porto.", type="fact"), Search(world.redis, ef_runtime=None)
+    assert await words_of(search, memory.scope) == {kept.id: ["ada", "paint", "porto"]}
+
+    key = await key_of(world, kept.id)
+    await world.redis.hset(key, "brief", "not read")  # nobody writes it so, without its stamp
+    assert await words_of(search, memory.scope) == {kept.id: ["ada", "paint", "porto"]}
+
+    await memory.update(kept.id, content="Ada sails to Lagos.")
+    assert await words_of(search, memory.scope) == {kept.id: ["ada", "sail", "lago"]}
+    await memory.forget(kept.id)
+    assert await words_of(search, memory.scope) == {}
+
+
+async def test_a_stamp_is_known_in_its_project_only(world: World, memory: MemoryClient) -> None:
+    """If two memories ever had the same one, none would come to another project."""
+    search = Search(world.redis, ef_runtime=None)
+    async with world.connect(project="other") as other:
+        one, two = await memory.store("Ada paints in Porto.", type="fact"), await other.store("Ada sails.", type="fact")
+        same: Any = await world.redis.hget(await key_of(world, one.id), "stamp")
+        await world.redis.hset(await key_of(world, two.id), "stamp", same)
+        assert (await words_of(search, memory.scope)).keys() == {one.id}
+        assert (await words_of(search, other.scope)).keys() == {two.id}
+
+
+@pytest.mark.parametrize("bound", ["BRIEFS_MAX", "BRIEFS_SECONDS"])
+async def test_what_nobody_meets_is_dropped(
+    world: World, memory: MemoryClient, bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is room for so many, and the words of what was forgotten do not stay in the process."""
+    monkeypatch.setattr(briefs, bound, 0)
+    await memory.store("Ada paints in Porto.", type="fact")
+    search = Search(world.redis, ef_runtime=None)
+    known = search._finder._briefs
+    for _ in range(3):
+        await words_of(search, memory.scope)
+        assert len({**known._young, **known._old}) == 1, "it has been met since"
+    for _ in range(2):
+        await words_of(search, Scope("nobody", "here", ""))
+    assert not known._young
+    assert not known._old
+
+
+async def key_of(world: World, memory_id: str) -> bytes:
+    """Where a memory's record is."""
+    [key] = [key async for key in world.redis.scan_iter(f"aether:memory:*{memory_id}")]
+    return bytes(key)
