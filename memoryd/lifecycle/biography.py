@@ -60,7 +60,8 @@ async def biography(records: Records, archive: Archive, scope: Scope, memory_id:
         found = archive.versions.find({"memory_id": memory_id, **mine}, {"content": 0, "content_zstd": 0, "embedding": 0})
         versions = [one async for one in found.sort("version", 1).limit(BIOGRAPHY_VERSIONS_MAX)]
         current = await archive.memories.find_one({"_id": memory_id, **mine}, {"content": 0, "content_zstd": 0, "embedding": 0})
-        derived = await archive.memories.count_documents({"derived_from": memory_id, **mine})
+        made_of_it = {"derived_from": memory_id, "derived_from.0": {"$exists": True}, **mine}  # as the partial index has it
+        derived = await archive.memories.count_documents(made_of_it)
         told = archive.database["receipts"].find({"memories.id": memory_id, **mine}, {"_id": 1}).sort("seq", 1)
         receipts = [one["_id"] async for one in told]
     if hot is None and stone is None and current is None and not versions:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pymongo import AsyncMongoClient
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+
+from memoryd.archive.store import Archive
 from memoryd.hot.records import Records
 from memoryd.lifecycle.biography import Biography, biography
 from memoryd.model.scope import Scope
@@ -10,6 +16,7 @@ from tests.waiting import eventually
 from tests.world import World
 
 WORD = "zzquince8d"
+NOBODY = "mem_" + "0" * 32
 
 
 async def test_a_life_is_told_from_its_first_version_to_its_receipt(world: World) -> None:
@@ -47,4 +54,44 @@ async def test_a_life_is_told_from_its_first_version_to_its_receipt(world: World
         said = await memoryd("why", id)
         assert "forgotten" in said.out
         assert WORD not in said.out + str(alive) + str(gone)
-        await memoryd("why", "mem_" + "0" * 32, exits=3)
+        await memoryd("why", NOBODY, exits=3)
+
+
+class Asked(CommandListener):
+    """Notes what MongoDB is asked, to have it explained."""
+
+    def __init__(self) -> None:
+        self.queries: list[dict[str, Any]] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        if event.command_name in ("find", "aggregate"):
+            self.queries.append({name: value for name, value in event.command.items() if name[0] not in "$l" or name == "limit"})
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """What came of it is not looked at."""
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """Nor is this."""
+
+
+async def test_a_life_is_found_by_indexes_however_much_there_is(world: World) -> None:
+    """Of millions of versions and receipts a command at a terminal must not read all."""
+    asked = Asked()
+    async with AsyncMongoClient[dict[str, Any]](world.settings.mongo_url, event_listeners=[asked]) as client:
+        archive = Archive(client[world.settings.mongo_database])
+        await biography(Records(world.redis, world.keys), archive, Scope("acme", "support"), NOBODY)
+    assert {one.get("find") or one.get("aggregate") for one in asked.queries} == {"versions", "memories", "receipts"}
+    assert len(asked.queries) == 4
+    for query in asked.queries:
+        explained = await world.archive.database.command({"explain": query, "verbosity": "queryPlanner"})
+        assert NOBODY in str(bounds(explained)), f"what it reads is not bounded by the memory: {query}"
+
+
+def bounds(plan: Any) -> list[Any]:
+    """What the winning plan reads of its indexes."""
+    if isinstance(plan, list):
+        return [one for part in plan for one in bounds(part)]
+    if not isinstance(plan, dict):
+        return []
+    own = [plan["indexBounds"]] if "indexBounds" in plan else []
+    return own + [one for name, part in plan.items() if name != "rejectedPlans" for one in bounds(part)]
