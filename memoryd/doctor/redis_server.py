@@ -19,8 +19,8 @@ CLIENTS_PERCENT_MAX = 80
 async def redis_answers(patient: Patient) -> Finding | None:
     """Whether Redis answers at all."""
     try:
-        with hot_errors("ping"):
-            await patient.redis.ping()
+        with hot_errors("ask"):
+            await patient.redis.echo("?")  # not PING: who cannot write its file refuses that
     except HotUnavailable as error:
         return Finding(
             f"Redis does not answer at MEMORYD_REDIS_URL ({error.message})", "nothing works",
