@@ -54,6 +54,13 @@ FOLLOWED_SECONDS = 60.0
 # what nothing was found about has none of the words that something was found by.
 BESIDES: dict[str, tuple[str, ...]] = {"agent": (), "age": ("scratch",), "words": ("gap",), "cascade": ()}
 
+# Of verbs, of what is inside of them, of followers, and of commands to the stores: all of them are looked through, also where
+# memoryd keeps them.
+SPANS = {
+    "upsert_memory", "delete_memory", "memoryd.write", "memoryd.archive", "memoryd.embed", "redis PIPELINE", "redis EVALSHA",
+    "mongodb update", "mongodb find",
+}  # fmt: skip
+
 Found = dict[str, set[bytes]]
 
 
@@ -316,7 +323,7 @@ async def run_one(canaries: int, seed: int, *, tell: Callable[[str], None] = say
         collector = stack.enter_context(Collector())
         environment = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "500",
-            "MEMORYD_LOG_LEVEL": "DEBUG", "NO_PROXY": "127.0.0.1",
+            "MEMORYD_LOG_LEVEL": "DEBUG", "MEMORYD_TRACES": "mongo", "MEMORYD_TRACE_STORES": "true", "NO_PROXY": "127.0.0.1",
         }  # fmt: skip
         lab = await stack.enter_async_context(Lab(SHAPE, environment))
         await lab.redis.config_set("rdbcompression", "no")  # a compressed word would not be seen
@@ -381,6 +388,8 @@ async def _judge(run: Run, tell: Callable[[str], None]) -> None:
         await asyncio.sleep(1.5)  # the last spans are sent every half second
         found = await look(run)
         tell(f"files rewritten: {', '.join(rewritten)}; found: {_told(found)}")
+        if silent := SPANS - {span.name for span in run.collector.spans}:
+            run.wrong.append(f"no spans named {', '.join(sorted(silent))} were looked through")
         run.wrong += [f"{len(words)} canaries in {place}, e.g. {min(words).decode()}" for place, words in found.items() if words]
         await _verify(run, project, tell)
     living = {one["_id"] async for one in run.lab.archive.memories.find({"tombstone": {"$ne": True}}, {"_id": 1})}
