@@ -40,6 +40,7 @@ SPANS = {
     telemetry.MOVE: "daemon: some memories get another tier; inside a verb that moves them, its inner part",
     telemetry.COUNT_USES: "daemon: how often memories of a bucket were read is noted, for their heat and for the archive",
     telemetry.SHRINK: "daemon: what has left a full session is compressed",
+    telemetry.RECEIVE: "client: events, messages of a channel or of a log were told to it; linked to what caused them",
 }
 INNER = {
     telemetry.SEARCH_WORDS: "recall: Redis is searched by words",

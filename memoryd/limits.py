@@ -73,6 +73,7 @@ HEALTH_PROBE_SECONDS = 2.0  # of one part; what is well answers in milliseconds,
 HEALTH_KEPT_SECONDS = 1.0  # that an answer holds: however many ask, every part is asked once a second
 HEALTH_EMBED_SECONDS = 30.0  # that a model which has answered is believed to: a call may cost money
 HEALTH_LAG_SECONDS = 60.0  # that a follower may be behind: it needs milliseconds, and a restart some seconds
+IDS_TOLD_MAX = 32  # of many memories whose ids one span names: about 1 KB, and more than a recall usually gives
 TRACES_KEPT_MAX = 20_000  # spans in Redis, the oldest go first: about 10 MB, and some minutes of a busy day
 TRACES_KEPT_SECONDS = 7 * 24 * 3600  # in MongoDB
 TRACES_SEND_SECONDS = 0.25  # how often a process gives its finished spans away

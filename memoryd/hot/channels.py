@@ -35,7 +35,7 @@ class Channels:
         args: list[Encoded] = [
             request_digest(f"{scope.agent}:{request.id}"), request.fingerprint, ANSWERS_TTL_SECONDS * 1000,
             CHANNEL_MESSAGES_MAX, CHANNEL_TTL_SECONDS, names.said(scope, channel), to_tag(scope.agent),
-            to_tag(scope.session), data,
+            to_tag(scope.session), data, request.traceparent,
         ]  # fmt: skip
         with hot_errors("publish"):
             words: Sequence[bytes] = await scripts.channel_publish(self._redis, places, args)
@@ -70,5 +70,5 @@ def _message(position: bytes, fields: dict[bytes, bytes]) -> ChannelMessage:
     return ChannelMessage(
         position=position.decode(), number=int(fields[b"number"]), agent=from_tag(fields[b"agent"].decode()),
         session=from_tag(fields[b"session"].decode()), data=msgspec.json.decode(fields[b"data"]),
-        at=from_microseconds(int(position.partition(b"-")[0]) * 1000),
+        at=from_microseconds(int(position.partition(b"-")[0]) * 1000), traceparent=fields.get(b"traceparent", b"").decode(),
     )  # fmt: skip

@@ -94,6 +94,7 @@ def _kept(bucket: str, entry: bytes, flat: list[bytes]) -> Kept:
     hint = Hint(
         v=1, op=fields["op"], id=fields["id"], type=fields["type"], session=from_tag(fields["session"]),
         version=int(fields["version"]), entry=fields["entry"], at=f"{bucket}-{at}",
+        traceparent=fields.get("traceparent", ""),
     )  # fmt: skip
     return Kept(bucket, entry_order(at), from_tag(fields["agent"]), hint)
 

@@ -13,7 +13,7 @@ from memoryd.errors import BadRequest
 POSITION = re.compile(r"\d{1,20}-\d{1,20}")
 
 
-class ChannelMessage(msgspec.Struct, frozen=True, kw_only=True):
+class ChannelMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an agent has said to its project."""
 
     position: str
@@ -24,6 +24,8 @@ class ChannelMessage(msgspec.Struct, frozen=True, kw_only=True):
     session: str
     at: datetime
     data: Any
+    traceparent: str = ""
+    """The span that published it; empty where nothing was traced."""
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):

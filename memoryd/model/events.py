@@ -21,7 +21,7 @@ _AT = re.compile(r"([0-9a-f]{2})-(\d{1,20})-(\d{1,20})")
 _PLACE = re.compile(r"[0-9a-f]{12}\.[0-9a-f]{1,16}(?:\.[0-9a-f]{3,18}-[0-9a-f]{1,16})*")
 
 
-class Hint(msgspec.Struct, frozen=True, kw_only=True):
+class Hint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A hint that a memory changed. It carries no text: `get` it."""
 
     v: int
@@ -34,6 +34,8 @@ class Hint(msgspec.Struct, frozen=True, kw_only=True):
     """The journal entry of the change; empty when the change came from the archive."""
     at: str
     """Its bucket, and its id among the bucket's kept events."""
+    traceparent: str = ""
+    """The span that caused the change; empty where nothing was traced."""
 
 
 class Event(Hint, frozen=True, kw_only=True):

@@ -10,6 +10,8 @@ from memoryd.hot.client import hot_errors
 from memoryd.limits import CHANNEL_PAGE_MAX
 from memoryd.model.channel import ChannelMessage, MessagePage, Published
 from memoryd.protocol.connection import Connection
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.tracing import received
 
 LOOK_SECONDS = 10.0  # how often a subscriber asks although nothing was hinted: hints can be lost
 
@@ -43,6 +45,7 @@ class ChannelClient:
                 after = (await self.read(channel, after=None)).next
             while True:
                 page = await self.read(channel, after=after, limit=CHANNEL_PAGE_MAX)
+                received([one.traceparent for one in page.messages], {telemetry.BATCH_SIZE: len(page.messages)})
                 for message in page.messages:
                     yield message
                 after = page.next

@@ -11,9 +11,12 @@ from memoryd import keys
 from memoryd.hot.client import hot_errors
 from memoryd.limits import EPISODE_LIMIT_MAX, EPISODE_PAYLOAD_BYTES_MAX
 from memoryd.model.episode import EpisodeData, Episodes, Logged, Recorded, Replayed
+from memoryd.model.events import Hint
 from memoryd.model.memory import Durability
 from memoryd.model.values import check_json
 from memoryd.protocol.connection import Connection
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.tracing import received
 
 LOOK_SECONDS = 5.0  # a hint can be lost; how long an event may go unnoticed then
 
@@ -78,12 +81,16 @@ class EpisodeClient:
                     yield entry
                 after = part.next
                 if not part.more:
-                    await _hint(hints)
+                    heard = await _hints(hints)
+                    received([one.traceparent for one in heard], {telemetry.BATCH_SIZE: len(heard)})
 
 
-async def _hint(hints: Any) -> None:
-    """Waits until something may have happened; hints that have gathered meanwhile count as one."""
+async def _hints(hints: Any) -> list[Hint]:
+    """Waits until something may have happened: the hints of it that have gathered, none after a while."""
+    heard: list[Hint] = []
     with hot_errors("follow a log"):
-        if await hints.get_message(ignore_subscribe_messages=True, timeout=LOOK_SECONDS):
-            while await hints.get_message(ignore_subscribe_messages=True, timeout=0.0):
-                pass
+        message = await hints.get_message(ignore_subscribe_messages=True, timeout=LOOK_SECONDS)
+        while message:
+            heard.append(msgspec.json.decode(message["data"], type=Hint))
+            message = await hints.get_message(ignore_subscribe_messages=True, timeout=0.0)
+    return heard

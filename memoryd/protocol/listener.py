@@ -14,8 +14,11 @@ from redis.asyncio.client import PubSub
 from memoryd import keys
 from memoryd.errors import EventsLost, HotUnavailable, NoAnswer, Overloaded
 from memoryd.hot.client import hot_errors
+from memoryd.limits import IDS_TOLD_MAX
 from memoryd.model.events import Event, EventsPage, Hint, Place
 from memoryd.protocol.connection import RECONNECT_SECONDS, Connection
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.tracing import received
 
 # How long the daemons are not asked. A place that other agents' events have been left out of grows old behind them, and
 # a connection can be dead without anybody telling us.
@@ -64,6 +67,7 @@ class Listener:
                 await asyncio.sleep(RECONNECT_SECONDS)
             else:
                 if events or not patiently:
+                    _tell(events)
                     return events
 
     async def _subscribed(self) -> PubSub:
@@ -114,3 +118,9 @@ class Listener:
         if pubsub is not None:
             with contextlib.suppress(Exception):
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+
+def _tell(events: list[Event]) -> None:
+    """That they have come, linked to what caused each."""
+    ids = [one.id for one in events[:IDS_TOLD_MAX]]
+    received([one.traceparent for one in events], {telemetry.BATCH_SIZE: len(events), telemetry.RECORD_IDS: ids})

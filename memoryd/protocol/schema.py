@@ -167,6 +167,7 @@ SAYS: dict[str, dict[str, Schema]] = {
         "version": {"description": "the version that it has now"},
         "entry": {"description": "the journal entry of the change; empty when the change came from the archive"},
         "at": {"description": "where it is kept; the same for an event that is told twice, as a hint and by `events`"},
+        "traceparent": {"description": "the span that caused the change, to link to; left out where nothing is traced"},
     },
     "EventsArgs": {
         "after": {

@@ -9,6 +9,7 @@ import msgspec
 
 from memoryd.config import Settings
 from memoryd.errors import ConfigError
+from memoryd.limits import IDS_TOLD_MAX
 from memoryd.model.episode import Episodes
 from memoryd.model.fact import Facts
 from memoryd.model.introspection import Knowledge
@@ -17,8 +18,6 @@ from memoryd.model.results import Recalled
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry import text
 from memoryd_telemetry.text import Texts
-
-IDS_TOLD_MAX = 32  # ids of one answer that its span names
 
 Record = dict[str, Any]
 

@@ -109,6 +109,7 @@ RECONCILE: Final = "memoryd.reconcile"
 MOVE: Final = "memoryd.move"
 COUNT_USES: Final = "memoryd.count_uses"
 SHRINK: Final = "memoryd.shrink"
+RECEIVE: Final = "memoryd.receive"
 COMPRESS_GROUP: Final = "memoryd.compress.group"
 
 # --- attributes -----------------------------------------------------------------------------------------------------

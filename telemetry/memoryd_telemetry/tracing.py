@@ -154,6 +154,14 @@ def linked_span(
         yield span
 
 
+def received(traceparents: Sequence[str], attributes: Attributes = None) -> None:
+    """Tells that notifications have come, as a trace of its own that links to what caused them. Of what nobody traced, nothing."""
+    causes = [one for one in traceparents if one]
+    if causes:
+        with linked_span(names.RECEIVE, causes, attributes):
+            pass
+
+
 def add_links(traceparents: Sequence[str]) -> None:
     """Links the current span, which has none yet, to the writes that caused it, where that is known after its beginning."""
     span = recorded()

@@ -14,5 +14,5 @@ local entry = redis.call('XADD', KEYS[2], '*', 'op', 'embedded', 'traceparent', 
 redis.call('HSET', KEYS[1], 'embedding' .. ARGV[7], ARGV[3], 'embedding_model' .. ARGV[7], ARGV[2], 'pending', '0',
   'entries', entries_with(record[10], KEYS[2], entry))
 notify(KEYS[3], ARGV[4], 'embedded',
-  { id = record[3], agent_id = record[5], memory_type = record[6], session_id = record[7] }, record[4], entry)
+  { id = record[3], agent_id = record[5], memory_type = record[6], session_id = record[7] }, record[4], entry, ARGV[5])
 return entry

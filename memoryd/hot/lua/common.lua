@@ -83,14 +83,22 @@ end
 
 -- A hint for listeners; it carries no text. `agents` is the channel prefix of the project, the agent's tag completes it.
 -- Pub/sub reaches who is connected; for the others the same hint is kept for a while in `events`, of the same bucket.
-local function notify(events, agents, op, record, version, entry)
+-- `traceparent` is what caused the change; where nothing is traced there is none, and it takes no room.
+local function notify(events, agents, op, record, version, entry, traceparent)
   local agent, session = record.agent_id or '', record.session_id or ''
-  local kept = redis.call('XADD', events, 'MAXLEN', '~', EVENTS_KEPT_MAX, '*', 'op', op, 'id', record.id,
-    'type', record.memory_type, 'agent', agent, 'session', session, 'version', version, 'entry', entry)
+  local fields = { 'op', op, 'id', record.id, 'type', record.memory_type, 'agent', agent, 'session', session,
+    'version', version, 'entry', entry }
+  if traceparent == '' then traceparent = nil end
+  if traceparent then
+    fields[#fields + 1] = 'traceparent'
+    fields[#fields + 1] = traceparent
+  end
+  local kept = redis.call('XADD', events, 'MAXLEN', '~', EVENTS_KEPT_MAX, '*', unpack(fields))
   redis.call('EXPIRE', events, EVENTS_TTL_SECONDS)
   redis.call('PUBLISH', agents .. agent, cjson.encode({
     v = 1, op = op, id = record.id, type = record.memory_type, session = from_tag(session),
     version = tonumber(version), entry = entry, at = string.match(events, '{(%x+)}') .. '-' .. kept,
+    traceparent = traceparent,
   }))
 end
 
@@ -102,7 +110,7 @@ local function touch(key, journal, events, agents, traceparent, now)
   local entry = redis.call('XADD', journal, '*', 'op', 'touched', 'traceparent', traceparent, 'id', record.id,
     'tenant', record.tenant, 'project', record.project, 'memory_type', record.memory_type,
     'version', record.version, 'access_count', count, 'last_accessed', now)
-  notify(events, agents, 'touched', record, record.version, entry)
+  notify(events, agents, 'touched', record, record.version, entry, traceparent)
   return entry
 end
 

@@ -42,5 +42,5 @@ if surplus * 10 >= kept then
     end
   end
 end
-notify(KEYS[7], ARGV[4], 'stored', fields, '1', entry)
+notify(KEYS[7], ARGV[4], 'stored', fields, '1', entry, ARGV[5])
 return finish(KEYS[4], ARGV[2], ARGV[1], 'stored', fields.id, '1', entry)

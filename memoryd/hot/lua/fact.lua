@@ -44,7 +44,7 @@ local function change_record(key, record, values)
     flat[#flat + 1] = value
   end
   redis.call('HSET', key, unpack(flat))
-  notify(KEYS[5], ARGV[4], 'updated', record, values.version, entry)
+  notify(KEYS[5], ARGV[4], 'updated', record, values.version, entry, traceparent)
   return values.version, entry
 end
 
@@ -67,7 +67,7 @@ if ARGV[9] == 'new' then
     flat[#flat + 1] = value
   end
   redis.call('HSET', KEYS[1], unpack(flat))
-  notify(KEYS[5], ARGV[4], 'stored', fields, version, entry)
+  notify(KEYS[5], ARGV[4], 'stored', fields, version, entry, traceparent)
 elseif ARGV[9] == 'known' then
   outcome, id = version and 'updated' or 'reinforced', known[2]
   if not version then version, entry = known[1], touch(KEYS[1], KEYS[2], KEYS[5], ARGV[4], traceparent, ARGV[8]) end

@@ -44,5 +44,5 @@ local entry = redis.call('XADD', KEYS[2], '*', 'op', 'forgotten', 'traceparent',
   'session_id', record.session_id or '', 'memory_type', record.memory_type, 'version', version,
   'forgotten_at', ARGV[1], 'said_at', said_at, 'content_hash', record.content_hash or '',
   'replaced_hash', table.concat(replaced, ','), 'precedes', touched)
-notify(KEYS[5], ARGV[8], 'forgotten', record, version, entry)
+notify(KEYS[5], ARGV[8], 'forgotten', record, version, entry, ARGV[9])
 return finish(KEYS[4], ARGV[6], ARGV[5], 'forgotten', record.id, version, entry, '', removed, ARGV[1], here)

@@ -33,5 +33,5 @@ local entry = redis.call('XADD', KEYS[2], '*', 'op', 'judged', 'traceparent', AR
 local told, stamp = brief(record)
 redis.call('HSET', KEYS[1], 'feedback', record.feedback, 'brief', told, 'stamp', stamp)
 redis.call('SET', KEYS[3], ARGV[9] .. ' ' .. ARGV[10] .. ' ' .. ARGV[1], 'EX', ARGV[11])
-notify(KEYS[4], ARGV[7], 'judged', record, record.version, entry)
+notify(KEYS[4], ARGV[7], 'judged', record, record.version, entry, ARGV[8])
 return answer('judged', entry)

@@ -25,5 +25,5 @@ record.tier = ARGV[2]
 local entry = journal_record(KEYS[2], 'moved', ARGV[6], record)
 redis.call('HSET', KEYS[1], 'version', record.version, 'tier', record.tier, 'used', '0', 'entries',
   entries_with(record.entries, KEYS[2], entry))
-notify(KEYS[3], ARGV[5], 'moved', record, record.version, entry)
+notify(KEYS[3], ARGV[5], 'moved', record, record.version, entry, ARGV[6])
 return { 'moved', record.id, record.version, entry }

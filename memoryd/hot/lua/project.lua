@@ -33,7 +33,7 @@ if tombstone ~= '' then
     local entry = journal_record(KEYS[2], 'updated', ARGV[6], record)
     redis.call('HSET', KEYS[1], 'version', record.version, 'entries', entries_with(record.entries, KEYS[2], entry))
     redis.call('SET', KEYS[3], tombstone, 'EX', ARGV[3])
-    notify(KEYS[6], ARGV[5], 'updated', record, record.version, entry)
+    notify(KEYS[6], ARGV[5], 'updated', record, record.version, entry, ARGV[6])
     return 'kept'
   end
   local _, replaced = forget_entries(KEYS[2], known[2])
@@ -49,7 +49,7 @@ if tombstone ~= '' then
   end
   redis.call('DEL', KEYS[1])
   redis.call('SET', KEYS[3], tombstone, 'EX', ARGV[3])
-  notify(KEYS[6], ARGV[5], 'forgotten', fields, version, '')
+  notify(KEYS[6], ARGV[5], 'forgotten', fields, version, '', ARGV[6])
   return 'applied'
 end
 if ARGV[10] == '1' and current == 0 then
@@ -82,7 +82,7 @@ if version == current then
   if known[3] == '1' and fields.embedding and fields.content_hash == known[4] and context == known_context then
     redis.call('HSET', KEYS[1], 'embedding' .. slot, fields.embedding, 'embedding_model' .. slot, fields.embedding_model,
       'pending', '0')
-    notify(KEYS[6], ARGV[5], 'embedded', fields, version, '')
+    notify(KEYS[6], ARGV[5], 'embedded', fields, version, '', ARGV[6])
     enriched = 'enriched'
   end
   if tonumber(fields.access_count) > tonumber(known[5]) then
@@ -137,5 +137,5 @@ if slot ~= '' then
 end
 write_record(KEYS[1], fields)
 redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id)
-notify(KEYS[6], ARGV[5], current == 0 and 'stored' or 'updated', fields, version, entry)
+notify(KEYS[6], ARGV[5], current == 0 and 'stored' or 'updated', fields, version, entry, ARGV[6])
 return 'applied'

@@ -51,5 +51,5 @@ for name, value in pairs(fields) do
   flat[#flat + 1] = value
 end
 redis.call('HSET', KEYS[1], unpack(flat))
-notify(KEYS[6], agents, 'stored', fields, version, entry)
+notify(KEYS[6], agents, 'stored', fields, version, entry, traceparent)
 return finish(KEYS[5], ttl, fingerprint, 'stored', fields.id, version, entry)

@@ -112,6 +112,7 @@ SAYS: Mapping[str, Any] = {
         "agent": {"description": "who said it; empty: the project"},
         "session": {"description": "in which session; empty: in none"},
         "data": {"description": "what was said"},
+        "traceparent": {"description": "the span that published it, to link to; left out where nothing is traced"},
     },
     "Published": {
         "position": {"description": "its place in the channel"},
