@@ -70,7 +70,8 @@ class Search:
                 pipe.execute_command(*_counted(names.index(kind), _long(scope, filters), seconds=seconds))
                 queries.append(_quoting(kind, scope_clause(scope, filters), content_hash, seconds))
                 if terms:
-                    queries.append(_with_terms(kind, scope_clause(scope, filters), terms, seconds))
+                    # One more than a search brings tells that there are more.
+                    queries.append(_with_terms(kind, scope_clause(scope, filters), terms, CANDIDATES_MAX + 1, seconds))
             for query in queries:
                 pipe.execute_command(*query.for_stamps())
             with hot_errors("recall"):
@@ -134,7 +135,8 @@ class Search:
         rows = {key: row for key, row in found.rows.items() if row.kind not in found.crowded or key in found.quoted}
         queries: list[Query] = []
         for kind in (kind for kind in kinds if kind in found.crowded):
-            queries.append(_with_terms(kind, scope_clause(scope, filters), rarest(found.with_term[kind]), seconds))
+            telling = rarest(found.with_term[kind])
+            queries.append(_with_terms(kind, scope_clause(scope, filters), telling, CANDIDATES_MAX, seconds))
         for kind in kinds if vector is not None else ():
             assert vector is not None
             for clause, known in self._near(scope, filters, found, kind, terms):
@@ -334,9 +336,9 @@ def _named(scope: Scope, filters: Filters, memory_ids: Sequence[str]) -> Iterato
         yield clause
 
 
-def _with_terms(kind: str, clause: Clause, terms: Sequence[str], seconds: float | None) -> Query:
+def _with_terms(kind: str, clause: Clause, terms: Sequence[str], most: int, seconds: float | None) -> Query:
     clause.words(terms)
-    return _newest(kind, clause, CANDIDATES_MAX + 1, seconds)  # one more tells that there are more
+    return _newest(kind, clause, most, seconds)
 
 
 def _newest(kind: str, clause: Clause, most: int, seconds: float | None) -> Query:
