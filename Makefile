@@ -4,22 +4,23 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-BENCHES := $(wildcard bench/[a-z]*.py)
 RUNS ?= 20
+SIZE ?= quick
 WORKERS ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check up bench faults canaries traces clean
+.PHONY: help demo test check up bench bench-smoke faults canaries traces clean
 
 help:
 	@echo 'make demo    a long conversation becomes memories, on real servers (needs nothing but Python and a network)'
 	@echo 'make test    check, then every test, on real servers'
 	@echo 'make check   ruff, mypy, import-linter'
 	@echo 'make up      Redis, MongoDB, the daemon and sync, until Ctrl-C'
-	@echo 'make bench   the measurements in bench/'
+	@echo 'make bench   the measurements in bench/, and docs/performance.md from them: make bench SIZE=full LOCOMO=locomo_dev.json'
+	@echo 'make bench-smoke  each of them runs, at sizes at which nothing is measured'
 	@echo 'make faults  randomised faults on real servers, judged: make faults RUNS=100 SEED=1 JOBS=2'
 	@echo 'make traces  5,000 operations, daemons, syncs and Redis are killed: is each traced to its end? make traces SEED=1'
 	@echo 'make canaries  10,000 planted words, forgotten in ten ways, looked for in every byte: make canaries SEED=1'
@@ -42,7 +43,11 @@ up: .venv/daemon.stamp
 	$(BIN)/memoryd up
 
 bench: .venv/daemon.stamp
-	@for script in $(BENCHES); do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	$(BIN)/memoryd model prepare
+	$(BIN)/python -m bench --size $(SIZE) $(if $(LOCOMO),--locomo $(LOCOMO)) $(if $(LONGMEMEVAL),--longmemeval $(LONGMEMEVAL))
+
+bench-smoke: .venv/dev.stamp
+	$(BIN)/pytest tests/integration/test_bench.py
 
 faults: .venv/dev.stamp
 	$(BIN)/python -m tests.faults --runs $(RUNS) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))

@@ -1,6 +1,6 @@
 """Lives a conversation data set through as agents' sessions, counts everything in both stores, and prints the rates.
 
-    python bench/agent_day.py [PATH/locomo_dev.json] [--sessions N] [--clients 8] [--words-only] [--json FILE]
+    python -m bench.agent_day [PATH/locomo_dev.json] [--sessions N] [--clients 8] [--words-only] [--json FILE]
 
 Each conversation is an agent, each of its dated sessions a session of the helper: opened, every turn appended to working
 memory and recorded as an episode, a checkpoint made, closed with compression. Then it is counted: in MongoDB the sessions,
@@ -15,19 +15,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import json
-import os
-import platform
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from bench import harness
+from bench.harness import CONVERSATION, running
+from bench.load import closed
 from memoryd import MemoryClient, connect
 from memoryd.archive.store import open_mongo
 from memoryd.config import load_settings
@@ -35,8 +33,7 @@ from memoryd.exchange import BadItem, Item, read
 from memoryd.hot.client import open_redis
 from memoryd.hot.search import Search
 from memoryd.limits import EPISODE_LIMIT_MAX
-from memoryd.local.servers import Servers, open_servers
-from memoryd.local.up import open_services
+from memoryd.local.servers import Servers
 from memoryd.model.memory import Tier
 from memoryd.model.session import Closed
 from memoryd.protocol.sessions import WorkingMemory
@@ -107,17 +104,7 @@ async def live(memory: MemoryClient, place: tuple[str, str], turns: Sequence[Ite
 
 async def timed(works: Sequence[Callable[[], Awaitable[None]]], clients: int) -> float:
     """Does all, some at a time; how long it took."""
-    waiting = iter(works)
-
-    async def worker() -> None:
-        for work in waiting:
-            await work()
-
-    started = time.perf_counter()
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(clients):
-            tasks.create_task(worker())
-    return time.perf_counter() - started
+    return (await closed(lambda _, number: works[number](), len(works), clients)).seconds
 
 
 async def caught_up(memory: MemoryClient) -> float:
@@ -143,24 +130,25 @@ async def moved(servers: Servers) -> float:
 async def counted(servers: Servers, lived: Lived, told: Told) -> dict[str, int]:
     """What MongoDB and Redis hold now. Raises AssertionError unless it is exactly what was lived."""
     turns, events = sum(map(len, lived.values())), sum(map(len, lived.values())) + ENDS.total() * len(lived)
-    said = {"tags": {"$all": ["message"], "$nin": ["summary"]}}  # a summary has the tags of what it stands for
+    mine = {"tenant": TENANT, "project": PROJECT}
+    said = {**mine, "tags": {"$all": ["message"], "$nin": ["summary"]}}  # a summary has the tags of what it stands for
     async with open_mongo(servers.mongo_url) as mongo:
         database = mongo[load_settings().mongo_database]
         memories = database["memories"]
         counts = {
-            "sessions_closed": await database["sessions"].count_documents({"status": "closed"}),
-            "messages": await database["messages"].count_documents({}),
-            "checkpoints": await database["checkpoints"].count_documents({}),
-            "episodes": await memories.count_documents({"metadata.event.type": {"$exists": True}}),
+            "sessions_closed": await database["sessions"].count_documents({**mine, "status": "closed"}),
+            "messages": await database["messages"].count_documents(mine),
+            "checkpoints": await database["checkpoints"].count_documents(mine),
+            "episodes": await memories.count_documents({**mine, "metadata.event.type": {"$exists": True}}),
             "memories_of_messages": await memories.count_documents(said),
             "of_these_archived": await memories.count_documents({**said, "tier": "archive"}),
-            "summaries": await memories.count_documents({"tags": "summary"}),
+            "summaries": await memories.count_documents({**mine, "tags": "summary"}),
             "of_these_told": await memories.count_documents({"_id": {"$in": told.summaries}, "tags": "summary"}),
-            "memories": await memories.count_documents({}),
-            "versions": await database["versions"].count_documents({}),
+            "memories": await memories.count_documents(mine),
+            "versions": await database["versions"].count_documents(mine),
         }
     async with open_redis(servers.redis_url) as redis:
-        hot = [key async for key in redis.scan_iter(match="aether:memory:[se]*:*:mem_*", count=1000)]
+        hot = [key async for key in redis.scan_iter(match=f"aether:memory:[se]*:{TENANT}:{PROJECT}:mem_*", count=1000)]
     counts["memories_in_redis"] = len(hot)
     # Of a busy machine a session's answer may tell of fewer moves and summaries than there are in the end, never of more.
     archived, alive = counts["of_these_archived"], events + turns + counts["summaries"]
@@ -197,7 +185,7 @@ async def replayed(memory: MemoryClient, agent: str, lived: Lived) -> None:
 async def expired(url: str) -> int:
     """What Redis does after an hour without use; how many sessions it was."""
     async with open_redis(url) as redis:
-        keys = [key async for key in redis.scan_iter(match="aether:memory:working:*", count=1000)]
+        keys = [key async for key in redis.scan_iter(match=f"aether:memory:working:*:{TENANT}:{PROJECT}:*", count=1000)]
         return int(await redis.delete(*keys))
 
 
@@ -255,25 +243,7 @@ def _mean(seconds: float, count: int) -> float:
     return round(1000 * seconds / count, 1)
 
 
-async def run(arguments: argparse.Namespace, file: Path) -> dict[str, Any]:
-    if arguments.words_only:
-        os.environ["MEMORYD_EMBEDDER"] = "none"
-    lived = days(file, arguments.sessions)
-    with tempfile.TemporaryDirectory() as data:
-        async with open_servers(load_settings(), Path(data)) as servers, open_services(servers):
-            results = await day(servers, lived, arguments.clients)
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    return {"machine": machine, "file": file.name, "clients": arguments.clients, **results}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, nargs="?", help="LoCoMo's development half")
-    parser.add_argument("--sessions", type=int, help="only so many")
-    parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--words-only", action="store_true", help="without an embedding model")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+async def run(arguments: argparse.Namespace) -> dict[str, Any]:
     file = arguments.file
     if file is None or not file.is_file():
         print(
@@ -281,12 +251,20 @@ def main() -> None:
             "repository. One conversation of our own is lived through instead",
             file=sys.stderr,
         )
-        file = Path(str(files("memoryd") / "demo_data" / "conversation.json"))
-    results = asyncio.run(run(arguments, file))
-    print(json.dumps(results, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+        file = CONVERSATION
+    lived = days(file, arguments.sessions)
+    async with running(embedder="none" if arguments.words_only else "auto") as parts:
+        return {"file": file.name, **await day(parts.servers, lived, arguments.clients)}
+
+
+def options() -> argparse.ArgumentParser:
+    parser = harness.options(__doc__)
+    parser.add_argument("file", type=Path, nargs="?", help="LoCoMo's development half")
+    parser.add_argument("--sessions", type=int, help="only so many")
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--words-only", action="store_true", help="without an embedding model")
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(options(), run)

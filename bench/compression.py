@@ -12,9 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Mapping, Sequence, Set
@@ -23,7 +20,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from bench.evidence import LOCOMO_DEV_SHA256, TENANT, Asked, load, present, served
+from bench import harness
+from bench.evidence import LOCOMO_DEV_SHA256, TENANT, Asked, data_options, embedder_of, load, present, served
 from memoryd import MemoryClient, connect
 from memoryd.config import load_settings
 from memoryd.embed.tokens import open_tokens
@@ -123,10 +121,12 @@ async def tokens_of(texts: Sequence[str]) -> int:
     return sum(await open_tokens(load_settings()).count(texts))
 
 
-async def run(arguments: argparse.Namespace) -> dict[str, Any]:
+async def run(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    if not present(arguments.data, LOCOMO_DEV_SHA256):
+        return None
     asked = load(arguments.data)
     async with (
-        served(arguments.data, embedder="none" if arguments.words_only else "auto") as servers,
+        served(arguments.data, embedder=embedder_of(arguments)) as servers,
         open_redis(servers.redis_url) as redis,
     ):
         old = {(project, one) for project, some in sessions_of(arguments.data).items() for one in some[:-LAST]}
@@ -145,30 +145,21 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
                     texts["turns"] += [one.content for one in (await memory.expand(summary)).memories]
         seconds = time.perf_counter() - started
         await redis.execute_command("FT.CONFIG", "SET", "FORK_GC_RUN_INTERVAL", "1")  # type: ignore[no-untyped-call]
-        await asyncio.sleep(5)  # the index gives back what its removed records took
+        await asyncio.sleep(arguments.settle_seconds)  # the index gives back what its removed records took
         after = {"recall@10": await recall_at_ten(servers.redis_url, asked, sources), "hot bytes": await hot_bytes(redis, old)}
         tokens = {name: await tokens_of(some) for name, some in texts.items()}
     return {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-        "before": before, "after": after, **counts, "tokens": tokens, "seconds": round(seconds, 1),
+        "before": before, "after": after, **counts, "tokens": tokens, "compressing_seconds": round(seconds, 1),
         "times fewer tokens": round(tokens["turns"] / max(1, tokens["summaries"]), 1),
         "times fewer hot bytes": round(before["hot bytes"] / max(1, after["hot bytes"]), 1),
     }  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?", default=Path("locomo_dev.json"))
-    parser.add_argument("--words-only", action="store_true", help="without an embedding model")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    if not present(arguments.data, LOCOMO_DEV_SHA256):
-        return
-    results = asyncio.run(run(arguments))
-    print(json.dumps(results, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+def options() -> argparse.ArgumentParser:
+    parser = data_options(__doc__)
+    parser.add_argument("--settle-seconds", type=float, default=5, help="in which the index gives back what it no longer needs")
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(options(), run)

@@ -6,24 +6,24 @@ its own conversation; a question without usable evidence counts as 0 there, and 
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import hashlib
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import harness
+from bench.harness import running
 from memoryd import connect
-from memoryd.config import load_settings
 from memoryd.exchange import BadItem, questions, read
-from memoryd.local.servers import Servers, open_servers
-from memoryd.local.up import open_services
+from memoryd.local.servers import Servers
 
 TENANT = "bench"
 CUTS = (1, 5, 10, 25, 50)
@@ -41,6 +41,19 @@ class Asked:
     text: str
     category: int
     evidence: frozenset[str]
+
+
+def data_options(doc: str | None) -> argparse.ArgumentParser:
+    """The command line of a bench that asks the questions of a data set."""
+    parser = harness.options(doc)
+    parser.add_argument("data", type=Path, nargs="?", default=Path("locomo_dev.json"), help="a file in LoCoMo's form")
+    parser.add_argument("--words-only", action="store_true", help="without an embedding model")
+    return parser
+
+
+def embedder_of(arguments: argparse.Namespace) -> str:
+    """The embedder that the command line asks for."""
+    return "none" if arguments.words_only else "auto"
 
 
 def load(path: Path) -> list[Asked]:
@@ -62,34 +75,26 @@ def present(path: Path, sha256: str) -> bool:
     return True
 
 
-@asynccontextmanager
-async def running(*, embedder: str = "auto") -> AsyncIterator[Servers]:
-    """Servers, daemon and sync of a bench's own."""
-    os.environ["MEMORYD_EMBEDDER"] = embedder
-    with tempfile.TemporaryDirectory() as data:
-        async with open_servers(load_settings(), Path(data)) as servers, open_services(servers):
-            yield servers
+def memoryd(url: str, *words: str) -> None:
+    """Runs a command of `memoryd` to its good end."""
+    environment = {**os.environ, "MEMORYD_REDIS_URL": url}
+    subprocess.run((sys.executable, "-m", "memoryd", *words), check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
 @asynccontextmanager
 async def served(path: Path, *, embedder: str = "auto") -> AsyncIterator[Servers]:
-    """The same with the conversations of `path`, imported as everybody does it, each with its vector."""
-    async with running(embedder=embedder) as servers:
-        command = (sys.executable, "-m", "memoryd", "import", str(path), "--tenant", TENANT, "--json")
-        environment = {**os.environ, "MEMORYD_REDIS_URL": servers.redis_url}
-        await asyncio.to_thread(subprocess.run, command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    """A memoryd of a bench's own with the conversations of `path`, imported as everybody does it, each with its vector."""
+    async with running(embedder=embedder) as parts:
+        await asyncio.to_thread(memoryd, parts.url, "import", str(path), "--tenant", TENANT, "--json")
         for project in sorted({one.project for one in load(path)}):
-            await _embedded(servers.redis_url, project)
-        yield servers
+            await _embedded(parts.url, project)
+        yield parts.servers
 
 
 async def _embedded(url: str, project: str) -> None:
     async with connect(url, tenant=TENANT, project=project) as memory:
-        waits = True
-        while waits:
-            await asyncio.sleep(0.5)
-            stats = await memory.stats()
-            waits = bool(stats.embed_backlog or (stats.pending and stats.embedder))
+        while (stats := await memory.stats()).embed_backlog or (stats.pending and stats.embedder):  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,29 @@ with the weights that the others gave (leave one conversation out); what is prin
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.evidence import LOCOMO_DEV_SHA256, TENANT, Answer, Asked, load, means, present, score, served, table
+from bench import harness
+from bench.evidence import (
+    LOCOMO_DEV_SHA256,
+    TENANT,
+    Answer,
+    Asked,
+    data_options,
+    embedder_of,
+    load,
+    means,
+    present,
+    score,
+    served,
+    table,
+)
 from memoryd.clock import SystemClock
 from memoryd.config import load_settings
 from memoryd.embed import open_embedder
@@ -65,7 +78,7 @@ async def cases(url: str, asked: Sequence[Asked], names: Sequence[str], *, meani
     async with open_redis(url) as redis:
         search = Search(redis, ef_runtime=settings.vector_ef_runtime)
         turns = {
-            key.decode().rpartition(":")[2]: json.loads(await redis.hget(key, "metadata") or b"{}")["dia_id"]
+            key.decode().rpartition(":")[2]: json.loads(await redis.hget(key, "metadata") or b"{}").get("dia_id", "")
             async for key in redis.scan_iter("aether:memory:episodic:*", count=1000)
         }
         found = [await _case(search, embedder, one, names, turns) for one in asked]
@@ -86,8 +99,8 @@ async def _case(search: Search, embedder: Embedder | None, asked: Asked, names: 
     pool = Pool(rows, terms, sum(found.memories.values()), found.with_term)
     named_times = periods(asked.text, SystemClock().now())
     raw = signals(pool, CONVERSATION, who=who, now=0, times=named_times)
-    raw.setdefault("when", np.zeros(len(pool)))  # the question names no time
-    columns = [scaled(name, raw[name], CONVERSATION) for name in names]
+    silent = np.zeros(len(pool))  # a signal of which nobody has said anything: no time is named, nothing was judged
+    columns = [scaled(name, raw.get(name, silent), CONVERSATION) for name in names]
     ids = [row.memory_id for row in pool.rows]
     return Case(asked, ids, [turns[one] for one in ids], [row.session[1] for row in pool.rows], np.stack(columns, axis=1))
 
@@ -121,10 +134,12 @@ def leave_one_out(found: Sequence[Case], columns: Sequence[int]) -> tuple[dict[s
     return means(lines), np.mean(learned, axis=0)
 
 
-async def run(arguments: argparse.Namespace) -> None:
+async def run(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    if not present(arguments.data, LOCOMO_DEV_SHA256):
+        return None
     asked = load(arguments.data)
     names = [name for name in CONVERSATION.weights if not (arguments.words_only and name == "meaning")]
-    async with served(arguments.data, embedder="none" if arguments.words_only else "auto") as servers:
+    async with served(arguments.data, embedder=embedder_of(arguments)) as servers:
         found = await cases(servers.redis_url, asked, names, meaning=not arguments.words_only)
     everything = list(range(len(names)))
     rows, weights = {}, {}
@@ -137,19 +152,12 @@ async def run(arguments: argparse.Namespace) -> None:
     rows["the weights in the code"] = means(score(case.asked, answer(case, everything, kept)) for case in found)
     print(table(rows))
     print("candidates a question:", round(float(np.mean([len(case.ids) for case in found]))))
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"rows": rows, "weights": weights}, indent=2) + "\n")
+    return {"rows": rows, "weights": weights}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--words-only", action="store_true")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    if present(arguments.data, LOCOMO_DEV_SHA256):
-        asyncio.run(run(arguments))
+def options() -> argparse.ArgumentParser:
+    return data_options(__doc__)
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(options(), run)

@@ -1,6 +1,6 @@
 """How good and how fast the vector index is, by its settings: recall@10 against exact search, p50, build rate.
 
-    python bench/hnsw.py [--redis-url URL] [--documents 20000] [--datatype float16] [--spread 2] [--json FILE]
+    python -m bench.hnsw [--redis-url URL] [--documents 20000] [--datatype float16] [--spread 2] [--json FILE]
 
 Without a URL it starts a Redis of its own. The vectors are seeded and clustered, as the vectors of real text are: on
 evenly random ones every graph looks bad. Only keys under `bench:hnsw:` are written, and they are removed at the end.
@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import statistics
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from redis.asyncio import Redis
+
+from bench import harness
+from bench.harness import own_servers, quantiles
 
 PREFIX, INDEX = "bench:hnsw:", "bench:hnsw"
 DIMS, NEIGHBOURS, QUERIES = 384, 10, 200
@@ -112,9 +111,8 @@ def result(
     settings: tuple[int | None, int | None, int | None], recall: float, took: list[float], rate: float, megabytes: float
 ) -> Result:
     """A row, rounded to what the noise of a laptop leaves meaningful."""
-    percentiles = statistics.quantiles(took, n=100)
-    p50, p99 = round(percentiles[49], 2), round(percentiles[98], 2)
-    return Result(*settings, round(recall, 4), p50, p99, round(rate), round(megabytes, 1))
+    tail = quantiles(took)
+    return Result(*settings, round(recall, 4), tail["p50_ms"], tail["p99_ms"], round(rate), round(megabytes, 1))
 
 
 async def size(client: Redis) -> float:
@@ -144,18 +142,14 @@ async def clean(client: Redis) -> None:
 
 
 @asynccontextmanager
-async def open_redis(url: str | None) -> AsyncIterator[Redis]:
+async def opened(url: str | None) -> AsyncIterator[Redis]:
     """A client of the server at `url`, or of one that lives as long as the measurement."""
     if url is not None:
         async with Redis.from_url(url, socket_timeout=120) as client:
             yield client
         return
-    from memoryd.config import load_settings
-    from memoryd.local.servers import open_servers
-
-    with tempfile.TemporaryDirectory() as folder:
-        async with open_servers(load_settings(), Path(folder)) as servers, open_redis(servers.redis_url) as client:
-            yield client
+    async with own_servers() as servers, opened(servers.redis_url) as client:
+        yield client
 
 
 def row(cells: Iterable[object]) -> str:
@@ -163,30 +157,27 @@ def row(cells: Iterable[object]) -> str:
     return "  ".join(f"{'-' if cell is None else cell!s:>10}" for cell in cells)
 
 
-async def main() -> None:
-    """Measure, printing each row as it comes, and then all of them as JSON."""
-    parser = argparse.ArgumentParser(description="recall, speed and build rate of the vector index by its settings")
+async def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measures, printing each row as it comes."""
+    print(row(("m", "ef_constr", "ef_runtime", "recall@10", "p50 ms", "p99 ms", "docs/s", "MB")))
+    async with opened(arguments.redis_url) as client:
+        await clean(client)
+        results = []
+        async for one in measure(client, arguments.documents, arguments.datatype, arguments.spread):
+            results.append(asdict(one))
+            print(row(results[-1].values()), flush=True)
+        await clean(client)
+    return {"dims": DIMS, "results": results}
+
+
+def options() -> argparse.ArgumentParser:
+    parser = harness.options(__doc__)
     parser.add_argument("--redis-url", help="a Redis Stack to use; without it one is started")
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--datatype", choices=("float32", "float16"), default="float32")
     parser.add_argument("--spread", type=float, default=SPREAD, help="how far a cluster's points lie from its centre")
-    parser.add_argument("--json", type=Path, help="write the results here instead of printing them")
-    options = parser.parse_args()
-    print(row(("m", "ef_constr", "ef_runtime", "recall@10", "p50 ms", "p99 ms", "docs/s", "MB")))
-    async with open_redis(options.redis_url) as client:
-        await clean(client)
-        results = []
-        async for one in measure(client, options.documents, options.datatype, options.spread):
-            results.append(asdict(one))
-            print(row(results[-1].values()), flush=True)
-        await clean(client)
-    asked = {"documents": options.documents, "datatype": options.datatype, "spread": options.spread, "dims": DIMS}
-    text = json.dumps({**asked, "results": results})
-    if options.json:
-        options.json.write_text(text + "\n", "utf-8")
-    else:
-        print(text)
+    return parser
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    harness.main(options(), run)

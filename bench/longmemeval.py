@@ -24,7 +24,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from bench.evidence import TENANT, running
+from bench import harness
+from bench.evidence import TENANT
+from bench.harness import running
 from memoryd import MemoryClient, connect
 from memoryd.errors import MemorydError
 from memoryd.limits import RECALL_LIMIT_MAX, STORE_MANY_MAX
@@ -177,30 +179,27 @@ async def ask(url: str, instance: Instance) -> dict[str, Any]:
     return score(instance, found)
 
 
-async def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    asked = [one for one in load(arguments.data) if one.counted]
-    if arguments.questions and arguments.questions < len(asked):
-        asked = sorted(random.Random(SEED).sample(asked, arguments.questions), key=lambda one: one.id)
-    async with running(embedder="none" if arguments.words_only else "auto") as servers:
-        return [await ask(servers.redis_url, one) for one in asked]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--questions", type=int, default=0, help="so many of them, chosen once and for all; 0: all")
-    parser.add_argument("--words-only", action="store_true", help="without an embedding model")
-    parser.add_argument("--json", type=Path, help="everything, each question's turns included")
-    arguments = parser.parse_args()
+async def run(arguments: argparse.Namespace) -> dict[str, Any] | None:
     if not arguments.data.is_file():
         where = "https://github.com/xiaowu0162/LongMemEval"
         print(f"skipped: {arguments.data} is not there; {where} says where to get it", file=sys.stderr)
-        return
-    lines = asyncio.run(run(arguments))
+        return None
+    asked = [one for one in load(arguments.data) if one.counted]
+    if arguments.questions and arguments.questions < len(asked):
+        asked = sorted(random.Random(SEED).sample(asked, arguments.questions), key=lambda one: one.id)
+    async with running(embedder="none" if arguments.words_only else "auto") as parts:
+        lines = [await ask(parts.url, one) for one in asked]
     print(table(lines))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(lines, indent=1) + "\n")
+    return {"lines": lines}
+
+
+def options() -> argparse.ArgumentParser:
+    parser = harness.options(__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--questions", type=int, default=0, help="so many of them, chosen once and for all; 0: all")
+    parser.add_argument("--words-only", action="store_true", help="without an embedding model")
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(options(), run)

@@ -1,6 +1,6 @@
 """How fast a Redis that lost everything is whole again, with vectors: by sync itself, and by `memoryd sync rebuild`.
 
-    python bench/rebuild.py [--memories 20000] [--writers 4] [--json FILE]
+    python -m bench.rebuild [--memories 20000] [--writers 4] [--json FILE]
 
 It starts its own Redis, MongoDB and daemon, and writes the memories into MongoDB as the archiver would, with random
 vectors of the model's size. Then Redis is emptied again and again: the command fills it, sync fills it, sync fills it
@@ -11,16 +11,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +22,8 @@ from typing import Any
 import numpy as np
 from redis.asyncio import Redis
 
+from bench import harness
+from bench.harness import own_servers, quantiles, service
 from memoryd import MemoryClient, connect
 from memoryd.archive.codec import to_document
 from memoryd.archive.store import Archive, open_mongo
@@ -36,9 +32,7 @@ from memoryd.config import load_settings
 from memoryd.errors import MemorydError
 from memoryd.hot.client import open_redis
 from memoryd.keys import FOLLOWER_PLACE, SCHEMA
-from memoryd.local.servers import Servers, log_path, open_servers
 from memoryd.local.service import Service
-from memoryd.local.up import SERVICES
 from memoryd.model.ids import content_id, hash_content
 from memoryd.model.memory import Memory, MemoryType
 from memoryd.model.record import Record
@@ -51,9 +45,8 @@ LOOK_SECONDS = 0.1
 
 @dataclass
 class Bench:
-    """The servers, a client that counts, one that writes, and the model whose vectors the index takes."""
+    """Both stores, a client that counts, one that writes, and the model whose vectors the index takes."""
 
-    servers: Servers
     environment: dict[str, str]
     redis: Redis
     archive: Archive
@@ -136,12 +129,6 @@ def carried_out(words: tuple[str, ...], environment: dict[str, str]) -> tuple[in
     return child.returncode, usage.ru_maxrss // 1024
 
 
-@asynccontextmanager
-async def running_sync(bench: Bench) -> AsyncIterator[Service]:
-    async with Service("sync", SERVICES["sync"], log_path(bench.servers.data, "sync"), bench.environment) as sync:
-        yield sync
-
-
 def peak_megabytes(service: Service) -> int | None:
     """What the process has had at most; Linux tells."""
     status = Path(f"/proc/{service.pid}/status")
@@ -178,51 +165,44 @@ async def by_sync(bench: Bench, sync: Service, writers: int) -> dict[str, Any]:
         enough.set()
     answer = {**bench.rate(seconds), "peak_megabytes": peak_megabytes(sync)}
     if writers:
-        p50, p99 = (round(statistics.quantiles(times, n=100)[cut], 1) for cut in (49, 98))
-        answer |= {"stores": len(times), "stores_refused": refused, "store_p50_ms": p50, "store_p99_ms": p99}
+        answer |= {"stores": len(times), "stores_refused": refused}
+        answer |= {f"store_{name}": one for name, one in quantiles(times).items()} if times else {}
     return answer
 
 
 async def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as data:
-        async with open_servers(load_settings(), Path(data)) as servers:
-            environment = {
-                **os.environ, "MEMORYD_REDIS_URL": servers.redis_url, "MEMORYD_MONGO_URL": servers.mongo_url,
-                "PYTHONUNBUFFERED": "1",
-            }  # fmt: skip
-            daemon = Service("daemon", SERVICES["daemon"], log_path(servers.data, "daemon"), environment)
-            async with (
-                daemon, open_redis(servers.redis_url) as redis, open_mongo(servers.mongo_url) as mongo,
-                connect(servers.redis_url, tenant=SCOPE.tenant, project=SCOPE.project, agent=SCOPE.agent) as archived,
-                connect(servers.redis_url, tenant=SCOPE.tenant, project=SCOPE.project, agent="writer") as writer,
-            ):  # fmt: skip
-                archive = Archive(mongo[load_settings().mongo_database])
-                bench = Bench(servers, environment, redis, archive, archived, writer, arguments.memories)
-                await bench.prepared()
-                await bench.fill()
-                results = {"rebuild": await by_command(bench, "rebuild", "--yes")}
+    model = arguments.embedder
+    async with own_servers() as servers:
+        urls = {"MEMORYD_REDIS_URL": servers.redis_url, "MEMORYD_MONGO_URL": servers.mongo_url, "MEMORYD_EMBEDDER": "none"}
+        async with (
+            service("daemon", servers, embedder=model),
+            open_redis(servers.redis_url) as redis, open_mongo(servers.mongo_url) as mongo,
+            connect(servers.redis_url, tenant=SCOPE.tenant, project=SCOPE.project, agent=SCOPE.agent) as archived,
+            connect(servers.redis_url, tenant=SCOPE.tenant, project=SCOPE.project, agent="writer") as writer,
+        ):  # fmt: skip
+            archive = Archive(mongo[load_settings().mongo_database])
+            bench = Bench({**os.environ, **urls}, redis, archive, archived, writer, arguments.memories)
+            await bench.prepared()
+            await bench.fill()
+            results = {"rebuild": await by_command(bench, "rebuild", "--yes")}
+            if not arguments.without_verify:
                 results["verify"] = await by_command(bench, "verify")
-                async with running_sync(bench) as sync:
-                    await bench.followed()
-                    results["emptied"] = await by_sync(bench, sync, 0)
-                    await bench.followed()
-                    results["emptied_while_agents_store"] = await by_sync(bench, sync, arguments.writers)
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    load = round(os.getloadavg()[0], 1)
-    return {"machine": machine, "load_average": load, "memories": arguments.memories, "dims": bench.dims, **results}
+            async with service("sync", servers) as sync:
+                await bench.followed()
+                results["emptied"] = await by_sync(bench, sync, 0)
+                await bench.followed()
+                results["emptied_while_agents_store"] = await by_sync(bench, sync, arguments.writers)
+    return {"load_average": round(os.getloadavg()[0], 1), "dims": bench.dims, **results}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options() -> argparse.ArgumentParser:
+    parser = harness.options(__doc__)
     parser.add_argument("--memories", type=int, default=20_000)
     parser.add_argument("--writers", type=int, default=4)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    results = asyncio.run(run(arguments))
-    print(json.dumps(results, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    parser.add_argument("--without-verify", action="store_true", help="`memoryd sync verify` is not measured")
+    parser.add_argument("--embedder", choices=("auto", "hashed"), default="auto", help="of the daemon; the vectors are random")
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(options(), run)

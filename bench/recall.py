@@ -10,12 +10,7 @@ process, with the question's vector at hand; `protocol` is what a client waits w
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import os
-import platform
 import random
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,12 +21,15 @@ from typing import Any
 import numpy as np
 from redis.asyncio import Redis
 
+from bench import harness
 from bench.evidence import (
     CATEGORIES,
     LOCOMO_DEV_SHA256,
     TENANT,
     Answer,
     Asked,
+    data_options,
+    embedder_of,
     load,
     means,
     present,
@@ -39,6 +37,7 @@ from bench.evidence import (
     served,
     table,
 )
+from bench.harness import quantiles
 from memoryd import connect
 from memoryd.clock import SystemClock
 from memoryd.config import Settings, load_settings
@@ -108,12 +107,12 @@ async def bare(settings: Settings, asked: Sequence[Asked], embedder: Any) -> lis
             cache.vectors = {}
         search = Search(redis, ef_runtime=settings.vector_ef_runtime)
         recalling = Recalling(Records(redis, Keys(settings.buckets)), search, cache, clock=SystemClock())
-        times = []
-        for one in [*asked[:WARM_UP], *asked]:
+        times, warm = [], asked[:WARM_UP]
+        for one in [*warm, *asked]:
             started = time.perf_counter()
             await recalling.recall(Scope(TENANT, one.project), Question(query=one.text))
             times.append((time.perf_counter() - started) * 1000)
-    return times[WARM_UP:]
+    return times[len(warm) :]
 
 
 def _random_vector(chance: random.Random, dims: int) -> bytes:
@@ -143,16 +142,18 @@ async def add_strangers(redis: Redis, settings: Settings, path: Path, count: int
             batch = []
 
 
-async def run(arguments: argparse.Namespace) -> dict[str, Any]:
+async def run(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    if not present(arguments.data, LOCOMO_DEV_SHA256):
+        return None
     asked = load(arguments.data)
-    async with served(arguments.data, embedder="none" if arguments.words_only else "auto") as servers:
+    async with served(arguments.data, embedder=embedder_of(arguments)) as servers:
         settings = load_settings(redis_url=servers.redis_url)
         async with connect(servers.redis_url, tenant=TENANT) as memory:
             embedder = (await memory.stats()).embedder
         first = await ask_all(servers.redis_url, asked)
         results: dict[str, Any] = {
             "questions": len(asked), "recall": _by_category(first.lines),
-            "protocol": _quantiles(first.protocol_ms), "bare": _quantiles(await bare(settings, asked, embedder)),
+            "protocol": quantiles(first.protocol_ms), "bare": quantiles(await bare(settings, asked, embedder)),
         }  # fmt: skip
         print(table(results["recall"]), flush=True)
         if arguments.distractors:
@@ -161,11 +162,10 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
             second = await ask_all(servers.redis_url, asked)
             changed = sum(one != other for one, other in zip(first.scores, second.scores, strict=True))
             results[f"with {arguments.distractors} memories of strangers"] = {
-                "questions whose answer or scores changed": changed, "protocol": _quantiles(second.protocol_ms),
-                "bare": _quantiles(await bare(settings, asked, embedder)),
+                "questions whose answer or scores changed": changed, "protocol": quantiles(second.protocol_ms),
+                "bare": quantiles(await bare(settings, asked, embedder)),
             }  # fmt: skip
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    return {"machine": machine, **results, "lines": first.lines}
+    return {**results, "lines": first.lines}
 
 
 def _by_category(lines: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -173,25 +173,11 @@ def _by_category(lines: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]
     return {"all": means(lines), **rows}
 
 
-def _quantiles(times: Sequence[float]) -> dict[str, float]:
-    cuts = statistics.quantiles(times, n=100)
-    return {"p50_ms": round(cuts[49], 2), "p95_ms": round(cuts[94], 2)}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--words-only", action="store_true", help="without an embedding model")
+def options() -> argparse.ArgumentParser:
+    parser = data_options(__doc__)
     parser.add_argument("--distractors", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="everything, each question's turns included")
-    arguments = parser.parse_args()
-    if not present(arguments.data, LOCOMO_DEV_SHA256):
-        return
-    results = asyncio.run(run(arguments))
-    print(json.dumps({name: value for name, value in results.items() if name not in ("lines", "recall")}, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(options(), run)

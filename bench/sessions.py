@@ -1,6 +1,6 @@
 """What working memory costs as a session grows: append, window, checkpoint, rollback, and the way back from the archive.
 
-    python bench/sessions.py [--short 20] [--long 2000] [--rounds 300] [--json FILE]
+    python -m bench.sessions [--short 20] [--long 2000] [--rounds 300] [--json FILE]
 
 It starts its own Redis, MongoDB, daemon and sync. Short and long sessions take turns, round by round, so that a noisy
 machine slows both: what counts is their ratio. The promise is an append to the long one at no more than 1.5 times.
@@ -12,15 +12,13 @@ import argparse
 import asyncio
 import itertools
 import json
-import os
-import platform
 import statistics
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
+from bench import harness
+from bench.harness import running
 from memoryd import MemoryClient, connect
 from memoryd.config import load_settings
 from memoryd.hot.changes import Request
@@ -29,8 +27,6 @@ from memoryd.hot.documents import Documents
 from memoryd.hot.sessions import Sessions
 from memoryd.keys import Keys
 from memoryd.limits import APPEND_MESSAGES_MAX
-from memoryd.local.servers import open_servers
-from memoryd.local.up import open_services
 from memoryd.model.scope import Scope
 from memoryd.model.session import session_place
 from memoryd.protocol.sessions import WorkingMemory
@@ -146,33 +142,27 @@ async def sessions(url: str, arguments: argparse.Namespace) -> dict[str, Any]:
         [taken, *_] = await long.checkpoints()
         results["rollback_long_ms"] = round(await milliseconds(lambda: long.rollback(taken.number)), 1)
         results["rehydrate_long_ms"] = round(await rehydrated(url, long), 1)
-        results[f"appends_per_second_of_{WRITERS}_writers"] = round(await writers(memory, 100))
+        results[f"appends_per_second_of_{WRITERS}_writers"] = round(await writers(memory, arguments.appends))
     return results
 
 
 async def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as data:
-        async with open_servers(load_settings(), Path(data)) as servers, open_services(servers):
-            alone = await steps(servers.redis_url, arguments.rounds, arguments.short, arguments.long)
-            results = {"append_step": alone, **await sessions(servers.redis_url, arguments)}
+    async with running(embedder=arguments.embedder) as parts:
+        alone = await steps(parts.url, arguments.rounds, arguments.short, arguments.long)
+        results = {"append_step": alone, **await sessions(parts.url, arguments)}
     ratios = (results["append"]["ratio"], results["append_step"]["ratio"])
-    results["append_within_promise"] = max(ratios) <= PROMISED_RATIO
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    return {"machine": machine, "short": arguments.short, "long": arguments.long, **results}
+    return {**results, "append_within_promise": max(ratios) <= PROMISED_RATIO}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options() -> argparse.ArgumentParser:
+    parser = harness.options(__doc__)
     parser.add_argument("--short", type=int, default=20)
     parser.add_argument("--long", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=300)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    results = asyncio.run(run(arguments))
-    print(json.dumps(results, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    parser.add_argument("--appends", type=int, default=100, help=f"of each of {WRITERS} writers to one session")
+    parser.add_argument("--embedder", choices=("auto", "none"), default="auto")
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(options(), run)

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import random
 import statistics
 import tempfile
@@ -24,7 +22,21 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from bench.evidence import LOCOMO_DEV_SHA256, TENANT, Answer, Asked, load, means, present, score, served, table
+from bench import harness
+from bench.evidence import (
+    LOCOMO_DEV_SHA256,
+    TENANT,
+    Answer,
+    Asked,
+    data_options,
+    embedder_of,
+    load,
+    means,
+    present,
+    score,
+    served,
+    table,
+)
 from memoryd import connect
 from memoryd.archive.store import Archive, open_mongo
 from memoryd.config import Settings, load_settings
@@ -35,7 +47,6 @@ from memoryd.keys import KINDS, SCHEMA, Keys, index, memories
 from memoryd.lifecycle.moving import Mover
 
 BATCH = 500
-SETTLE_SECONDS = 5  # the index gives back what its changed records took
 PARTS = {  # of FT.INFO, in megabytes
     "words": ("inverted_sz_mb", "offset_vectors_sz_mb"), "vectors": ("vector_index_sz_mb",), "tags": ("tag_overhead_sz_mb",),
     "documents": ("doc_table_size_mb", "sortable_values_size_mb", "key_table_size_mb"),
@@ -112,9 +123,15 @@ def one_conversation(path: Path, number: int | None) -> Iterator[Path]:
         yield chosen
 
 
-async def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    data = arguments.data
-    async with served(data) as servers:
+async def run(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    if not present(arguments.data, LOCOMO_DEV_SHA256):
+        return None
+    with one_conversation(arguments.data, arguments.conversation) as data:
+        return await before_and_after(data, arguments)
+
+
+async def before_and_after(data: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    async with served(data, embedder=embedder_of(arguments)) as servers:
         asked = load(data)
         settings = load_settings(redis_url=servers.redis_url, mongo_url=servers.mongo_url)
         async with open_redis(servers.redis_url) as redis:
@@ -125,12 +142,11 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
             moved = await demote(redis, settings, servers.mongo_url, arguments.share)
             await client.execute_command("FT.CONFIG", "SET", "FORK_GC_RUN_INTERVAL", "1")
             await client.execute_command("FT.CONFIG", "SET", "FORK_GC_CLEAN_THRESHOLD", "0")
-            await asyncio.sleep(SETTLE_SECONDS)
+            await asyncio.sleep(arguments.settle_seconds)
             after, after_ms = await ask(servers.redis_url, asked)
             bytes_after = await bytes_of(redis)
     print(table({"before": means(before), "after": means(after)}), flush=True)
     return {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "questions": len(asked), **moved,
         "recall@10": {"before": means(before)["R@10"], "after": means(after)["R@10"]},
         "p50_ms": {"before": round(statistics.median(before_ms), 1), "after": round(statistics.median(after_ms), 1)},
@@ -139,21 +155,13 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?", default=Path("locomo_dev.json"))
+def options() -> argparse.ArgumentParser:
+    parser = data_options(__doc__)
     parser.add_argument("--conversation", type=int, help="only this one of the file, the first is 0")
     parser.add_argument("--share", type=float, default=0.9, help="of the memories that are demoted")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    if not present(arguments.data, LOCOMO_DEV_SHA256):
-        return
-    with one_conversation(arguments.data, arguments.conversation) as arguments.data:
-        results = asyncio.run(run(arguments))
-    print(json.dumps(results, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+    parser.add_argument("--settle-seconds", type=float, default=5, help="in which the index gives back what it no longer needs")
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    harness.main(options(), run)

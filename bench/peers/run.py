@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 
 from bench.evidence import LOCOMO_DEV_SHA256, Answer, load, means, present, score, table
+from bench.harness import own_servers
 from bench.peers import work
 from memoryd.config import load_settings
 from memoryd.embed import open_embedder
 from memoryd.exchange import BadItem, read
 from memoryd.limits import RECALL_LIMIT_MAX
-from memoryd.local.servers import open_servers
 
 HERE = Path(__file__).parent
 BATCH = 64
@@ -51,10 +51,9 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
         if not python:
             print(f"skipped: {script} needs a Python that has it (see --help)", file=sys.stderr)
             continue
-        with tempfile.TemporaryDirectory() as data:
-            async with open_servers(load_settings(), Path(data)) as servers:
-                given = work.Work(items, questions, servers.redis_url, RECALL_LIMIT_MAX)
-                found = await asyncio.to_thread(_answers, script, python, given)
+        async with own_servers() as servers:
+            given = work.Work(items, questions, servers.redis_url, RECALL_LIMIT_MAX)
+            found = await asyncio.to_thread(_answers, script, python, given)
         if found is None:
             print(f"failed: {script}", file=sys.stderr)
             continue

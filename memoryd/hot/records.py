@@ -59,12 +59,16 @@ class Records:
     @inside(telemetry.WRITE)
     async def store(self, new: Sequence[NewRecord], *, fsync: bool = False) -> tuple[list[Written], bool]:
         """Stores each in its own atomic step, all in one round trip; the flag says whether a wanted fsync happened."""
-        calls = [(self._store_keys(one), self._store_args(one)) for one in new]
+        calls = [self.store_call(one) for one in new]
         self._tell_of([one.memory.id for one in new])
         with hot_errors("store"):
             seen = noting(self.keys, [(one.memory.scope, one.memory.content_hash) for one in new])
             answers = await scripts.store.many(self.redis, calls, first=seen, then=scripts.waitaof() if fsync else ())
             return [Written.parse(one) for one in answers[: len(calls)]], not fsync or scripts.fsynced(answers[len(calls) :])
+
+    def store_call(self, new: NewRecord) -> scripts.Call:
+        """What the atomic step is called with."""
+        return self._store_keys(new), self._store_args(new)
 
     def _tell_of(self, memory_ids: Sequence[str]) -> None:
         if span := recorded():
