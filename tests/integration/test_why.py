@@ -77,6 +77,13 @@ class Asked(CommandListener):
 async def test_a_life_is_found_by_indexes_however_much_there_is(world: World) -> None:
     """Of millions of versions and receipts a command at a terminal must not read all."""
     asked = Asked()
+    async with world.connect() as memory:  # of an empty collection every index is as good
+        await memory.store_many([{"content": f"Ada owns kite {number}.", "type": "fact"} for number in range(60)])
+        for number in range(3):
+            await memory.forget_many(words=f"kite {number}")
+        await world.drained(memory)
+    receipts = world.archive.database["receipts"]
+    await eventually(lambda: receipts.count_documents({"seq": 3}), what="the receipts are in MongoDB")
     async with AsyncMongoClient[dict[str, Any]](world.settings.mongo_url, event_listeners=[asked]) as client:
         archive = Archive(client[world.settings.mongo_database])
         await biography(Records(world.redis, world.keys), archive, Scope("acme", "support"), NOBODY)
