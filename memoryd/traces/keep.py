@@ -24,6 +24,7 @@ from memoryd.retry import wait_for_stop
 from memoryd.traces.span import Span
 from memoryd_telemetry.kept import KeptSpans
 from memoryd_telemetry.logs import get_logger
+from memoryd_telemetry.tracing import untraced
 
 log = get_logger("memoryd.traces")
 
@@ -59,7 +60,7 @@ class Giving:
     async def _give(self) -> None:
         while batch := self._spans.take(TRACES_BATCH_MAX):
             try:
-                with hot_errors("keep spans"):
+                with untraced(), hot_errors("keep spans"):
                     async with self._redis.pipeline(transaction=False) as pipe:
                         for one in batch:
                             pipe.xadd(TRACES, {"span": one}, maxlen=TRACES_KEPT_MAX, approximate=True)

@@ -11,7 +11,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from opentelemetry import trace
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, get_current_span
 from opentelemetry.util.types import Attributes, AttributeValue
 
@@ -199,6 +199,16 @@ def inside(name: str) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Await
         return traced
 
     return of
+
+
+@contextmanager
+def untraced() -> Iterator[None]:
+    """What is done inside is part of no span: what brings spans to a store would make one by each, and never end."""
+    token = attach(Context())
+    try:
+        yield
+    finally:
+        detach(token)
 
 
 def recorded() -> Span | None:

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import Span, SpanKind
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from memoryd import MemoryClient
-from memoryd_telemetry.tracing import operation
+from memoryd.keys import TRACES
+from memoryd.traces.keep import Giving
+from memoryd_telemetry.tracing import keep_spans, operation
 from tests.integration.test_inner_spans import span_id
 from tests.integration.test_tracing import CANARY, SECRET, verb_of
 from tests.integration.tools import caught_up
@@ -117,6 +119,20 @@ async def test_that_another_was_faster_is_no_failure(traced_stores: list[Readabl
     [insert] = [one for one in inside(spans, whole) if one.name == "mongodb insert"]
     assert insert.status.is_ok
     assert (insert.attributes or {})["db.response.status_code"] == "11000"
+
+
+async def test_keeping_spans_makes_none(traced_stores: list[ReadableSpan], redis: Any) -> None:
+    """Also where a part of a batch is kept while the whole is still at work: it would go on for ever."""
+    provider = trace.get_tracer_provider()
+    assert isinstance(provider, TracerProvider)
+    kept = keep_spans(provider, "memoryd-test")
+    with operation("other"):
+        with operation("get"):
+            pass
+        await asyncio.wait_for(Giving(redis, kept).now(), 10)
+        assert trace.get_current_span().is_recording()
+    assert [one.name for one in traced_stores] == ["memoryd.get", "memoryd.other"]
+    assert await redis.xlen(TRACES) == 1
 
 
 async def test_without_recorded_work_a_command_costs_no_span(traced_stores: list[ReadableSpan], world: World) -> None:

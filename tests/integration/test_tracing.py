@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import SpanKind, format_span_id, format_trace_id
 
 import memoryd.embed.follower
 from memoryd import MemoryClient
+from memoryd.config import Kept, Settings
 from memoryd.errors import Conflict, MemorydError, NotFound
-from memoryd.keys import REQUESTS
+from memoryd.keys import REQUESTS, TRACES
 from memoryd_telemetry.names import store_id
 from memoryd_telemetry.propagation import inject
+from memoryd_telemetry.tracing import keep_spans
 from tests.integration.tools import caught_up
 from tests.waiting import eventually
 from tests.world import World
@@ -176,26 +178,44 @@ async def test_what_failed_is_a_failed_span_with_the_errors_code(unsynced: World
 
 
 # --- no text, anywhere --------------------------------------------------------------------------------------------------
+INSIDE = {
+    "memoryd.write", "memoryd.search.words", "memoryd.search.meaning", "memoryd.search.archive", "memoryd.fuse", "memoryd.fetch",
+    "memoryd.embed.query", "memoryd.wait", "memoryd.archive", "memoryd.embed", "memoryd.follow", "redis PIPELINE", "redis EVALSHA",
+    "mongodb find", "mongodb update", "mongodb aggregate",
+}  # fmt: skip
 CANARY = "kumquat"
 SECRET = f"Ada's locker code is {CANARY}-4711."
 
 
 async def test_no_word_of_a_memory_is_in_a_span_or_a_log_line(
-    world: World,
-    spans: list[ReadableSpan],
+    traced_stores: list[ReadableSpan],
+    settings: Settings,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Content, queries, metadata, tags, names and errors, through everything that can go wrong on the way."""
+    """Content, queries, metadata, tags, names, tool outputs and errors, through everything that can go wrong on the way: in no
+    span of a verb, of a part inside of one, of a command to a store or of a follower, nor in what memoryd keeps of them."""
     monkeypatch.setattr(memoryd.embed.follower, "FIRST_PAUSE_SECONDS", 0.01)
     caplog.set_level(logging.DEBUG, logger="memoryd")
     caplog.set_level(logging.DEBUG, logger="redis")
-    async with world.connect(agent=f"agent-{CANARY}") as memory:
-        kept = await _everything_that_works(world, memory)
-        await _everything_that_fails(world, memory, kept)
+    spans, provider = traced_stores, trace.get_tracer_provider()
+    assert isinstance(provider, TracerProvider)
+    keep_spans(provider, "memoryd-test")
+    async with World(settings.model_copy(update={"traces": Kept.REDIS})) as world:
+        await world.start("daemon", "sync")
+        async with world.connect(agent=f"agent-{CANARY}") as memory:
+            kept = await _everything_that_works(world, memory)
+            await _everything_beside(memory)
+            await _everything_that_fails(world, memory, kept)
+            redis: Any = world.redis
+            in_redis = await eventually(lambda: redis.xrange(TRACES), what="spans are kept")
 
-    assert len({one.name for one in spans}) >= 9, "too few kinds of spans to prove anything"
+    names = {one.name for one in spans}
+    assert names > INSIDE, f"too few kinds of spans to prove anything: {INSIDE - names}"
+    assert len([one for one in spans if not one.status.is_ok and "db.system.name" in (one.attributes or {})]) > 3
+    assert len(in_redis) > 100
     assert len(caplog.records) > 10, "too few log lines to prove anything"
+    assert CANARY not in repr(in_redis).lower()
     for span in spans:
         assert CANARY not in span.to_json().lower(), span.name
     for record in caplog.records:
@@ -212,7 +232,7 @@ async def _everything_that_works(world: World, memory: MemoryClient) -> str:
     }
     kept = await memory.store(SECRET, type="fact", **details)
     await memory.store_many([{"content": f"{SECRET} {count}", **details} for count in range(3)])
-    await memory.recall(f"Where is the {CANARY}?", tags=[CANARY], session=CANARY)
+    await memory.recall(f"Where is the {CANARY}?", tags=[CANARY], session=CANARY, deep=True)
     await memory.update(kept.id, content=f"{SECRET} It was changed.", durability="archived")
     await caught_up(world, memory)
     await world.memories.update_one({"_id": kept.id}, {"$set": {"content": f"{SECRET} It was edited."}})
@@ -222,6 +242,35 @@ async def _everything_that_works(world: World, memory: MemoryClient) -> str:
 
     await eventually(edited, what="the edit is followed")
     return kept.id
+
+
+async def _everything_beside(memory: MemoryClient) -> None:
+    """What is said to memoryd besides memories: tools, logs, facts, sessions, scratchpads, channels."""
+
+    async def tool(given: Any) -> Any:
+        return {CANARY: SECRET}
+
+    async def failing(given: Any) -> Any:
+        raise RuntimeError(SECRET)
+
+    await memory.tools.cached(CANARY, {CANARY: SECRET}, tool, tags=[CANARY])
+    await memory.tools.cached_query(CANARY, SECRET, tool)
+    with contextlib.suppress(RuntimeError):
+        await memory.tools.cached(f"{CANARY}!", SECRET, failing)
+    await memory.episodes.record(CANARY, {CANARY: SECRET}, tool=CANARY, text=SECRET, session=CANARY)
+    await memory.episodes.search(SECRET)
+    await memory.facts.put(CANARY, CANARY, CANARY, text=SECRET)
+    await memory.what_do_i_know(SECRET)
+    await memory.seen_query(SECRET)
+    await memory.scratch.set(CANARY, SECRET)
+    await memory.channels.publish(CANARY, SECRET)
+    session = memory.working(CANARY)
+    await session.open()
+    await session.append({"role": "user", "content": SECRET, "metadata": {CANARY: SECRET}})
+    await session.set(CANARY, SECRET)
+    await session.context(SECRET)
+    with contextlib.suppress(MemorydError):
+        await memory.compress(session=CANARY)
 
 
 async def _everything_that_fails(world: World, memory: MemoryClient, memory_id: str) -> None:
@@ -246,6 +295,11 @@ async def _everything_that_fails(world: World, memory: MemoryClient, memory_id: 
         await world.redis.xadd(REQUESTS, {"envelope": envelope, "id": CANARY, "reply_to": CANARY})
         await world.redis.publish(REQUESTS, envelope)
 
+    [pad] = await world.redis.keys("aether:scratch:*")  # becomes another thing than a script expects
+    await world.redis.set(pad, SECRET, ex=60)
+    for broken in (memory.scratch.get(CANARY), memory.scratch.set(CANARY, SECRET), memory.scratch.push(CANARY, SECRET)):
+        with contextlib.suppress(MemorydError):
+            await broken
     journal = world.keys.journal(world.keys.bucket(memory_id))
     redis: Any = world.redis
     poison = {"id": memory_id, "tenant": CANARY, "project": CANARY, "content": SECRET, "metadata": f'{{"{CANARY}"'}
