@@ -28,7 +28,7 @@ from memoryd_telemetry import names
 from memoryd_telemetry.logs import get_logger, setup_logs
 from memoryd_telemetry.metrics import GAUGE_SERIES_MAX, count_moves, measure, prometheus_name
 from memoryd_telemetry.propagation import context_of, inject, link_to
-from memoryd_telemetry.tracing import LINKS_MAX, error_type, linked_span, operation
+from memoryd_telemetry.tracing import ATTRIBUTE_CHARS_MAX, LINKS_MAX, error_type, linked_span, operation
 
 spans = tests.spans.spans
 Collector = tests.spans.Collector
@@ -327,6 +327,22 @@ def test_commands_are_traced_where_that_is_asked_for(how: str, names_sent: list[
     assert all(CANARY.encode() not in body for body in collector.bodies)
     failed = [one for span in collector.spans[1:] for one in span.attributes if one.key == names.ERROR_TYPE]
     assert [one.value.string_value for one in failed] == ["ConnectionError"] * len(names_sent[1:])
+
+
+@pytest.mark.parametrize(("switch", "longest"), [("", ATTRIBUTE_CHARS_MAX), ("true", 2000)])
+def test_attributes_are_short_unless_text_is_asked_for(switch: str, longest: int) -> None:
+    """A memory's text is longer than any id, and half of its JSON is none."""
+    code = """
+        from memoryd_telemetry import names, tracing
+        end = tracing.setup_tracing("memoryd-test")
+        with tracing.operation("get", attributes={names.RECORDS: "x" * 2000}):
+            pass
+        end()
+    """
+    with Collector() as collector:
+        run(code, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=switch)
+    [span] = collector.spans
+    assert [len(one.value.string_value) for one in span.attributes if one.key == names.RECORDS] == [longest]
 
 
 @pytest.fixture
