@@ -35,6 +35,7 @@ CURSOR_BYTES_MAX = 64  # a token and a number
 CANDIDATES_MAX = 400  # memories that one search brings to the ranking; measured, 200 by meaning cost 0.4 points of recall
 BRIEFS_MAX = 20_000  # memories of which a daemon keeps what ranking needs, about 3 KiB each: some 40 conversations
 BRIEFS_SECONDS = 600  # how long it keeps what no recall has met: the words of what is forgotten, among others
+AROUND_SESSIONS_MAX = 20  # sessions of which all is looked at where no vector tells what is near; each is a term of a query
 EXACT_MEMORIES_MAX = 20_000  # a scope up to this size is searched vector by vector: exact, and in about 10 ms
 SEARCH_TIMEOUT_SECONDS = 2.0  # of one search in Redis, which does nothing else meanwhile; it is cut short then, and says so
 REPLY_BYTES_MAX = 16 * 1024 * 1024  # pub/sub output buffers are 32 MB hard by default in Redis

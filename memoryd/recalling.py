@@ -194,8 +194,7 @@ class Recalling:
             for one in ("words", "meaning"):
                 ended.late(one, f"the deadline came before the search by {one} was done")
             return Pool({}, terms, 0), set(), set(), []
-        who = named(question.query, {row.speaker for row in found.rows.values()})
-        asked = first_person(question.query, who)
+        asked = first_person(question.query, named(question.query, {row.speaker for row in found.rows.values()}))
         vector, worded = await asyncio.gather(
             self._query_vector(scope, asked, deadline, ended), self._worded(scope, filters, found, terms, deadline, ended)
         )
@@ -215,6 +214,7 @@ class Recalling:
             ended.late(one, f"the search by {one} took too long and has not looked at everything")
         ways = (("words", terms), ("meaning", vector), (ARCHIVE, question.deep and vector))
         searched = [name for name, used in ways if used]
+        who = named(question.query, {row.speaker for row in rows.values()})  # also who has said none of the words
         pool = Pool(rows, terms, sum(found.memories.values()) + below.looked_at, counted)
         return pool, who, found.quoted | below.quoted, searched
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from memoryd.hot.briefs import Words, numbered
 from memoryd.hot.finding import Near
-from memoryd.limits import CANDIDATES_MAX
+from memoryd.limits import AROUND_SESSIONS_MAX, CANDIDATES_MAX
 from memoryd.model.feedback import Feedback
 
 LONG = "long"
@@ -76,6 +77,15 @@ def rarest(with_term: Mapping[str, int]) -> list[str]:
         chosen.append(term)
         room -= count
     return chosen
+
+
+def told_in(rows: Iterable[Row], kind: str, terms: Sequence[str]) -> list[str]:
+    """The sessions, as tags, whose events have most of the terms between them, each counted once an event."""
+    asked, having = set(numbered(" ".join(terms)).tolist()), Counter[str]()
+    for row in rows:
+        if row.kind == kind and row.session[1]:
+            having[row.session[1]] += len(asked.intersection(row.numbers.tolist()))
+    return [session for session, _ in sorted(having.items(), key=lambda one: (-one[1], one[0]))[:AROUND_SESSIONS_MAX]]
 
 
 def word(rows: Mapping[str, Row], terms: Mapping[str, str]) -> None:

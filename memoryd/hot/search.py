@@ -15,7 +15,7 @@ from memoryd.hot.clauses import Clause, Filters, scope_clause
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import to_hot_vector
 from memoryd.hot.finding import Finder, Query
-from memoryd.hot.rows import Found, Row, rarest, take
+from memoryd.hot.rows import Found, Row, rarest, take, told_in
 from memoryd.limits import CANDIDATES_MAX, EXACT_MEMORIES_MAX, FORGET_PLAN_MAX, RECALL_LIMIT_MAX
 from memoryd.model.episode import EpisodeFilter
 from memoryd.model.memory import Tier
@@ -129,7 +129,8 @@ class Search:
         the filters here, with its similarity.
 
         Of what was found by its words only the similarity comes, and the nearest of the others beside it. So what has the
-        words has its true similarity, however far away it is.
+        words has its true similarity, however far away it is. Without a vector, what was said around it comes instead: an
+        answer seldom repeats the words of its question.
         """
         kinds = [kind for kind in _kinds(filters) if found.memories[kind]]
         rows = {key: row for key, row in found.rows.items() if row.kind not in found.crowded or key in found.quoted}
@@ -142,6 +143,12 @@ class Search:
             for clause, known in self._near(scope, filters, found, kind, terms):
                 exact = known or found.memories[kind] <= EXACT_MEMORIES_MAX
                 queries.append(self._nearest(kind, clause, vector, exact=exact, seconds=seconds))
+        for kind in kinds if vector is None and terms else ():
+            if sessions := told_in(rows.values(), kind, terms):
+                clause = scope_clause(scope, filters)
+                clause.exact("session_id", sessions)
+                clause.words(terms, none=True)
+                queries.append(_newest(kind, clause, CANDIDATES_MAX, seconds))
         for kind in kinds:
             for clause in _named(scope, filters, [one for one, of in named.items() if of == kind]):
                 queries.append(
