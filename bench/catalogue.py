@@ -38,7 +38,10 @@ BENCHES: Sequence[Bench] = (
         "visible", full="--seconds 10",
         smoke="--rounds 1 --seconds 0.1 --meaning-rate 50 --write-rate 50 --edit-rate 50",
     ),
-    Bench("sync", full="--memories 20000 --changes 10000", smoke="--rounds 1 --memories 20 --changes 10"),
+    Bench(
+        "sync", quick="--memories 1000 --changes 200", full="--memories 20000 --changes 10000",
+        smoke="--rounds 1 --memories 20 --changes 10",
+    ),
     Bench(
         "recall_latency", quick="--memories 10000", full="--memories 100000",
         smoke="--memories 400 --rounds 1",

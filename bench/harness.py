@@ -69,14 +69,15 @@ def main(parser: argparse.ArgumentParser, run: Run) -> None:
 
 async def measured(arguments: argparse.Namespace, run: Run) -> dict[str, Any] | None:
     """The report of a run: what it measured, on what, when and with which options. It is kept where `--json` says."""
-    began = datetime.now(UTC)
+    began, load = datetime.now(UTC), os.getloadavg()[0]
     asked = {name: str(one) if isinstance(one, Path) else one for name, one in vars(arguments).items() if name != "json"}
     results = await run(arguments)
     if results is None:
         return None
     took = (datetime.now(UTC) - began).total_seconds()
     report = {
-        "machine": machine(), "measured": f"{began:%Y-%m-%d %H:%M} UTC", "seconds": round(took), "options": asked, **results,
+        "machine": machine(), "load_before": round(load, 1), "measured": f"{began:%Y-%m-%d %H:%M} UTC", "seconds": round(took),
+        "options": asked, **results,
     }  # fmt: skip
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)

@@ -20,8 +20,9 @@ HEAD = """# Performance
 
 What memoryd costs beside what its servers allow. Each comparison lies inside one run: what is compared takes turns, so that other
 work on the machine slows both, and what counts is the ratio. Absolute numbers are information about one machine. A value is the
-median of the rounds, in brackets the lowest and the highest of them. To repeat it: `make bench`; the reports with all options are
-then in `bench/results/`, and `python -m bench NAME --help` tells what one of them does."""
+median of the rounds, in brackets the lowest and the highest of them; the load average before a bench tells what else the machine
+had to do. To repeat it: `make bench`; the reports with all options are then in `bench/results/`, and `python -m bench.NAME --help`
+tells what one of them does."""
 
 Report = Mapping[str, Any]
 
@@ -74,7 +75,8 @@ def section(name: str, report: Report) -> str:
     title, told = SECTIONS[name]
     asked = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in report["options"].items() if _is_said(value))
     call = f"`python -m bench.{name} {asked}`".replace(" `", "`")
-    return f"## {title}\n\n{told(report)}\n\n{call}, {report['measured']}, {report['seconds']} s."
+    when = f"{report['measured']}, {report['seconds']} s; load average before: {report['load_before']}"
+    return f"## {title}\n\n{told(report)}\n\n{call}, {when}."
 
 
 def _is_said(value: Any) -> bool:
