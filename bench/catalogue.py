@@ -31,7 +31,7 @@ LOCOMO, LONGMEMEVAL = "LoCoMo", "LongMemEval"
 
 BENCHES: Sequence[Bench] = (
     Bench(
-        "store", quick="--seconds 2", full="--stores 4000 --seconds 10",
+        "store", quick="--stores 600 --seconds 1", full="--stores 4000 --seconds 10",
         smoke="--rounds 1 --stores 8 --rates 50 --seconds 0.1",
     ),
     Bench(
