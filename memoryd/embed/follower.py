@@ -13,7 +13,7 @@ from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.models import Models
 from memoryd.embed.protocol import Embedder, ModelFailed
 from memoryd.embed.texts import Contents, ids_in, nowhere, texts_of
-from memoryd.errors import MemorydError
+from memoryd.errors import ArchiveUnavailable, HotUnavailable, MemorydError, Overloaded
 from memoryd.hot.changes import Attached
 from memoryd.hot.journal import Entry, Follower
 from memoryd.hot.records import Records
@@ -78,7 +78,19 @@ class EmbedFollower:
         await self._follower.leave()
 
     async def handle(self, entries: Sequence[Entry]) -> None:
-        """Does what a batch of entries asks for, and acknowledges them; what cannot be read is buried."""
+        """Does what a batch of entries asks for, and acknowledges them; what cannot be done is found and buried."""
+        try:
+            await self._handle(entries)
+        except (HotUnavailable, ArchiveUnavailable, Overloaded):
+            raise
+        except MemorydError as error:  # somebody has put something else under a record's key, for instance
+            if len(entries) > 1:
+                for entry in entries:
+                    await self.handle([entry])
+                return
+            await self._bury(entries[0], error.message)
+
+    async def _handle(self, entries: Sequence[Entry]) -> None:
         entries = [one for one in entries if await self._readable(one)]
         for entry in entries:
             if later := ids_in(entry, "precedes"):

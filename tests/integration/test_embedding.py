@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import memoryd.embed.follower
 from memoryd import MemoryClient
 from memoryd.embed.protocol import Vectors
 from memoryd.limits import EMBED_TRIES_MAX
+from memoryd.model.results import Stored
 from tests.fakes import HashEmbedder
 from tests.integration.tools import caught_up, dead_letters, hot, one_story
 from tests.waiting import eventually
@@ -128,6 +130,44 @@ async def test_a_text_that_the_model_refuses_takes_no_other_with_it(daemon: Worl
         [letter] = await dead_letters(daemon)
         assert "kumquat" not in str(letter)
         assert (await memory.stats()).pending == 1
+
+
+async def test_what_is_no_record_any_more_takes_no_other_with_it(daemon: World) -> None:
+    """Somebody has put something else under its key. It is a dead letter; the daemon lives, and embeds the others."""
+    async with daemon.connect() as memory:
+        with held_back(daemon) as gate:
+            lost = await memory.store("A kumquat is a fruit.", type="fact")
+            others = await memory.store_many([{"content": f"Fact {count}.", "type": "fact"} for count in range(5)])
+            key = daemon.keys.memory("semantic", memory.scope, lost.id)
+            await daemon.redis.delete(key)
+            await daemon.redis.set(key, "not a hash")
+            gate.set()
+        await settled(daemon, memory)
+
+        [letter] = await dead_letters(daemon)
+        assert letter["id"] == lost.id
+        assert "kumquat" not in str(letter)
+        await daemon.redis.delete(key)
+        assert {one.memory.id for one in (await hot(daemon)).values() if one.vector} == {
+            one.id for one in others if isinstance(one, Stored)
+        }
+
+
+@contextlib.contextmanager
+def held_back(daemon: World) -> Iterator[asyncio.Event]:
+    """The model answers when the gate is opened."""
+    gate, embed = asyncio.Event(), daemon.embedder.embed
+
+    async def slow(texts: Sequence[str]) -> Vectors:
+        await gate.wait()
+        return await embed(texts)
+
+    daemon.embedder.embed = slow  # type: ignore[method-assign]
+    try:
+        yield gate
+    finally:
+        gate.set()
+        daemon.embedder.embed = embed  # type: ignore[method-assign]
 
 
 async def test_new_words_get_a_new_vector_and_never_keep_the_old_one(
