@@ -140,7 +140,7 @@ class Records:
         batch: list[str] = []
         for kind in KINDS:
             with hot_errors("walk"):
-                async for key in self.redis.scan_iter(match=self.keys.memories_of(kind, scope), count=1000):
+                async for key in self.redis.scan_iter(match=self.keys.memories_of(kind, scope), count=1000, _type="HASH"):
                     batch.append(key.decode())
                     if len(batch) >= size:
                         yield await self._read(batch, wanted)

@@ -16,6 +16,9 @@ from memoryd.model.feedback import from_text
 from memoryd.model.memory import MemoryType, Tier
 from memoryd.model.rules import Configured, rules_of
 from memoryd.model.scope import Scope, from_tag
+from memoryd_telemetry.logs import get_logger
+
+log = get_logger("memoryd.tiers")
 
 _FIELDS = (
     "id", "tenant", "project", "agent_id", "tier", "memory_type", "importance", "created_at", "last_accessed", "access_count",
@@ -44,12 +47,13 @@ class Survey:
         self._redis: Any = records.redis
 
     async def each(self, now: float, configured: Configured) -> AsyncIterator[list[Surveyed]]:
-        """Every memory, some at a time. By keys: what no index holds is found too."""
+        """Every memory, some at a time. By keys: what no index holds is found too. What is no record, or holds what no memory
+        does, is left out."""
         uses = await self._uses()
         for kind in KINDS:
             batch: list[str] = []
             with hot_errors("look at the tiers"):
-                async for key in self._redis.scan_iter(match=f"{names.memories(kind)}*", count=TIER_BATCH_MAX):
+                async for key in self._redis.scan_iter(match=f"{names.memories(kind)}*", count=TIER_BATCH_MAX, _type="HASH"):
                     batch.append(key.decode())
                     if len(batch) >= TIER_BATCH_MAX:
                         yield await self._look(batch, uses, now, configured)
@@ -84,7 +88,14 @@ class Survey:
             answers = await pipe.execute()
         step = 1 + len(_TEXTS)
         rows = zip(keys, answers[::step], zip(*(answers[at::step] for at in range(1, step)), strict=True), strict=True)
-        return [_surveyed(key, row, sizes, uses.get(key, 0), now, configured) for key, row, sizes in rows if row[0]]
+        found = []
+        for key, row, sizes in rows:
+            try:
+                if row[0]:
+                    found.append(_surveyed(key, row, sizes, uses.get(key, 0), now, configured))
+            except ValueError:  # it must not keep the others from their tiers
+                log.warning("tiers.no_memory", id=key[-names.ID_CHARS :], next="memoryd sync verify")
+        return found
 
 
 def _surveyed(

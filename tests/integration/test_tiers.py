@@ -288,6 +288,20 @@ async def test_whatever_is_done_to_a_light_memory_is_done_to_the_whole_one(world
     assert await world.versions.count_documents({"terms": {"$exists": True}}) == 0
 
 
+async def test_what_is_no_memory_keeps_no_other_from_its_tier(world: World, memory: MemoryClient) -> None:
+    """Somebody has put something else under one record's key, and nonsense into another."""
+    strange, wrong, *ids = await remember(memory)
+    await caught_up(world, memory)
+    await world.redis.delete(key := world.keys.memory("episodic", memory.scope, strange))
+    await world.redis.set(key, "not a hash")
+    await world.redis.hset(world.keys.memory("episodic", memory.scope, wrong), "tier", "attic")
+    await unused(world)
+    done = await tiering(world).sweep()
+    assert done is not None
+    assert done.moved == {"aged": len(ids)}
+    await world.redis.delete(key, world.keys.memory("episodic", memory.scope, wrong))
+
+
 async def test_verify_repair_and_rebuild_know_what_is_light(world: World, memory: MemoryClient) -> None:
     """No difference is reported, a rebuild brings no content back, and a Redis that lost everything gets light records."""
     ids = await remember(memory)
