@@ -35,7 +35,7 @@ BENCHES: Sequence[Bench] = (
         smoke="--rounds 1 --stores 8 --rates 50 --seconds 0.1",
     ),
     Bench(
-        "visible", full="--seconds 10",
+        "visible", quick="--seconds 2", full="--seconds 10",
         smoke="--rounds 1 --seconds 0.1 --meaning-rate 50 --write-rate 50 --edit-rate 50",
     ),
     Bench(
