@@ -21,6 +21,7 @@ from memoryd.hot.records import Records
 from memoryd.keys import SCHEMA
 from memoryd.limits import FOLLOW_BATCH_MAX
 from memoryd.retry import heed_cancellation, wait_for_stop
+from memoryd_sync.changes import COLLECTION_GONE, Changes
 from memoryd_sync.lease import RENEW_SECONDS
 from memoryd_sync.place import Places
 from memoryd_sync.projector import Fenced, Projector
@@ -35,7 +36,6 @@ log = get_logger("memoryd.follower")
 # MongoDB cannot go on from the token: its history is lost (136: beneath an open stream), its stream is broken, or the
 # token is not one of its own.
 PLACE_LOST = frozenset({136, 286, 280, 260, 50811, 9, 15, 40647})
-COLLECTION_GONE = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
 SAVE_SECONDS = 0.5  # also when idle: a quiet collection's token would age out of the oplog
 AWAIT_MILLISECONDS = 250  # how long the server holds an idle poll
 STANDBY_SECONDS = 0.25  # with the lease's 4 s, a dead follower is replaced within 5 s
@@ -117,21 +117,25 @@ class Follower:
                 # The token comes before the comparison: what changes meanwhile comes again, harmlessly.
                 if place is None and not await self._reconcile(stream.resume_token, stop):
                     return
-                await self._apply_changes(stream, stop)
+                changes = Changes(stream)
+                try:
+                    await self._apply_changes(changes, stop)
+                finally:
+                    await changes.close()
 
-    async def _apply_changes(self, stream: Any, stop: asyncio.Event) -> None:
+    async def _apply_changes(self, changes: Changes, stop: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         saved = renewed = loop.time()
         while not stop.is_set():
             heed_cancellation()
-            change = await stream.try_next()
-            if change is not None:
-                if change["operationType"] in COLLECTION_GONE:
-                    await self._lose_place("collection", f"the collection is gone ({change['operationType']})")
+            if some := await changes.some():
+                gone = some[-1]["operationType"] in COLLECTION_GONE
+                await self._projector.apply_changes(some[:-1] if gone else some)
+                await self._told()
+                if gone:
+                    await self._lose_place("collection", f"the collection is gone ({some[-1]['operationType']})")
                     await self._prepare_archive()
                     return
-                await self._projector.apply(change)
-                await self._told()
             if loop.time() - renewed >= RENEW_SECONDS:
                 renewed = loop.time()
                 await self._knows_model()  # after a reindex, the old model's vectors must not come back from the archive
@@ -139,12 +143,12 @@ class Follower:
                     log.warning("follow.lease_lost")
                     measure(telemetry.LEASE_CHANGES, 1, {telemetry.OUTCOME: "lost"})
                     return
-            if loop.time() - saved >= SAVE_SECONDS and stream.resume_token:
+            if loop.time() - saved >= SAVE_SECONDS and changes.token:
                 saved = loop.time()
-                if not await self._places.save(stream.resume_token, self._lease):
+                if not await self._places.save(changes.token, self._lease):
                     return
-        if stream.resume_token:
-            await self._places.save(stream.resume_token, self._lease)
+        if changes.token:
+            await self._places.save(changes.token, self._lease)
 
     async def _reconcile(self, token: Any, stop: asyncio.Event) -> bool:
         """Brings both stores together whole, and saves the place from before; False when it was interrupted."""

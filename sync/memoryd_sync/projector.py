@@ -6,6 +6,7 @@ was written by someone else: it is given a version first, and then comes back as
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC
@@ -26,6 +27,7 @@ from memoryd.hot.journal import last_written
 from memoryd.hot.receipts import Forgets
 from memoryd.hot.records import Records
 from memoryd.lifecycle.receipts import receipt_of_sync
+from memoryd.limits import ADOPTIONS_MAX
 from memoryd.model.memory import Memory
 from memoryd.model.record import SEALED, Record, seal
 from memoryd.model.scope import Scope
@@ -54,13 +56,35 @@ class Projector:
 
     async def apply(self, change: Mapping[str, Any]) -> None:
         """The effect of one change event."""
-        match change["operationType"]:
-            case "insert" | "update" | "replace":
-                # None: the document is gone again; its own event follows.
-                if (document := change.get("fullDocument")) is not None:
-                    await self.apply_document(document)
-            case "delete":
-                await self.forget_deleted(change["documentKey"]["_id"], at=change["clusterTime"], told=_told(change))
+        await self.apply_changes([change])
+
+    async def apply_changes(self, changes: Sequence[Mapping[str, Any]]) -> None:
+        """The effect of change events, in their order; what lies between two deletions at once, each document as it was last."""
+        documents: dict[Any, Document] = {}
+        for change in changes:
+            match change["operationType"]:
+                case "insert" | "update" | "replace":
+                    # None: the document is gone again; its own event follows.
+                    if (document := change.get("fullDocument")) is not None:
+                        documents[document["_id"]] = document
+                case "delete":
+                    await self._apply_together(list(documents.values()))
+                    documents = {}
+                    await self.forget_deleted(change["documentKey"]["_id"], at=change["clusterTime"], told=_told(change))
+        await self._apply_together(list(documents.values()))
+
+    async def _apply_together(self, documents: Sequence[Document]) -> None:
+        if len(documents) > 1:
+            try:
+                await self.apply_all(documents, name=telemetry.FOLLOW)
+            except (HotUnavailable, ArchiveUnavailable, Overloaded, Fenced):
+                raise
+            except Exception:
+                log.exception("follow.one_by_one", documents=len(documents))
+            else:
+                return
+        for document in documents:
+            await self.apply_document(document)
 
     async def apply_document(self, document: Document) -> None:
         """Brings a document to Redis, only if newer; someone else's gets its version first."""
@@ -77,20 +101,25 @@ class Projector:
             await self._records.bury("follow", str(document["_id"])[:64], type(error).__name__)
         measure(telemetry.FOLLOW_EVENTS, 1, {telemetry.OUTCOME: outcome})
 
-    async def apply_all(self, documents: Sequence[Document]) -> None:
-        """The same for many documents, with one round trip for all that are our own."""
+    async def apply_all(self, documents: Sequence[Document], *, name: str = telemetry.RECONCILE) -> None:
+        """The same for many documents, none of them twice, with one round trip for all that are our own. `name` is the span's."""
         with archive_errors("follow"):
             documents = await self._archive.packing.opened(documents)
         projections = [self._projection(document) for document in documents]
-        if ours := [one for one in projections if one is not None]:
+        # What somebody else wrote, or had written when it was given its version, is traced each on its own.
+        alone = [one is None or one.adopted for one in projections]
+        if ours := [one for one, on_its_own in zip(projections, alone, strict=True) if one is not None and not on_its_own]:
             began = time.time_ns()
             outcomes = await self._records.project_many(ours)
             for outcome in outcomes:
-                self._unfenced(outcome)
-            _trace(documents, projections, outcomes, began)
-        for document, projection in zip(documents, projections, strict=True):
-            if projection is None:
-                await self.apply_document(document)
+                measure(telemetry.FOLLOW_EVENTS, 1, {telemetry.OUTCOME: self._unfenced(outcome)})
+            written = [document for document, on_its_own in zip(documents, alone, strict=True) if not on_its_own]
+            _trace(name, written, outcomes, began)
+        others = [document for document, on_its_own in zip(documents, alone, strict=True) if on_its_own]
+        for start in range(0, len(others), ADOPTIONS_MAX):
+            some = [self.apply_document(one) for one in others[start : start + ADOPTIONS_MAX]]
+            for failure in filter(None, await asyncio.gather(*some, return_exceptions=True)):
+                raise failure
 
     async def _outcome(self, document: Document) -> str:
         projection = self._projection(document)
@@ -225,14 +254,11 @@ def cause_of(document: Document) -> str:
     return cause if isinstance(cause, str) else ""
 
 
-def _trace(
-    documents: Sequence[Document], projections: Sequence[Projection | None], outcomes: Sequence[str], began: int
-) -> None:
+def _trace(name: str, documents: Sequence[Document], outcomes: Sequence[str], began: int) -> None:
     """What of many documents was applied, as one trace linked to all that wrote them; nothing where nothing was."""
-    ours = [document for document, one in zip(documents, projections, strict=True) if one is not None]
-    applied = [cause_of(document) for document, outcome in zip(ours, outcomes, strict=True) if outcome == "applied"]
+    applied = [cause_of(document) for document, outcome in zip(documents, outcomes, strict=True) if outcome == "applied"]
     if applied:
-        with linked_span(telemetry.RECONCILE, applied, {telemetry.BATCH_SIZE: len(applied)}, began=began):
+        with linked_span(name, applied, {telemetry.BATCH_SIZE: len(applied)}, began=began):
             pass
 
 

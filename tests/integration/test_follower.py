@@ -21,6 +21,7 @@ from memoryd.archive.codec import Document
 from memoryd.errors import ArchiveUnavailable, NotFound
 from memoryd.keys import FOLLOWER_LEASE, FOLLOWER_PLACE
 from memoryd.limits import LEASE_SECONDS
+from memoryd.model.results import Stored
 from memoryd_sync.lease import RENEW_SECONDS
 from tests.integration.tools import a_hand, archived, caught_up, dead_letters, gone, hot, one_story, past, sees
 from tests.waiting import eventually
@@ -466,3 +467,35 @@ async def test_agents_edits_and_a_persons_at_the_same_time_lose_neither(world: W
     assert {content for version, content in versions if version == 2} == {"Ada lives in Lisbon.", "Ada lives in Faro."}
     assert versions[-1] == (3, "Ada lives in Faro.")
     await one_story(world)
+
+
+# --- several at a time --------------------------------------------------------------------------------------------------
+async def test_changes_that_come_together_have_the_effect_of_each(unsynced: World) -> None:
+    """Edits, a deletion between them, what another memoryd wrote, and what cannot be followed: none hinders another."""
+    looked_up: Any = {"full_document": "updateLookup"}
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand, await unsynced.memories.watch(**looked_up) as stream:
+        items = [{"content": f"Ada knows fact {number}.", "type": "fact"} for number in range(8)]
+        kept = [one.id for one in await memory.store_many(items) if isinstance(one, Stored)]
+        edited, twice, deleted, broken, strange, *elsewhere = kept
+        await hand.archive_all()
+        for memory_id, content in ((edited, "Ada sails."), (twice, "Ada runs."), (broken, ""), (twice, "Ada swims.")):
+            await unsynced.memories.update_one({"_id": memory_id}, {"$set": {"content": content}})
+        await unsynced.memories.delete_one({"_id": deleted})
+        for memory_id in elsewhere:  # this Redis has lost what the archive has
+            await unsynced.redis.delete(unsynced.keys.memory("semantic", memory.scope, memory_id))
+        record = unsynced.keys.memory("semantic", memory.scope, strange)
+        await unsynced.redis.delete(record)
+        await unsynced.redis.set(record, "not a hash")
+        await unsynced.memories.update_one({"_id": PERSON}, {"$set": MINIMAL}, upsert=True)
+        changes: list[Any] = []
+        while not changes or changes[-1]["documentKey"]["_id"] != PERSON:
+            changes.append(await stream.next())
+
+        await hand.projector.apply_changes([one for one in changes if one["documentKey"]["_id"] != strange])
+        await hand.projector.apply_changes(changes)  # events come at least once
+
+        await unsynced.redis.delete(record)
+        here = {key: one.memory for key, one in (await hot(unsynced)).items()}
+        assert here.keys() == {edited, twice, broken, PERSON, *elsewhere}
+        assert (here[edited].content, here[twice].content, here[broken].version) == ("Ada sails.", "Ada swims.", 1)
+        assert {one["id"] for one in await dead_letters(unsynced)} == {broken, strange}
