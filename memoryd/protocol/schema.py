@@ -348,6 +348,9 @@ def _schema(kind: Any, title: str, *, whole: bool) -> Schema:
     return {**document, "$defs": dict(sorted(parts.items()))} if parts else document
 
 
+_LEFT_OUT = {("Hint", "traceparent")}  # of what is said whole: where nothing is traced
+
+
 def _complete(name: str, part: Schema, *, whole: bool) -> None:
     fields: Schema = part.get("properties", {})
     if "description" in part:
@@ -360,7 +363,7 @@ def _complete(name: str, part: Schema, *, whole: bool) -> None:
     if name == "StoredOrError":
         part |= {"minProperties": 1, "maxProperties": 1}
     elif whole and fields and name != "Problem":
-        part["required"] = list(fields)
+        part["required"] = [field for field in fields if (name, field) not in _LEFT_OUT]
 
 
 def _limit(field: Schema, limits: Schema) -> None:

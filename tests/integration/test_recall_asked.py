@@ -129,7 +129,7 @@ def _note(number: int) -> dict[str, Any]:
 async def test_an_answer_can_be_varied_grouped_and_cut(world: World, memory: MemoryClient) -> None:
     """What repeats comes later; sessions stand together; what is too unlike is left out."""
     told = [("one", "Ada baked a walnut cake."), ("one", "Ada baked a walnut cake!"), ("two", "Ada baked bread."),
-            ("one", "Ben ate."), ("two", "A walnut fell.")]  # fmt: skip
+            ("two", "Ben ate."), ("two", "A walnut fell.")]  # fmt: skip
     world.embedder.away = True  # words alone: likeness is that of words then
     many = [{"content": text, "type": "episodic", "session": session} for session, text in told]
     ids = [one.id for one in await memory.store_many(many) if isinstance(one, Stored)]
