@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from memoryd import keys as names
 from memoryd.hot.briefs import Brief, Briefs, to_brief
@@ -35,7 +36,8 @@ class Query:
         """The command whose answer is one list."""
         newest = [] if self.nearest else ["SORTBY", 2, "@created_at", "DESC", "MAX", self.most]
         both = ["APPLY", 'format("%s %s", @stamp, @distance)', "AS", "both"] if self.nearest else []
-        listed = ["GROUPBY", 0, "REDUCE", "TOLIST", 1, "@both" if self.nearest else "@stamp", "AS", "found"]
+        listed = ["GROUPBY", 0, "REDUCE", "TOLIST", 1, "@both" if self.nearest else "@stamp", "AS", "found",
+                  "REDUCE", "COUNT", 0, "AS", "count"]  # fmt: skip
         return ["FT.AGGREGATE", names.index(self.kind), self.text, *self.arguments, *newest, *both, *listed, "DIALECT", 2]
 
     def for_briefs(self) -> list[Any]:
@@ -72,8 +74,13 @@ class Finder:
 
     def _known(self, scope: Scope, query: Query, answer: Any) -> list[Near] | None:
         """None when one of them is not known."""
+        if isinstance(answer, ResponseError):  # one of them has no stamp; if it is refused for another reason, it is again
+            return None
         place, found = _place(scope, query), list[Near]()
-        for one in _list_of(answer):
+        stamps, count = _list_of(answer)
+        if len(stamps) < count:  # one has no stamp: an earlier memoryd wrote it
+            return None
+        for one in stamps:
             stamp, _, distance = one.partition(b" ")
             brief = self._briefs.get(place, stamp)
             if brief is None:
@@ -88,13 +95,17 @@ class Finder:
             fields = one.get(b"extra_attributes") or {}
             if b"brief" in fields:
                 brief = to_brief(one[b"id"][-names.ID_CHARS:].decode(), query.kind, fields[b"brief"].decode())
-                self._briefs.put(place, fields[b"stamp"], brief)
+                if stamp := fields.get(b"stamp"):  # what an earlier memoryd wrote has none, and is read each time
+                    self._briefs.put(place, stamp, brief)
                 yield brief, float(fields[b"distance"]) if b"distance" in fields else None
 
 
-def _list_of(answer: Any) -> Sequence[bytes]:
-    rows = answer[b"results"]
-    return rows[0][b"extra_attributes"].get(b"found") or () if rows else ()
+def _list_of(answer: Any) -> tuple[Sequence[bytes], int]:
+    """The list, and how many candidates it is of."""
+    if not (rows := answer[b"results"]):
+        return (), 0
+    fields = rows[0][b"extra_attributes"]
+    return fields.get(b"found") or (), int(fields[b"count"])
 
 
 def _place(scope: Scope, query: Query) -> str:

@@ -160,10 +160,12 @@ class Search:
                 pipe.execute_command(*query.for_stamps())
             with hot_errors("recall"):
                 answers = await pipe.execute(raise_on_error=False) if queries else []
-                if broken := next((one for one in answers if isinstance(one, Exception) and not _of_another_model(one)), None):
-                    raise broken
-        whole = [at for at, answer in enumerate(answers) if not isinstance(answer, Exception)]
-        found.cut |= {"meaning" if queries[at].nearest else "words" for at in whole if _was_cut(answers[at])}
+                for one in answers:
+                    if isinstance(one, Exception) and not isinstance(one, ResponseError):
+                        raise one
+        whole = [at for at, answer in enumerate(answers) if not _of_another_model(answer)]
+        told = [at for at in whole if not isinstance(answers[at], Exception)]
+        found.cut |= {"meaning" if queries[at].nearest else "words" for at in told if _was_cut(answers[at])}
         for near in await self._finder.read(scope, [queries[at] for at in whole], [answers[at] for at in whole]):
             take(rows, near)
         found.nothing_near = bool(vector and kinds) and not any(one.similarity is not None for one in rows.values())
@@ -360,7 +362,7 @@ def _all_of(index: str, clause: Clause, count: int = FORGET_PLAN_MAX + 1) -> lis
     return ["FT.SEARCH", index, str(clause), *clause.arguments(), "NOCONTENT", "LIMIT", 0, count, "DIALECT", 2]
 
 
-def _of_another_model(error: Exception) -> bool:
+def _of_another_model(error: Any) -> bool:
     # Of other dimensions, that is; among as many the query's own condition finds nothing.
     return isinstance(error, ResponseError) and "does not match index's expected size" in str(error)
 

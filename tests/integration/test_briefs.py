@@ -48,6 +48,17 @@ async def test_a_stamp_is_known_in_its_project_only(world: World, memory: Memory
         assert (await words_of(search, other.scope)).keys() == {two.id}
 
 
+async def test_what_an_earlier_memoryd_wrote_has_no_stamp_and_is_found(world: World, memory: MemoryClient) -> None:
+    """Also when all the others are known."""
+    ids = {(await memory.store(f"Ada {what}.", type="fact")).id for what in ("paints", "sails")}
+    await world.drained(memory)
+    search = Search(world.redis, ef_runtime=None)
+    await world.redis.hdel(await key_of(world, min(ids)), "stamp")
+    for _ in range(2):
+        assert (await words_of(search, memory.scope)).keys() == ids
+        assert {hit.memory.id for hit in await memory.recall("Ada")} == ids
+
+
 @pytest.mark.parametrize("bound", ["BRIEFS_MAX", "BRIEFS_SECONDS"])
 async def test_what_nobody_meets_is_dropped(
     world: World, memory: MemoryClient, bound: str, monkeypatch: pytest.MonkeyPatch
