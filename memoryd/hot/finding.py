@@ -102,10 +102,9 @@ class Finder:
 
 def _list_of(answer: Any) -> tuple[Sequence[bytes], int]:
     """The list, and how many candidates it is of."""
-    if not (rows := answer[b"results"]):
-        return (), 0
-    fields = rows[0][b"extra_attributes"]
-    return fields.get(b"found") or (), int(fields[b"count"])
+    rows = answer[b"results"]
+    fields = (rows[0].get(b"extra_attributes") or {}) if rows else {}  # a search that was cut short leaves empty places
+    return fields.get(b"found") or (), int(fields.get(b"count", 0))
 
 
 def _place(scope: Scope, query: Query) -> str:
