@@ -134,35 +134,13 @@ class Search:
         """
         kinds = [kind for kind in _kinds(filters) if found.memories[kind]]
         rows = {key: row for key, row in found.rows.items() if row.kind not in found.crowded or key in found.quoted}
-        queries: list[Query] = []
-        for kind in (kind for kind in kinds if kind in found.crowded):
-            telling = rarest(found.with_term[kind])
-            queries.append(_with_terms(kind, scope_clause(scope, filters), telling, CANDIDATES_MAX, seconds))
-        for kind in kinds if vector is not None else ():
-            assert vector is not None
-            for clause, known in self._near(scope, filters, found, kind, terms):
-                exact = known or found.memories[kind] <= EXACT_MEMORIES_MAX
-                queries.append(self._nearest(kind, clause, vector, exact=exact, seconds=seconds))
-        for kind in kinds if vector is None and terms else ():
-            if sessions := told_in(rows.values(), kind, terms):
-                clause = scope_clause(scope, filters)
-                clause.exact("session_id", sessions)
-                clause.words(terms, none=True)
-                queries.append(_newest(kind, clause, CANDIDATES_MAX, seconds))
-        for kind in kinds:
-            for clause in _named(scope, filters, [one for one, of in named.items() if of == kind]):
-                queries.append(
-                    self._nearest(kind, clause, vector, exact=True, seconds=seconds) if vector
-                    else _newest(kind, clause, NAMED_MAX, seconds)
-                )  # fmt: skip
-        async with self._pipeline() as pipe:
-            for query in queries:
-                pipe.execute_command(*query.for_stamps())
-            with hot_errors("recall"):
-                answers = await pipe.execute(raise_on_error=False) if queries else []
-                for one in answers:
-                    if isinstance(one, Exception) and not isinstance(one, ResponseError):
-                        raise one
+        queries = [
+            *_by_rarest(scope, filters, found, kinds, seconds),
+            *(self._by_vector(scope, filters, found, kinds, terms, vector, seconds) if vector
+              else _around(scope, filters, rows, kinds, terms, seconds)),
+            *self._by_name(scope, filters, kinds, named, vector, seconds),
+        ]  # fmt: skip
+        answers = await self._ask(queries)
         whole = [at for at, answer in enumerate(answers) if not _of_another_model(answer)]
         told = [at for at in whole if not isinstance(answers[at], Exception)]
         found.cut |= {"meaning" if queries[at].nearest else "words" for at in told if _was_cut(answers[at])}
@@ -174,6 +152,38 @@ class Search:
             span.set_attribute(telemetry.CANDIDATES, len(rows))
             span.set_attributes(telemetry.range_of(likeness))
         return rows
+
+    async def _ask(self, queries: Sequence[Query]) -> list[Any]:
+        """The answers in one round trip; what Redis refused among them as its error."""
+        async with self._pipeline() as pipe:
+            for query in queries:
+                pipe.execute_command(*query.for_stamps())
+            with hot_errors("recall"):
+                answers: list[Any] = await pipe.execute(raise_on_error=False) if queries else []
+                for one in answers:
+                    if isinstance(one, Exception) and not isinstance(one, ResponseError):
+                        raise one
+        return answers
+
+    def _by_vector(
+        self, scope: Scope, filters: Filters, found: Found, kinds: Sequence[str], terms: Sequence[str], vector: QueryVector,
+        seconds: float | None,
+    ) -> Iterator[Query]:  # fmt: skip
+        for kind in kinds:
+            for clause, known in self._near(scope, filters, found, kind, terms):
+                exact = known or found.memories[kind] <= EXACT_MEMORIES_MAX
+                yield self._nearest(kind, clause, vector, exact=exact, seconds=seconds)
+
+    def _by_name(
+        self, scope: Scope, filters: Filters, kinds: Sequence[str], named: Mapping[str, str], vector: QueryVector | None,
+        seconds: float | None,
+    ) -> Iterator[Query]:  # fmt: skip
+        for kind in kinds:
+            for clause in _named(scope, filters, [one for one, of in named.items() if of == kind]):
+                if vector:
+                    yield self._nearest(kind, clause, vector, exact=True, seconds=seconds)
+                else:
+                    yield _newest(kind, clause, NAMED_MAX, seconds)
 
     def _near(
         self, scope: Scope, filters: Filters, found: Found, kind: str, terms: Sequence[str]
@@ -348,6 +358,28 @@ def _named(scope: Scope, filters: Filters, memory_ids: Sequence[str]) -> Iterato
 def _with_terms(kind: str, clause: Clause, terms: Sequence[str], most: int, seconds: float | None) -> Query:
     clause.words(terms)
     return _newest(kind, clause, most, seconds)
+
+
+def _around(
+    scope: Scope, filters: Filters, rows: Mapping[str, Row], kinds: Sequence[str], terms: Sequence[str], seconds: float | None
+) -> Iterator[Query]:
+    """What was said around the words without having one of them: the newest, in the sessions that have most of them."""
+    for kind in kinds if terms else ():
+        if sessions := told_in(rows.values(), kind, terms):
+            clause = scope_clause(scope, filters)
+            clause.exact("session_id", sessions)
+            clause.words(terms, none=True)
+            yield _newest(kind, clause, CANDIDATES_MAX, seconds)
+
+
+def _by_rarest(
+    scope: Scope, filters: Filters, found: Found, kinds: Sequence[str], seconds: float | None
+) -> Iterator[Query]:
+    """What has the words that say most, where more has one than a search brings."""
+    for kind in kinds:
+        if kind in found.crowded:
+            telling = rarest(found.with_term[kind])
+            yield _with_terms(kind, scope_clause(scope, filters), telling, CANDIDATES_MAX, seconds)
 
 
 def _newest(kind: str, clause: Clause, most: int, seconds: float | None) -> Query:

@@ -54,10 +54,6 @@ class Projector:
         self.model = ""
         self.fence: int | None = None
 
-    async def apply(self, change: Mapping[str, Any]) -> None:
-        """The effect of one change event."""
-        await self.apply_changes([change])
-
     async def apply_changes(self, changes: Sequence[Mapping[str, Any]]) -> None:
         """The effect of change events, in their order; what lies between two deletions at once, each document as it was last."""
         documents: dict[Any, Document] = {}
@@ -105,17 +101,21 @@ class Projector:
         """The same for many documents, none of them twice, with one round trip for all that are our own. `name` is the span's."""
         with archive_errors("follow"):
             documents = await self._archive.packing.opened(documents)
-        projections = [self._projection(document) for document in documents]
-        # What somebody else wrote, or had written when it was given its version, is traced each on its own.
-        alone = [one is None or one.adopted for one in projections]
-        if ours := [one for one, on_its_own in zip(projections, alone, strict=True) if one is not None and not on_its_own]:
+        ours: list[tuple[Document, Projection]] = []
+        others: list[Document] = []
+        for document in documents:
+            projection = self._projection(document)
+            # What somebody else wrote, or had written when it was given its version, is traced each on its own.
+            if projection is None or projection.adopted:
+                others.append(document)
+            else:
+                ours.append((document, projection))
+        if ours:
             began = time.time_ns()
-            outcomes = await self._records.project_many(ours)
+            outcomes = await self._records.project_many([one for _, one in ours])
             for outcome in outcomes:
                 measure(telemetry.FOLLOW_EVENTS, 1, {telemetry.OUTCOME: self._unfenced(outcome)})
-            written = [document for document, on_its_own in zip(documents, alone, strict=True) if not on_its_own]
-            _trace(name, written, outcomes, began)
-        others = [document for document, on_its_own in zip(documents, alone, strict=True) if on_its_own]
+            _trace(name, [document for document, _ in ours], outcomes, began)
         for start in range(0, len(others), ADOPTIONS_MAX):
             some = [self.apply_document(one) for one in others[start : start + ADOPTIONS_MAX]]
             for failure in filter(None, await asyncio.gather(*some, return_exceptions=True)):

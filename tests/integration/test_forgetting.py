@@ -213,14 +213,14 @@ async def test_an_old_change_event_brings_nothing_back(unsynced: World) -> None:
             await hand.archive_all()
             await unsynced.memories.update_one({"_id": kept.id}, {"$set": {"content": CHANGED}})  # a person's
             events = [await changes.next(), await changes.next()]
-        await hand.projector.apply(events[1])
+        await hand.projector.apply_changes([events[1]])
         assert (await memory.get(kept.id)).content == CHANGED
         await hand.archive_all()
         await memory.forget(kept.id)
         await hand.archive_all()
 
         for event in events:
-            await hand.projector.apply(event)
+            await hand.projector.apply_changes([event])
         await hand.archive_all()
 
         await eventually(lambda: _no_backlog(memory), what="all is acknowledged")
@@ -234,12 +234,12 @@ async def test_an_old_delete_event_does_not_forget_what_was_stored_again(unsynce
         await hand.archive_all()
         await unsynced.memories.delete_one({"_id": kept.id})
         event = {"operationType": "delete", "documentKey": {"_id": kept.id}, "clusterTime": Timestamp(1, 0)}
-        await hand.projector.apply(event)
+        await hand.projector.apply_changes([event])
         await hand.archive_all()
         again = await memory.store(SECRET, type="fact")
         await hand.archive_all()
 
-        await hand.projector.apply(event)
+        await hand.projector.apply_changes([event])
 
         assert (await memory.get(kept.id)).version == again.version
 
@@ -268,7 +268,7 @@ async def test_a_deletion_by_hand_outlives_what_the_archiver_still_has_to_write(
             while (deletion := await stream.next())["operationType"] != "delete":
                 continue
             await hand.archive_all()
-            await hand.projector.apply(deletion)
+            await hand.projector.apply_changes([deletion])
             await hand.archive_all()
 
         await eventually(lambda: _no_backlog(memory), what="all is acknowledged")
@@ -307,7 +307,7 @@ async def test_what_is_written_again_after_a_deletion_stays_if_it_was_said_since
             document = await unsynced.memories.find_one({"_id": kept.id})
             assert document is not None
             await hand.projector.apply_document(document)
-        await hand.projector.apply(deletion)
+        await hand.projector.apply_changes([deletion])
         await hand.archive_all()
 
         if what == "from before":
