@@ -322,12 +322,13 @@ class Engine:
 
     async def _backlog(self) -> dict[str, int]:
         redis, keys = self._records.redis, self._records.keys
+        # The journals first: an entry leaves its backlog with its dead letter, so a drained journal has all its letters.
+        found = await backlogs(redis, [keys.journal(bucket) for bucket in keys.all_buckets()])
         with hot_errors("stats"):
             async with redis.pipeline(transaction=False) as pipe:
                 pipe.xlen(names.DEAD_LETTERS)
                 pipe.xlen(names.REQUESTS)
                 dead, requests = await pipe.execute()
-        found = await backlogs(redis, [keys.journal(bucket) for bucket in keys.all_buckets()])
         backlog = {group: sum(one.get(group, 0) for one in found) for group in GROUPS}
         return {**backlog, "dead": int(dead), "requests": int(requests)}
 

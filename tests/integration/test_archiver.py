@@ -10,9 +10,12 @@ from unittest.mock import AsyncMock
 import pytest
 from pymongo.errors import BulkWriteError
 
+import memoryd.engine
 import memoryd_sync.archiver
 from memoryd import MemoryClient
 from memoryd.errors import ArchiveUnavailable
+from memoryd.hot.journal import backlogs
+from memoryd.keys import DEAD_LETTERS
 from memoryd.model.results import Stored
 from tests.integration.tools import a_hand, archived, caught_up, dead_letters, hot, one_story, past, redeliver_after
 from tests.waiting import eventually
@@ -117,6 +120,22 @@ async def test_poison_goes_to_the_dead_letters_and_its_bucket_goes_on(
     assert stats.dead_letters >= 1
     assert await past(world, kept.id) == [(1, "Ada prefers tea."), (2, "Ada prefers coffee.")]
     await one_story(world)
+
+
+async def test_a_drained_journal_has_all_its_letters(
+    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is given up while a caller's `stats` is answered is in its backlog or among its letters, never in neither."""
+    await caught_up(world, memory)
+
+    async def given_up_meanwhile(*asked: Any) -> list[dict[str, int]]:
+        found = await backlogs(*asked)
+        await world.redis.xadd(DEAD_LETTERS, {"group": "archive", "id": "mem_" + "0" * 32, "reason": "poison"})
+        return found
+
+    monkeypatch.setattr(memoryd.engine, "backlogs", given_up_meanwhile)
+    stats = await memory.stats()
+    assert (stats.archive_backlog, stats.dead_letters) == (0, 1)
 
 
 async def test_poison_takes_none_of_its_batch_with_it(unsynced: World, monkeypatch: pytest.MonkeyPatch) -> None:
