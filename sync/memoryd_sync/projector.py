@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
@@ -70,9 +70,10 @@ class Projector:
         await self._apply_together(list(documents.values()))
 
     async def _apply_together(self, documents: Sequence[Document]) -> None:
+        """The effect of documents as MongoDB has them, contents packed or not."""
         if len(documents) > 1:
             try:
-                await self.apply_all(documents, name=telemetry.FOLLOW)
+                await self.apply_all(await self._opened(documents), name=telemetry.FOLLOW)
             except (HotUnavailable, ArchiveUnavailable, Overloaded, Fenced):
                 raise
             except Exception:
@@ -80,14 +81,24 @@ class Projector:
             else:
                 return
         for document in documents:
-            await self.apply_document(document)
+            await self._or_dead_letter(document, self._outcome_of_packed(document))
+
+    async def _outcome_of_packed(self, document: Document) -> str:
+        [document] = await self._opened([document])
+        return await self._outcome(document)
+
+    async def _opened(self, documents: Sequence[Document]) -> list[Document]:
+        # Once only: a content in the clear beside its frame is then taken for one that somebody has written anew.
+        with archive_errors("follow"):
+            return await self._archive.packing.opened(documents)
 
     async def apply_document(self, document: Document) -> None:
-        """Brings a document to Redis, only if newer; someone else's gets its version first."""
+        """Brings a document, its content in the clear, to Redis, only if newer; someone else's gets its version first."""
+        await self._or_dead_letter(document, self._outcome(document))
+
+    async def _or_dead_letter(self, document: Document, following: Awaitable[str]) -> None:
         try:
-            with archive_errors("follow"):
-                [document] = await self._archive.packing.opened([document])
-            outcome = await self._outcome(document)
+            outcome = await following
         except (HotUnavailable, ArchiveUnavailable, Overloaded, Fenced):
             raise
         except Exception as error:
@@ -99,8 +110,6 @@ class Projector:
 
     async def apply_all(self, documents: Sequence[Document], *, name: str = telemetry.RECONCILE) -> None:
         """The same for many documents, none of them twice, with one round trip for all that are our own. `name` is the span's."""
-        with archive_errors("follow"):
-            documents = await self._archive.packing.opened(documents)
         ours: list[tuple[Document, Projection]] = []
         others: list[Document] = []
         for document in documents:

@@ -164,8 +164,8 @@ class Reconciler:
                 await self._records.raise_version(hot.memory, archived_version=above, traceparent=cause)
 
     async def _whole(self, memory_ids: Sequence[str]) -> list[Document]:
-        with archive_errors("reconcile"):
-            return [one async for one in self._archive.memories.find({"_id": {"$in": list(memory_ids)}})]
+        query = {"_id": {"$in": list(memory_ids)}}
+        return [one async for documents in self._archive.batches(query, FOLLOW_BATCH_MAX) for one in documents]
 
     # --- Redis's side ---------------------------------------------------------------------------------------------
 

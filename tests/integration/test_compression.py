@@ -13,6 +13,7 @@ import pytest
 import memoryd.archive.deep
 from memoryd import MemoryClient
 from memoryd.agent import overflow
+from memoryd.clock import SystemClock
 from memoryd.config import OverflowKept
 from memoryd.errors import NotFound
 from memoryd.hot.records import Records
@@ -22,6 +23,7 @@ from memoryd.model.memory import Memory
 from memoryd.model.results import Stored
 from memoryd.model.summary import Expanded
 from memoryd.summarize.protocol import Passage
+from memoryd_sync.place import Places
 from tests.integration.test_summaries import Scripted
 from tests.integration.tools import caught_up, hot
 from tests.waiting import eventually
@@ -307,6 +309,30 @@ async def test_a_person_may_edit_what_is_archived(quick: World) -> None:
         assert (await memory.get(ids[1])).content == SAID[1]
         assert (await memory.get(ids[1])).importance == 0.1
         assert (await hot(quick)).keys() == {group.summary}
+
+
+@pytest.mark.parametrize("met", ["together", "by a comparison"])
+async def test_edits_of_what_is_archived_that_come_together_are_all_heard(quick: World, met: str) -> None:
+    """Of contents that stay packed: what is read for many at once is what each of them was."""
+    async with quick.connect() as memory:
+        ids = await remember(memory, "s1")
+        await memory.compress(session="s1")
+        was = await before(memory, ids)
+        if met == "by a comparison":
+            await quick.stop("sync")
+            await Places(quick.redis, SystemClock()).drop("a test")
+        await quick.memories.update_many({"_id": {"$in": ids}}, {"$set": {"importance": 0.1}})
+        if met == "by a comparison":
+            await quick.start("sync")
+
+        async def adopted() -> bool:
+            found = await before(memory, ids)
+            return {one: found[one].version for one in ids} == {one: was[one].version + 1 for one in ids}
+
+        await eventually(adopted, what="all edits have their versions")
+        now = await before(memory, ids)
+        assert [now[one].content for one in ids] == list(SAID)
+        assert {now[one].importance for one in ids} == {0.1}
 
 
 def test_groups_are_of_one_session_without_a_pause_and_not_too_long() -> None:
