@@ -40,6 +40,7 @@ SPANS = {
     telemetry.MOVE: "daemon: some memories get another tier; inside a verb that moves them, its inner part",
     telemetry.COUNT_USES: "daemon: how often memories of a bucket were read is noted, for their heat and for the archive",
     telemetry.SHRINK: "daemon: what has left a full session is compressed",
+    telemetry.JOB: "daemon, sync: one run of a job; what it changes is in traces of its own, or inner parts of this",
     telemetry.RECEIVE: "client: events, messages of a channel or of a log were told to it; linked to what caused them",
 }
 INNER = {
@@ -81,15 +82,20 @@ ATTRIBUTES = {
     telemetry.VERB: ("verbs; metrics", "store, recall …; other for one that there is not"),
     telemetry.OUTCOME: (
         "metrics",
-        "ok or the error's code; of followed changes, what was done; of the lease: taken or lost; of feedback: what was said",
+        "ok or the error's code; of followed changes, what was done; of the lease: taken or lost; of feedback: what was said; "
+        "of a job: stopped, too",
     ),
     telemetry.FOLLOWER: ("memoryd.dead_letters, memoryd.journal.backlog", "which follower: embed or archive"),
     telemetry.STORE: ("memoryd.circuit.open", "archive"),
     telemetry.TIER: ("memoryd.memories, memoryd.reads, memoryd.recalled", "short, long or archive"),
     telemetry.MOVED_FROM: ("memoryd.tier.moves", "the tier before"),
     telemetry.MOVED_TO: ("memoryd.tier.moves; memoryd.move", "the tier after"),
-    telemetry.REASON: ("memoryd.tier.moves", "a mover's word for why: compressed, expanded …"),
+    telemetry.REASON: (
+        "memoryd.tier.moves; memoryd.retention.forgotten",
+        "a mover's word for why: compressed, expanded …; retention's: aged, cold …",
+    ),
     telemetry.FILTER: ("memoryd.filter.fill", "contents or questions"),
+    telemetry.JOB_NAME: ("memoryd.job; memoryd.job.runs, memoryd.job.duration", "tiers, retention, verify"),
     telemetry.GAP: ("memoryd.follow.gaps", "why: history (MongoDB's oplog has rolled over), or collection (it is gone)"),
     telemetry.DIFFERENCE: ("memoryd.reconcile.differences", "which side lacked what, as `sync verify` says it"),
     telemetry.BATCH_SIZE: ("memoryd.embed, memoryd.archive, memoryd.write, memoryd.move …", "entries or memories of the batch"),

@@ -11,6 +11,8 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from memoryd.errors import ConfigError
+from memoryd.model.job import check_times
+from memoryd.model.retention import Retention
 from memoryd.model.rules import Rules
 
 
@@ -162,6 +164,13 @@ class Settings(BaseSettings):
     )
 
     tier_sweep_seconds: float = Field(600.0, ge=0, le=7 * 24 * 3600, description="how often memories change their tier; 0: never")
+
+    retention: dict[str, dict[str, Retention]] = Field(
+        {}, description="JSON: by tenant and project (* for all others), what is forgotten by itself (docs/forgetting.md)"
+    )
+    jobs: Annotated[dict[str, str], AfterValidator(check_times)] = Field(
+        {}, description='JSON: when jobs run (UTC), for instance {"retention": "daily 02:30", "verify": "off"} (docs/jobs.md)'
+    )
 
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG | INFO | WARNING | ERROR")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import secrets
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -37,12 +36,12 @@ from memoryd.archive.episodes import EpisodeArchive
 from memoryd.archive.facts import FactArchive
 from memoryd.archive.receipts import ReceiptArchive
 from memoryd.archive.selves import ArchivedSelf
-from memoryd.clock import Clock
+from memoryd.clock import Clock, SystemClock
 from memoryd.config import OverflowKept, Settings
 from memoryd.embed.cache import model_of
 from memoryd.embed.follower import EmbedFollower, EmbedState
 from memoryd.embed.protocol import Embedder
-from memoryd.embed.tokens import open_tokens
+from memoryd.embed.tokens import Estimate, open_tokens
 from memoryd.engine import Engine
 from memoryd.health.gauges import look_at_stores
 from memoryd.health.listener import listening, live, metrics
@@ -66,6 +65,8 @@ from memoryd.hot.scratch import Scratchpads
 from memoryd.hot.search import Search
 from memoryd.hot.selves import HotSelf
 from memoryd.hot.tools import ToolCache
+from memoryd.jobs.runner import Job, Runner
+from memoryd.jobs.state import JobStates
 from memoryd.kept import giving_of, keep_telemetry
 from memoryd.lifecycle.compressing import Compressing
 from memoryd.lifecycle.forgetting import Forgetting
@@ -73,10 +74,12 @@ from memoryd.lifecycle.holders import CachedVectors, Dictionaries, Holder
 from memoryd.lifecycle.moving import Mover
 from memoryd.lifecycle.planning import Planner
 from memoryd.lifecycle.receipts import ReceiptBook
+from memoryd.lifecycle.retaining import PolicyForgetting, Retaining
 from memoryd.lifecycle.summarizing import Summarizing
 from memoryd.lifecycle.tiering import Tiering
 from memoryd.lifecycle.verifying import Verifier
 from memoryd.limits import MOVE_SWEEP_SECONDS
+from memoryd.model.job import Every, time_of
 from memoryd.protocol.server import Server
 from memoryd.protocol.telling import open_texts
 from memoryd.protocol.verbs.agents import AgentVerbs
@@ -164,10 +167,8 @@ async def serve(
             tasks.create_task(persistently(look, stop, doing="measure"), name="measure")
             if shrinks:
                 tasks.create_task(shrinking.run(stop), name="shrink sessions")
-            if settings.tier_sweep_seconds:
-                tiers = tiering(stores, settings)
-                keep = persistently(lambda: keep_tiered(tiers, settings, stop), stop, doing="keep the tiers")
-                tasks.create_task(keep, name="keep the tiers")
+            runner = Runner(JobStates(stores.redis), stores.archive, SystemClock(), name=name)  # whatever time memories have
+            runner.start(tasks, jobs(stores, settings, engine, recalling), stop)
             keep_telemetry(tasks, settings, stores.archive, giving, stop, service="memoryd", name=name)
             log.info("daemon.ready", daemon=name, model=stores.embedder.model if stores.embedder else None)
             ready()
@@ -208,10 +209,6 @@ def handlers(
     chains = Chains(states)
     facts = _facts(stores, settings, engine)
     gaps = GapNotes(Gaps(stores.redis, stores.keys), stores.clock)
-    holders: list[Holder] = [
-        SessionHolder(sessions), AgentHolder(states, chains), GapHolder(gaps.gaps),
-        PassingHolder(Passing(stores.redis, stores.keys)), ChannelHolder(channels),
-    ]  # fmt: skip
     sightings = Sightings(stores.records, _search(stores, settings), stores.archive, stores.clock)
     return {
         **MemoryVerbs(engine, recalling, sightings, gaps).handlers(),
@@ -230,7 +227,7 @@ def handlers(
         **TogetherVerbs(leases, ProjectChannels(channels)).handlers(),
         **SharingVerbs(Sharing(engine, stores.records, stores.clock)).handlers(),
         **ToolVerbs(_tools(stores, settings)).handlers(),
-        **_forgetting(stores, settings, recalling, holders).handlers(),
+        **_forgetting(stores, settings, engine, recalling).handlers(),
         **CompressionVerbs(summarizing, compressing).handlers(),
     }
 
@@ -266,10 +263,15 @@ def tiering(stores: Stores, settings: Settings) -> Tiering:
     return Tiering(stores.records, mover(stores, settings), settings.tiers, stores.clock)
 
 
-async def keep_tiered(tiers: Tiering, settings: Settings, stop: asyncio.Event) -> None:
-    """Waits for a while, then sweeps, unless another daemon does. Not all daemons at once: the waits differ a little."""
-    if not await wait_for_stop(stop, settings.tier_sweep_seconds * random.uniform(0.9, 1.1)):
-        await tiers.sweep()
+def jobs(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> list[Job]:
+    """What a daemon does by the clock. A job is one line here, and one in `model.job.TIMES`."""
+    planner, forgetting, _ = _forgetters(stores, settings, engine, recalling)
+    retaining = Retaining(stores.records, stores.archive, planner, settings.retention, settings.tiers, stores.clock)
+    period, daily = settings.tier_sweep_seconds, time_of("retention", settings.jobs) if settings.retention else None
+    return [
+        Job("tiers", Every(period) if period else None, tiering(stores, settings).counted_sweep),
+        Job("retention", daily, PolicyForgetting(retaining, forgetting, JobStates(stores.redis)).run),
+    ]
 
 
 def _episodes(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> EpisodeStore:
@@ -301,21 +303,28 @@ def _search(stores: Stores, settings: Settings) -> Search:
     return Search(stores.redis, ef_runtime=width, datatype=settings.vector_type)
 
 
-def _forgetting(stores: Stores, settings: Settings, recalling: Recalling, holders: Sequence[Holder]) -> ForgettingVerbs:
-    """What forgets; whoever keeps something of what people said has a holder here."""
-    archive, clock = stores.archive, stores.clock
-    records = stores.records
-    search = _search(stores, settings)
-    holders = [*holders, Dictionaries(archive)]
-    if stores.cache:
-        holders = [*holders, CachedVectors(stores.cache)]
-    planner = Planner(records, search, archive, recalling.recall, holders, clock)
+def _forgetting(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> ForgettingVerbs:
+    """What forgets for agents."""
+    _, forgetting, holders = _forgetters(stores, settings, engine, recalling)
+    archive, search = stores.archive, _search(stores, settings)
     book = ReceiptBook(Forgets(stores.redis), ReceiptArchive(archive.database))
-    return ForgettingVerbs(
-        Forgetting(records, archive, planner, holders, clock),
-        book,
-        Verifier(book, records, search, archive, holders, clock),
-    )
+    return ForgettingVerbs(forgetting, book, Verifier(book, stores.records, search, archive, holders, stores.clock))
+
+
+def _forgetters(
+    stores: Stores, settings: Settings, engine: Engine, recalling: Recalling
+) -> tuple[Planner, Forgetting, Sequence[Holder]]:
+    """What plans a forget, and what carries it out. Whoever keeps something of what people said has a holder here."""
+    documents = DocumentStore(Documents(stores.redis, stores.keys), DocumentArchive(stores.archive), stores.clock)
+    states = AgentStates(documents, HotAgents(stores.redis, stores.keys))
+    holders: list[Holder] = [
+        SessionHolder(Sessions(documents, engine, Estimate())), AgentHolder(states, Chains(states)),
+        GapHolder(Gaps(stores.redis, stores.keys)), PassingHolder(Passing(stores.redis, stores.keys)),
+        ChannelHolder(Channels(stores.redis, stores.keys)), Dictionaries(stores.archive),
+        *([CachedVectors(stores.cache)] if stores.cache else []),
+    ]  # fmt: skip
+    planner = Planner(stores.records, _search(stores, settings), stores.archive, recalling.recall, holders, stores.clock)
+    return planner, Forgetting(stores.records, stores.archive, planner, holders, stores.clock), holders
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -47,6 +47,9 @@ aether:follower:lease                               String   4 s, renewed       
 aether:follower:fence                               String   permanent (a counter)     follower          follower
 aether:tiers:lease                                  String   30 s, renewed             tiers             tiers
 aether:tiers:fence                                  String   permanent (a counter)     tiers             tiers
+aether:jobs                                         Hash     permanent                 jobs              jobs, people
+aether:jobs:fence                                   String   permanent (a counter)     jobs              jobs
+aether:job:lease:<job>                              String   30 s, renewed             jobs              jobs, people
 aether:index:<kind>                                 alias    permanent                 apply, reindex    engine
 aether:index:<kind>:<1 or 2>                        index    while it is read, filled  apply, reindex    by its alias
 
@@ -78,12 +81,14 @@ FOLLOWER_LEASE = "aether:follower:lease"
 FOLLOWER_FENCE = "aether:follower:fence"
 TIERS_LEASE = "aether:tiers:lease"
 TIERS_FENCE = "aether:tiers:fence"
+JOBS = "aether:jobs"
+JOBS_FENCE = "aether:jobs:fence"
 
 # Keys that live without a TTL; everything else must have one.
 PERMANENT_PREFIXES = (
     "aether:memory:semantic:", "aether:memory:episodic:", "aether:timeline:", "aether:episodes:", "aether:journal:",
     "aether:place:", "aether:dedup:", "aether:fence:", "aether:fences:", "aether:agent:state:", REQUESTS,
-    RECEIPTS, SCHEMA, TRACES, FOLLOWER_PLACE, FOLLOWER_FENCE, TIERS_FENCE, "aether:uses:",
+    RECEIPTS, SCHEMA, TRACES, FOLLOWER_PLACE, FOLLOWER_FENCE, TIERS_FENCE, "aether:uses:", JOBS, JOBS_FENCE,
 )  # fmt: skip
 
 ID_CHARS = 36  # of a memory's id, which ends the key of its record
@@ -130,6 +135,11 @@ def events_prefix(scope: Scope) -> str:
 def said(scope: Scope, channel: str) -> str:
     """Where messages of a project's channel are hinted at."""
     return f"aether:said:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{to_tag(channel)}"
+
+
+def job_lease(job: str) -> str:
+    """Who does a job at this moment."""
+    return f"aether:job:lease:{job}"
 
 
 def claim(request_id: str) -> str:

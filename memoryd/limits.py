@@ -188,6 +188,15 @@ DEEP_SECONDS_MAX = 3.0  # of a scan, a million memories or so; well under what a
 TIER_LEASE_SECONDS = 30.0  # who moves memories for the fleet renews it with each batch; one that died is replaced after it
 SHORT_MEMORIES_OF_PROJECT_MAX = 1_000_000  # the highest limit that can be configured: 5 GB of usual memories
 
+# --- jobs -----------------------------------------------------------------------------------------------------------
+JOB_LOOK_SECONDS = 2.0  # how soon a process notices that a job was paused, resumed or asked for
+JOB_LEASE_SECONDS = 30.0  # who does a job renews it; one that died is replaced after it
+JOB_RETRY_SECONDS = 60.0  # until a job that found a server away is done again
+JOB_SPREAD_SECONDS_MAX = 60.0  # so much later than its time a job begins at most, so that many fleets do not begin at once
+JOB_ASK_SECONDS = 10.0  # who asks for a run waits so long for a process to take it: some looks
+JOB_RUNS_KEPT_SECONDS = 90 * 24 * 3600  # of a report in MongoDB
+JOB_RUNS_PAGE_MAX = 200  # reports of one answer
+
 # --- forgetting -----------------------------------------------------------------------------------------------------
 FORGET_PLAN_MAX = 50_000  # memories of one forget: its receipt is one document of at most 7 MB, and MongoDB takes 16
 RECEIPT_PAGE_MAX = 1_000  # memories that one answer lists of a plan or a receipt; about 130 KB
@@ -195,6 +204,10 @@ RECEIPTS_PAGE_MAX = 200  # receipts of one answer
 FINDINGS_MAX = 1_000  # what one verification lists; more are counted
 RECEIPTS_WAITING_MAX = 100_000  # receipts that MongoDB does not hold yet (about 100 MB); then a forget has to wait too
 FORGET_TURN_SECONDS = 10.0  # a long forget whose daemon is silent for this long is gone on with by another one
+RETENTION_KEEP_MAX = 1_000_000_000  # the largest budget that can be configured: what is kept is counted, not remembered
+RETENTION_BATCH_MAX = 500  # memories of one look, and of one receipt of retention: some milliseconds of each store
+RETENTION_PLAN_MAX = 50_000  # memories that are due at once, of all projects: about 20 MB; the rest is due when these are gone
+RETENTION_SHIELDED_MAX = 1_000_000  # sources of what is pinned or held: 100 MB of ids; with more of them nothing is forgotten
 AOF_REWRITE_SECONDS_MAX = 120.0  # 100 MB a second on a slow disk; longer is said, and the rewrite goes on
 
 # --- embedding ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, HotUnprepared, Overloaded
 from memoryd_telemetry.logs import get_logger
@@ -58,7 +59,7 @@ def heed_cancellation() -> None:
         raise asyncio.CancelledError
 
 
-async def end(task: asyncio.Task[None]) -> None:
+async def end(task: asyncio.Task[Any]) -> None:
     """Cancels a task until it is gone, because a cancellation may be swallowed on the way. What it has raised, it has raised."""
     while not task.done():
         task.cancel()

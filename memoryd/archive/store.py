@@ -212,21 +212,21 @@ class Archive:
         if before is not None:
             query["created_at"] = {"$lt": to_microseconds(before)}
         async for documents in self.batches(query, size, _left_out(with_text)):
-            yield [_whole(one) for one in documents]
+            yield [whole(one) for one in documents]
 
     async def living(self, memory_ids: Sequence[str], *, with_text: bool = True) -> dict[str, Memory]:
         """Those of the memories that live in the archive."""
         found: dict[str, Memory] = {}
-        query = {"_id": {"$in": list(memory_ids)}, **_LIVING}
+        query = {"_id": {"$in": list(memory_ids)}, **LIVING}
         async for documents in self.batches(query, NAMED_MAX, _left_out(with_text)):
-            found |= {one["_id"]: _whole(one) for one in documents}
+            found |= {one["_id"]: whole(one) for one in documents}
         return found
 
     async def records(self, memory_ids: Sequence[str]) -> dict[str, Record]:
         """Those of the memories that live in the archive, each with its vector. A document that somebody else has changed
         is left out until sync has given it a version."""
         found: dict[str, Record] = {}
-        query = {"_id": {"$in": list(memory_ids)}, **_LIVING}
+        query = {"_id": {"$in": list(memory_ids)}, **LIVING}
         async for documents in self.batches(query, NAMED_MAX):
             for one in documents:
                 with contextlib.suppress(KeyError, ValueError, TypeError, OverflowError):  # no whole memory of ours
@@ -237,10 +237,10 @@ class Archive:
 
     async def contents(self, memory_ids: Sequence[str]) -> dict[str, Memory]:
         """Those of the memories that live here, for somebody who waits for their content."""
-        query = {"_id": {"$in": list(memory_ids)}, **_LIVING}
+        query = {"_id": {"$in": list(memory_ids)}, **LIVING}
         with self.asking("read contents"):
             found = await self.memories.find(query, {"embedding": 0}, batch_size=NAMED_MAX).to_list(None)  # one round trip
-            return {one["_id"]: _whole(one) for one in await self.packing.opened(found)}
+            return {one["_id"]: whole(one) for one in await self.packing.opened(found)}
 
     async def vectors(self, memory_ids: Sequence[str]) -> dict[str, bytes]:
         """The vectors of those of the memories that have one here, as float32."""
@@ -386,12 +386,12 @@ class Archive:
             await write_unordered(self.versions, up_to(forgotten))
 
 
-_LIVING: Document = {"tombstone": {"$ne": True}, "seal": {"$exists": True}}
+LIVING: Document = {"tombstone": {"$ne": True}, "seal": {"$exists": True}}
 
 
 def _living(scope: Scope) -> Document:
     """Matches the scope's memories that are not forgotten. One that a person has just inserted is none before sync took it."""
-    query: Document = {"tenant": scope.tenant, "project": scope.project, **_LIVING}
+    query: Document = {"tenant": scope.tenant, "project": scope.project, **LIVING}
     if scope.agent:
         query["agent_id"] = scope.agent
     if scope.session:
@@ -408,7 +408,7 @@ def _left_out(with_text: bool) -> Document:
     return {"embedding": 0} if with_text else {"embedding": 0, "content": 0, PACKED: 0, "metadata": 0}
 
 
-def _whole(document: Document) -> Memory:
+def whole(document: Document) -> Memory:
     """The memory of a living document, of which text may be left out; what a person has unset is as for a new one."""
     try:
         return to_record({"content": "", "metadata": {}, **document}).memory

@@ -23,12 +23,14 @@ from memoryd.cli import (
     health,
     import_,
     insight,
+    jobs,
     lease,
     mcp,
     model,
     output,
     recall,
     reindex,
+    retention,
     seen,
     serve,
     session,
@@ -103,6 +105,8 @@ app.add_typer(channel.app, name="channel")
 app.add_typer(facts.app, name="facts")
 app.add_typer(forget.app, name="forget")
 app.add_typer(tiers.app, name="tiers")
+app.add_typer(retention.app, name="retention")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(model.app, name="model")
 app.add_typer(insight.app, name="insight")
 

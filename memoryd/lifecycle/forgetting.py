@@ -148,6 +148,17 @@ class Forgetting:
         await self._confirm(asked, receipt, receipt.id, repeated=repeated)
         return ForgottenMany(receipt=receipt.page(0, RECEIPT_PAGE_MAX))
 
+    async def forget_planned(self, asked: Asked, plan: Plan | None) -> FullReceipt | None:
+        """Removes exactly what was planned, for good; without a plan, goes on with the one that was begun, if one was.
+
+        Raises HotUnavailable, ArchiveUnavailable, Overloaded.
+        """
+        async with self._forgets.turn(asked.id):
+            begun, receipt = await self._forgets.look(asked.id)
+            if receipt is None and (stands := _read(begun) or (plan and await self._keep(asked, plan))):
+                receipt = await self._leave(asked, stands, await self._take_steps(asked, stands))
+        return receipt
+
     async def _begin(self, asked: Asked, if_plan: str | None) -> Plan:
         plan = await self._planner.plan(asked.scope, asked.selection, cascade=asked.cascade)
         if if_plan not in (None, plan.digest):
@@ -157,6 +168,10 @@ class Forgetting:
                 plan=plan.digest,
                 count=len(plan.targets),
             )
+        return await self._keep(asked, plan)
+
+    async def _keep(self, asked: Asked, plan: Plan) -> Plan:
+        """Keeps a plan before anything of it is done; the one that stands."""
         return _read(await self._forgets.begin(asked.id, msgspec.json.encode(plan))) or plan
 
     async def rewrite(self, *, dry_run: bool = False) -> list[str]:

@@ -7,8 +7,9 @@ through both stores' indexes; what those miss, and what is stored meanwhile, the
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from memoryd.archive.store import Archive
 from memoryd.clock import Clock
@@ -83,6 +84,28 @@ class Planner:
             async for ids in _named_or(selection, self._everywhere(criteria)):
                 await self._choose(chosen, ids, criteria, selection.reason())
         await self._follow(scope, chosen, cascade=cascade)
+        return await self._counted(criteria, chosen, now, degraded)
+
+    async def plan_these(self, project: Scope, reasons: Mapping[str, str], stays: Callable[[Memory], bool]) -> Plan:
+        """These memories of a project, each with the reason why it goes, and what was made of them.
+
+        Without those that stay; empty when something stays that was made of them. Raises what `plan` raises.
+        """
+        now = self._clock.now()
+        chosen: dict[str, Target] = {}
+        for memory_id, found in (await self._look(project, reasons)).items():
+            if not any(map(stays, found.current)):
+                chosen[memory_id] = target(found.hot, found.archived, reasons[memory_id])
+        picked = set(chosen)
+        await self._follow(project, chosen, cascade=False)
+        made = await self._look(project, chosen.keys() - picked)
+        if any(stays(side) for found in made.values() for side in found.current):
+            chosen = {}
+        if not chosen:
+            return Plan(asked_at=now, targets=[], removes={})
+        return await self._counted(resolve(Selection(ids=list(chosen)), project, now), chosen, now)
+
+    async def _counted(self, criteria: Criteria, chosen: Mapping[str, Target], now: datetime, degraded: str = "") -> Plan:
         targets = list(chosen.values())
         counts = [await one.find(criteria, targets) for one in self._holders]
         versions = sum([await self._present().count_versions(ids) for ids in _some(list(chosen))])

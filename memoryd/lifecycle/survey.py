@@ -22,7 +22,7 @@ log = get_logger("memoryd.tiers")
 
 _FIELDS = (
     "id", "tenant", "project", "agent_id", "tier", "memory_type", "importance", "created_at", "last_accessed", "access_count",
-    "tags", "pending", "feedback", "used", "weight", "event_type", "subject",
+    "tags", "pending", "feedback", "used", "weight", "event_type", "subject", "version", "derived_from",
 )  # fmt: skip
 _TEXTS = {"content": 1, "metadata": 1, "terms": 3}  # what a light record lacks, and how often it is kept, index included
 
@@ -37,6 +37,11 @@ class Surveyed:
     whole: bool
     """Whether its content is here."""
     pending: bool
+    version: int
+    created_at: float
+    """Seconds since 1970."""
+    tags: Sequence[str]
+    derived_from: Sequence[str]
 
 
 class Survey:
@@ -49,7 +54,7 @@ class Survey:
     async def each(self, now: float, configured: Configured) -> AsyncIterator[list[Surveyed]]:
         """Every memory, some at a time. By keys: what no index holds is found too. What is no record, or holds what no memory
         does, is left out."""
-        uses = await self._uses()
+        uses = await self.uses()
         for kind in KINDS:
             batch: list[str] = []
             with hot_errors("look at the tiers"):
@@ -61,14 +66,17 @@ class Survey:
                 if batch:
                     yield await self._look(batch, uses, now, configured)
 
+    async def of(self, keys: Sequence[str], uses: Mapping[str, int], now: float, configured: Configured) -> list[Surveyed]:
+        """The same of those of these records that are there; `uses` as `uses()` has found them."""
+        return await self._look(keys, uses, now, configured) if keys else []
+
     async def one(self, scope: Scope, memory_id: str, now: float, configured: Configured) -> Surveyed | None:
         """The same of one memory."""
         keys = [self._records.keys.memory(kind, scope, memory_id) for kind in KINDS]
-        with hot_errors("look at the tiers"):
-            found = await self._look(keys, await self._uses(), now, configured)
+        found = await self._look(keys, await self.uses(), now, configured)
         return next((one for one in found if not scope.agent or one.candidate.agent == scope.agent), None)
 
-    async def _uses(self) -> Mapping[str, int]:
+    async def uses(self) -> Mapping[str, int]:
         """How often each record was read since that was counted last."""
         with hot_errors("look at the tiers"):
             async with self._redis.pipeline(transaction=False) as pipe:
@@ -80,22 +88,32 @@ class Survey:
     async def _look(
         self, keys: Sequence[str], uses: Mapping[str, int], now: float, configured: Configured
     ) -> list[Surveyed]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.hmget(key, _FIELDS)
-                for name in _TEXTS:
-                    pipe.hstrlen(key, name)
-            answers = await pipe.execute()
+        with hot_errors("look at the tiers"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.hmget(key, _FIELDS)
+                    for name in _TEXTS:
+                        pipe.hstrlen(key, name)
+                answers = [_row(one) for one in await pipe.execute(raise_on_error=False)]
         step = 1 + len(_TEXTS)
         rows = zip(keys, answers[::step], zip(*(answers[at::step] for at in range(1, step)), strict=True), strict=True)
         found = []
         for key, row, sizes in rows:
             try:
-                if row[0]:
+                if row and row[0]:
                     found.append(_surveyed(key, row, sizes, uses.get(key, 0), now, configured))
             except ValueError:  # it must not keep the others from their tiers
                 log.warning("tiers.no_memory", id=key[-names.ID_CHARS :], next="memoryd sync verify")
         return found
+
+
+def _row(answer: Any) -> Any:
+    """What a command has answered; None where somebody has put something else under a record's key."""
+    if isinstance(answer, Exception):
+        if not str(answer).startswith("WRONGTYPE"):
+            raise answer
+        return None
+    return answer
 
 
 def _surveyed(
@@ -103,6 +121,7 @@ def _surveyed(
 ) -> Surveyed:
     text = {name: (raw or b"").decode() for name, raw in zip(_FIELDS, row, strict=True)}
     project = Scope(from_tag(text["tenant"]), from_tag(text["project"]))
+    tags = list(map(from_tag, text["tags"].split(",")))
     said = from_text(text["feedback"])
     used_at = max(int(text["created_at"]), int(text["last_accessed"])) / 1e6
     size = sum(size * times for size, times in zip(sizes, _TEXTS.values(), strict=True))
@@ -110,15 +129,18 @@ def _surveyed(
         text["id"], Tier(text["tier"]), MemoryType(text["memory_type"]), float(text["importance"]),
         now if uses else used_at, from_tag(text["agent_id"]), int(text["access_count"]) + uses,
         said.prior(int(now * 1e6)) if said else 0.0, bool(uses) or text["used"] == "1",
-        _held(text, rules_of(configured, project.tenant, project.project).pin_tags),
+        _held(text, tags, rules_of(configured, project.tenant, project.project).pin_tags),
         size if sizes[0] else int(text["weight"] or 0),
     )  # fmt: skip
-    return Surveyed(key, project, candidate, whole=sizes[0] > 0, pending=text["pending"] == "1")
+    return Surveyed(
+        key, project, candidate, whole=sizes[0] > 0, pending=text["pending"] == "1", version=int(text["version"]),
+        created_at=int(text["created_at"]) / 1e6, tags=tags, derived_from=list(filter(None, text["derived_from"].split(","))),
+    )  # fmt: skip
 
 
-def _held(text: Mapping[str, str], pin_tags: Sequence[str]) -> str:
+def _held(text: Mapping[str, str], tags: Sequence[str], pin_tags: Sequence[str]) -> str:
     """Why a memory must stay where it is. What is asked for by what it is (an event of a log, a triple) is read whole."""
-    if set(map(from_tag, text["tags"].split(","))) & set(pin_tags):
+    if set(tags) & set(pin_tags):
         return "pinned"
     if text["event_type"]:
         return "an event of a log"

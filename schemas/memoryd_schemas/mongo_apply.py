@@ -18,7 +18,7 @@ SCHEMA_VERSION = 1
 SCHEMA_ID = "schema"  # the document in sync_state that says which schema the database has
 COLLECTIONS = (
     "memories", "versions", "dictionaries", "episodes", "sessions", "messages", "checkpoints", "agents", "agent_states",
-    "receipts", "sync_state", "traces", "metrics", "logs",
+    "receipts", "sync_state", "traces", "metrics", "logs", "job_runs",
 )  # fmt: skip
 MAJORITY = WriteConcern("majority", wtimeout=10_000)  # a set without a majority is an error, not a daemon that hangs
 NAMESPACE_EXISTS = 48

@@ -25,11 +25,11 @@ from memoryd.limits import FOLLOW_BATCH_MAX
 from memoryd.stores import open_both
 from memoryd_sync.dead import DeadLetters
 from memoryd_sync.documents import DocumentComparison, DocumentReconciler
-from memoryd_sync.follower import SETTLE_SECONDS
 from memoryd_sync.projector import Projector
 from memoryd_sync.reconcile import Comparison, Difference, Reconciler
 from memoryd_sync.service import sync
 from memoryd_sync.status import status as read_status
+from memoryd_sync.verifying import compare
 from memoryd_telemetry.logs import setup_logs
 from memoryd_telemetry.metrics import setup_metrics
 from memoryd_telemetry.tracing import Sampling, setup_tracing
@@ -199,15 +199,10 @@ async def _compare() -> tuple[Comparison, list[Difference], DocumentComparison]:
     """A whole comparison, and what still differs a moment later; of documents, which the archive lacks then."""
     async with _opened() as tools:
         about = 2 * await tools.archive.size()  # both sides are read; Redis has about as many
-        comparison = await _with_progress(
-            "comparing", about, lambda progress: tools.reconciler.compare(progress=progress)
+        found: tuple[Comparison, list[Difference], DocumentComparison] = await _with_progress(
+            "comparing", about, lambda progress: compare(tools.reconciler, tools.documents, progress=progress)
         )
-        documents = await tools.documents.compare()
-        if not comparison.differences and not documents.behind:
-            return comparison, [], documents
-        await asyncio.sleep(SETTLE_SECONDS)  # what was only on its way has arrived by then
-        differing = await tools.reconciler.still_differing(comparison.differences)
-        return comparison, differing, await tools.documents.compare() if documents.behind else documents
+        return found
 
 
 async def _mend() -> tuple[Comparison, list[Difference], DocumentComparison]:

@@ -22,8 +22,11 @@ from memoryd.hot.client import hot_errors, open_blocking_redis, open_redis
 from memoryd.hot.journal import Follower as JournalFollower
 from memoryd.hot.journal import create_groups
 from memoryd.hot.records import Records
+from memoryd.jobs.runner import Job, Runner
+from memoryd.jobs.state import JobStates
 from memoryd.kept import giving_of, keep_telemetry
 from memoryd.keys import Keys
+from memoryd.model.job import time_of
 from memoryd.retry import persistently, work
 from memoryd.traces.keep import archive_spans
 from memoryd_schemas.errors import SchemaError
@@ -33,6 +36,7 @@ from memoryd_sync.follower import Follower
 from memoryd_sync.lease import follower_lease
 from memoryd_sync.place import Places
 from memoryd_sync.receipts import ReceiptChainer
+from memoryd_sync.verifying import verify
 from memoryd_sync.watch import watch_archive, watch_redis
 from memoryd_telemetry.kept import Told, told_to_nobody
 from memoryd_telemetry.logs import get_logger
@@ -77,6 +81,8 @@ async def sync(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], N
             watches = {"Redis": lambda: watch_redis(redis, keys, stop), "MongoDB": lambda: watch_archive(archive, stop)}
             for what, look in watches.items():
                 tasks.create_task(persistently(look, stop, doing=f"measure {what}"), name=f"measure {what}")
+            weekly = Job("verify", time_of("verify", settings.jobs), lambda _: verify(settings))
+            Runner(JobStates(redis), archive, SystemClock(), name=name).start(tasks, [weekly], stop)
             keep_telemetry(tasks, settings, archive, giving, stop, service="memoryd-sync", name=name)
             if settings.traces is Kept.MONGO:
                 take = persistently(lambda: archive_spans(redis, blocking, archive, name), stop, doing="archive spans")

@@ -109,6 +109,7 @@ RECONCILE: Final = "memoryd.reconcile"
 MOVE: Final = "memoryd.move"
 COUNT_USES: Final = "memoryd.count_uses"
 SHRINK: Final = "memoryd.shrink"
+JOB: Final = "memoryd.job"
 RECEIVE: Final = "memoryd.receive"
 COMPRESS_GROUP: Final = "memoryd.compress.group"
 
@@ -136,6 +137,7 @@ MOVED_TO: Final = "memoryd.moved.to"
 REASON: Final = "memoryd.reason"
 FILTER: Final = "memoryd.filter"
 GAP: Final = "memoryd.gap"
+JOB_NAME: Final = "memoryd.job.name"
 DIFFERENCE: Final = "memoryd.difference"
 BATCH_SIZE: Final = "memoryd.batch_size"
 BUCKETS: Final = "memoryd.buckets"  # of the memories that were written
@@ -275,6 +277,11 @@ MOVES: Final = Metric(
 TIER_MOVES: Final = Metric(
     "memoryd.tier.moves", "counter", "{memory}", "memories that were given another tier, by the tiers and the reason"
 )
+RETAINED: Final = Metric(
+    "memoryd.retention.forgotten", "counter", "{memory}", "memories that were forgotten by policy, by reason; derived: made of one"
+)
+JOB_RUNS: Final = Metric("memoryd.job.runs", "counter", "{run}", "runs of jobs, by job and how they ended")
+JOB_DURATION: Final = Metric("memoryd.job.duration", "histogram", "s", "time of one run of a job", AGES)
 READS: Final = Metric("memoryd.reads", "counter", "{memory}", "memories that were read by their ids, by tier")
 RECALLS: Final = Metric(
     "memoryd.recalls", "counter", "{recall}", "recalls: found, nothing, or degraded (not all was searched, or not whole)"
@@ -320,4 +327,5 @@ METRICS: Final = (
     OPERATION_COUNT, OPERATION_DURATION, REQUESTS_BACKLOG, HOT_MEMORY_SHARE, CIRCUIT_OPEN, JOURNAL_BACKLOG, GAPS,
     DIFFERENCES, LEASE_CHANGES, EMBED_BATCH_SIZE, EMBED_DURATION, EMBED_FAILURES, ARCHIVE_BATCH_SIZE, ARCHIVE_DURATION,
     FOLLOW_EVENTS, DEAD_LETTERS, TOOL_CLAIMS, TOOL_RESULT_AGE, SEEN_LOOKS, LEASES, CHANNEL_MESSAGES, MOVES,
+    JOB_RUNS, JOB_DURATION, RETAINED,
 )  # fmt: skip

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from typer.testing import CliRunner
+
+from memoryd.cli import app
 from memoryd.config import Settings
 
 COMMAND = (sys.executable, "-m", "memoryd")
@@ -57,6 +60,14 @@ class Commands:
             assert prints or said.out == ""  # what another program prints, which a command runs
             assert said.err
         return said
+
+
+async def invoke(settings: Settings, *words: str, stdin: str = "", environment: Mapping[str, str] | None = None) -> Said:
+    """The same in this process, in a thread: for a test that needs many commands, and none of their starts."""
+    environment = {**Commands(settings).environment, **(environment or {})}
+    done = await asyncio.to_thread(CliRunner().invoke, app, list(words), input=stdin, env=environment)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return Said(done.exit_code, done.stdout, done.stderr)
 
 
 def clean_environment() -> dict[str, str]:

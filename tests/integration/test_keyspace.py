@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from memoryd import MemoryClient, keys
 from memoryd.errors import MemorydError
+from memoryd.jobs.state import JobStates
 from memoryd.lifecycle.tiering import tiers_lease
 from memoryd.metrics.periods import Measured
 from memoryd.metrics.series import SeriesSink
@@ -32,7 +33,7 @@ PARTS = {
     "v": "HEX",
     "{b}": r"\{[0-9a-f]{2}\}", "id": r"(?:mem|ses|snp)_[0-9a-f]{32}", "tenant": "TAG", "project": "TAG", "agent": "NAME",
     "session": "NAME", "request": "HEX", "r": "HEX", "m": "HEX", "h": "HEX", "token": "HEX", "receipt": r"rcp_[0-9a-f]{32}",
-    "a": "NAME", "s": "TAG", "task": "TAG", "channel": "TAG",
+    "a": "NAME", "s": "TAG", "task": "TAG", "channel": "TAG", "job": "TAG",
     "service": "TAG", "series": "TAG", "kept": "TAG",
 }  # fmt: skip
 TAG, HEX = r"[A-Za-z0-9_.%-]+", r"[0-9a-f]+"
@@ -98,6 +99,7 @@ async def busy(world: World, memory: MemoryClient) -> AsyncIterator[World]:
         await rest(world, memory)
         await tiering(world, days=0).sweep()
         assert await tiers_lease(world.redis).hold()  # of another daemon, which sweeps at this moment
+        assert await JobStates(world.redis).turn("retention", "another").hold()
         await memory.recall(MARK)
         yield world
 

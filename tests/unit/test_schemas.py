@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from memoryd.limits import LOGS_KEPT_SECONDS, METRICS_HOURS_SECONDS, TRACES_KEPT_SECONDS
+from memoryd.limits import JOB_RUNS_KEPT_SECONDS, LOGS_KEPT_SECONDS, METRICS_HOURS_SECONDS, TRACES_KEPT_SECONDS
 from memoryd.model.episode import FIELDS
 from memoryd.model.fact import FIELDS as FACT_FIELDS
 from memoryd_schemas.errors import SchemaError, VectorMismatch
@@ -107,7 +107,10 @@ def test_another_number_of_buckets_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("name", "seconds"),
-    [("traces", TRACES_KEPT_SECONDS), ("metrics", METRICS_HOURS_SECONDS), ("logs", LOGS_KEPT_SECONDS)],
+    [
+        ("traces", TRACES_KEPT_SECONDS), ("metrics", METRICS_HOURS_SECONDS), ("logs", LOGS_KEPT_SECONDS),
+        ("job_runs", JOB_RUNS_KEPT_SECONDS),
+    ],
 )
 def test_what_memoryd_tells_of_itself_goes_when_its_limit_says_so(name: str, seconds: int) -> None:
     lives = [index["options"]["expireAfterSeconds"] for index in collection_definition(name)["indexes"]
