@@ -19,6 +19,7 @@ from pymongo.write_concern import WriteConcern
 
 from memoryd.archive.batch import Batch, Operation, Vector, attach, judge, touch, up_to
 from memoryd.archive.codec import Document, completed, from_bson_vector, to_record
+from memoryd.archive.driver import mend_waits
 from memoryd.archive.packing import PACKED, Packing
 from memoryd.breaker import Breaker
 from memoryd.clock import EPOCH, to_microseconds
@@ -48,6 +49,7 @@ MAJORITY = WriteConcern(w="majority", j=True, wtimeout=10_000)
 
 def open_mongo(url: str) -> AsyncMongoClient[Document]:
     """A client that gives up on an absent server after 2 s: its callers have a backlog or a degraded answer."""
+    mend_waits()
     return AsyncMongoClient(
         url, serverSelectionTimeoutMS=2_000, connectTimeoutMS=2_000, socketTimeoutMS=20_000, maxPoolSize=32
     )
