@@ -17,7 +17,7 @@ from memoryd.hot.client import hot_errors
 from memoryd.hot.headroom import memory_share
 from memoryd.hot.journal import GROUPS
 from memoryd.hot.lag import behind, following, lags
-from memoryd.keys import Keys
+from memoryd.keys import REQUESTS, Keys
 from memoryd.limits import (
     HEALTH_EMBED_SECONDS,
     HEALTH_LAG_SECONDS,
@@ -27,7 +27,7 @@ from memoryd.limits import (
 from memoryd_schemas.indexes import KINDS, alias_of
 
 REDIS = "redis"
-REDIS_AWAY, REDIS_FULL, INDEXES_MISSING = "redis away", "redis full", "indexes missing"
+REDIS_AWAY, REDIS_REFUSES, REDIS_FULL, INDEXES_MISSING = "redis away", "redis takes no writes", "redis full", "indexes missing"
 ARCHIVE_AWAY, EMBEDDER_AWAY, FOLLOWER_AWAY = "archive away", "embedder away", "follower away"
 FOLLOWER_BEHIND = "follower behind"
 BEHIND = {"embed": "embedding behind", "archive": "archiver behind"}
@@ -37,11 +37,22 @@ def redis_answers(redis: Redis) -> Probe:
     """Redis, which nothing works without."""
 
     async def look() -> str:
-        with hot_errors("ping"):
-            await redis.ping()
+        with hot_errors("ask"):
+            await redis.echo("?")  # not PING: who cannot write its file refuses that
         return ""
 
     return Probe(REDIS, REDIS_AWAY, look, needed=True)
+
+
+def redis_takes_writes(redis: Redis) -> Probe:
+    """Whether it takes what changes something: not when its disk fails, as a replica, or without replicas that it must have."""
+
+    async def look() -> str:
+        with hot_errors("write"):
+            await redis.xdel(REQUESTS, "0-0")  # refused like every write, also when there is nothing to delete, as here
+        return ""
+
+    return Probe("redis's writes", REDIS_REFUSES, look, needed=True, through=REDIS)
 
 
 def redis_has_room(redis: Redis) -> Probe:
@@ -133,13 +144,14 @@ def of_daemon(redis: Redis, archive: Archive, keys: Keys, cache: EmbeddingCache 
     """What a daemon stands on; `cache` is in front of its model, None without one."""
     model = [embedder_answers(cache)] if cache else []
     return [
-        redis_answers(redis), indexes_there(redis), redis_has_room(redis), archive_answers(archive), *model,
-        *followers_keep_up(redis, keys),
+        redis_answers(redis), redis_takes_writes(redis), indexes_there(redis), redis_has_room(redis), archive_answers(archive),
+        *model, *followers_keep_up(redis, keys),
     ]  # fmt: skip
 
 
 def of_sync(redis: Redis, archive: Archive, keys: Keys, done: asyncio.Event) -> Sequence[Probe]:
     """What the sync service stands on; it can do nothing without either store."""
     return [
-        redis_answers(redis), archive_answers(archive, needed=True), prepared(done), *followers_keep_up(redis, keys)
+        redis_answers(redis), redis_takes_writes(redis), archive_answers(archive, needed=True), prepared(done),
+        *followers_keep_up(redis, keys),
     ]  # fmt: skip

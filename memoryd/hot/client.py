@@ -89,7 +89,12 @@ def hot_errors(doing: str) -> Iterator[None]:
         said = str(error).rpartition("of pipeline caused error: ")[2].lstrip("(\"'")
         if _UNPREPARED.search(said):
             raise HotUnprepared(f"{doing}: Redis has lost memoryd's groups or indexes") from error
-        if said.startswith(("LOADING", "UNBLOCKED", "BUSY", "MISCONF", "MASTERDOWN", "CLUSTERDOWN")):
+        if said.startswith(("MISCONF", "NOREPLICAS")):
+            raise HotUnavailable(
+                f"{doing}: Redis takes no writes ({said.split()[0]})",
+                hint="MISCONF: it cannot write to its disk; NOREPLICAS: it has fewer replicas than min-replicas-to-write",
+            ) from error
+        if said.startswith(("LOADING", "UNBLOCKED", "BUSY", "MASTERDOWN", "CLUSTERDOWN")):
             raise HotUnavailable(f"{doing}: Redis is not ready ({said.split()[0]})") from error
         raise MemorydError(f"{doing}: Redis refused the command ({type(error).__name__})") from error
     except RedisError as error:

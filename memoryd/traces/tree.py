@@ -12,6 +12,7 @@ from memoryd_telemetry import names as telemetry
 
 TOLD = (
     telemetry.VERB, telemetry.EFFECT, telemetry.RECORD_ID, telemetry.RECORD_COUNT, telemetry.BATCH_SIZE, telemetry.OUTCOME,
+    telemetry.DB_COLLECTION, telemetry.DB_BATCH_SIZE,
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Two faults that a whole installation cannot be given and taken back: a Redis whose disk fails, and a MongoDB that is alone."""
+"""Faults that a whole installation cannot be given and taken back: a Redis that may not write, and a MongoDB that is alone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from memoryd.archive.store import Archive, open_mongo
 from memoryd.config import Settings
 from memoryd.doctor.examine import examine
 from memoryd.doctor.patient import Patient
+from memoryd.health.probes import redis_answers, redis_has_room, redis_takes_writes
+from memoryd.health.report import Report, look
 from memoryd.hot.client import open_redis
 from memoryd.local.find import find_mongo, find_redis
 from memoryd.local.mongo_server import START_SECONDS, MongoServer
@@ -70,6 +72,33 @@ async def findings(settings: Settings) -> dict[str, str]:
     async with open_redis(settings.redis_url) as redis, open_mongo(settings.mongo_url) as client:
         patient = Patient(settings, redis, Archive(client[settings.mongo_database]), {})
         return {one.check: one.mend for one in (await examine(patient)).findings}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system limits another process's files")
+async def test_a_redis_that_takes_no_writes_is_there_and_named_so(own_redis: RedisServer) -> None:
+    """Because its disk fails, or because it is a replica; the other parts are still looked at through it."""
+    redis: Any
+    async with Redis.from_url(own_redis.url) as redis:
+
+        async def becomes(*modes: str) -> Report:
+            async def told() -> Report | None:
+                found = await look([redis_answers(redis), redis_takes_writes(redis), redis_has_room(redis)])
+                return found if found.modes == list(modes) else None
+
+            report: Report = await eventually(told, what=f"the probes say {modes}")
+            return report
+
+        with no_room(own_redis):
+            await redis.set("written", "not", ex=60)
+            refusing = await becomes("redis takes no writes")
+        assert not refusing.ready
+        assert [(one.part, one.ok) for one in refusing.parts] == [
+            ("redis", True), ("redis's writes", False), ("redis's memory", True),
+        ]  # fmt: skip
+        assert "MISCONF" in refusing.parts[1].why
+        await becomes()
+        await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+        assert "replica" in (await becomes("redis takes no writes")).parts[1].why
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no other system limits another process's files")
