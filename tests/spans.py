@@ -14,10 +14,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 from memoryd.demo.spans import Receiver
-from memoryd_telemetry.tracing import LINKS_MAX
+from memoryd_telemetry.recording import Recording
+from memoryd_telemetry.text import RECORDS_CHARS_MAX
 
 
 class Finished(SpanProcessor):
@@ -36,7 +37,7 @@ def finished() -> Finished:
     # A process can set its tracer provider once: all tests share it.
     kept, provider = Finished(), trace.get_tracer_provider()
     if not isinstance(provider, TracerProvider):
-        provider = TracerProvider(span_limits=SpanLimits(max_links=LINKS_MAX), shutdown_on_exit=False)
+        provider = Recording(chars_max=RECORDS_CHARS_MAX, shutdown_on_exit=False)
         trace.set_tracer_provider(provider)
     provider.add_span_processor(kept)
     return kept

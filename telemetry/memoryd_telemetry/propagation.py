@@ -13,9 +13,8 @@ TRACEPARENT_CHARS_MAX = 128  # version 00 has 55; the parser's regular expressio
 
 def inject() -> str:
     """The `traceparent` of the current span, or "" where there is none."""
-    carrier: dict[str, str] = {}
-    _W3C.inject(carrier)
-    return carrier.get(_FIELD, "")
+    span = trace.get_current_span().get_span_context()
+    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}" if span.is_valid else ""
 
 
 def context_of(traceparent: str) -> context.Context:

@@ -19,7 +19,9 @@ from memoryd_telemetry import names
 from memoryd_telemetry.metrics import measure
 
 OPEN_SPANS_MAX = 8192  # that have begun: 32 times what a daemon has in flight at once. Beyond it each is decided alone
-SPANS_OF_PART_MAX = 512  # that have ended: what forgets thousands of memories has some hundred; beyond it they are dropped
+# That have ended: what forgets thousands of memories has some hundred. Beyond it those with nothing inside are dropped, and beyond
+# twice as many all: what was kept already would have lost its parent.
+SPANS_OF_PART_MAX = 512
 _IDS = 1 << 64  # of a trace's id the lower half is random, as OpenTelemetry's own sampler has it
 
 
@@ -28,6 +30,8 @@ class _Part:
     """What one process does in one trace, from the span that others have caused down."""
 
     ended: list[ReadableSpan] = field(default_factory=list)
+    around: set[int] = field(default_factory=set)
+    """The ids of those of its spans that have others inside."""
     failed: bool = False
     kept: bool | None = None
     """What was decided; None until its first span has ended."""
@@ -50,13 +54,16 @@ class Tail(SpanProcessor):
         known = self._open.get(span.parent.span_id) if span.parent and not span.parent.is_remote else None
         with self._lock:
             self._open[span.context.span_id] = (known[0], False) if known else (_Part(), True)
+            if known and span.parent:
+                known[0].around.add(span.parent.span_id)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Keeps a span until its part has ended, and gives the part on then; what ends later follows it."""
         if span.context is None or not span.context.trace_flags.sampled:
             return
         with self._lock:
-            part, first = self._open.pop(span.context.span_id, (_Part(), True))
+            known = self._open.pop(span.context.span_id, None)
+            part, first = known if known else (_Part(), True)
             part.failed = part.failed or span.status.status_code is StatusCode.ERROR
             if first:
                 part.kept = self._worth_keeping(span, part)
@@ -68,7 +75,8 @@ class Tail(SpanProcessor):
     def _going(self, part: _Part, span: ReadableSpan, *, first: bool) -> list[ReadableSpan]:
         """What is to be given on now that this span has ended."""
         if part.kept is None:
-            if len(part.ended) < SPANS_OF_PART_MAX:
+            parent = span.context is not None and span.context.span_id in part.around
+            if len(part.ended) < SPANS_OF_PART_MAX * (1 + parent):
                 part.ended.append(span)
             else:
                 measure(names.SPANS_DROPPED, 1, {names.OUTCOME: "part"})

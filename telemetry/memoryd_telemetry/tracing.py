@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, get_current
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, get_current_span
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, get_current_span, set_span_in_context
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from memoryd_telemetry import names, otlp
@@ -62,17 +62,15 @@ def kept_spans() -> KeptSpans | None:
 
 
 def _begin(service_name: str, sampling: Sampling, *, kept: bool, stores: bool) -> Callable[[], None]:
-    from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-
     from memoryd_telemetry import text
+    from memoryd_telemetry.recording import Recording
     from memoryd_telemetry.tail import Tail
 
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return lambda: None
     longest = text.RECORDS_CHARS_MAX if text.wanted() else ATTRIBUTE_CHARS_MAX
-    limits = SpanLimits(max_span_attribute_length=longest, max_links=LINKS_MAX)
     # shutdown_on_exit would wait 30 s for an absent collector after our own bounded end.
-    provider = TracerProvider(resource=otlp.resource(service_name), span_limits=limits, shutdown_on_exit=False)
+    provider = Recording(chars_max=longest, resource=otlp.resource(service_name), shutdown_on_exit=False)
     behind: list[SpanProcessor] = []
     if otlp.wanted("traces"):
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -233,16 +231,18 @@ def error_type(error: BaseException) -> str:
 def _span(
     name: str, attributes: Attributes, *, context: Context, kind: SpanKind, began: int | None = None
 ) -> Iterator[Span]:
-    # The SDK would record messages and stack traces, and an exception's message may quote a memory.
-    with _tracer.start_as_current_span(
-        name, context, kind, attributes, start_time=began, record_exception=False, set_status_on_exception=False
-    ) as span:
-        try:
-            yield span
-        except BaseException as error:
-            span.set_attribute(names.ERROR_TYPE, error_type(error))
-            span.set_status(StatusCode.ERROR)
-            raise
+    span = _tracer.start_span(name, context, kind, attributes, start_time=began)
+    token = attach(set_span_in_context(span))
+    try:
+        yield span
+    except BaseException as error:
+        # Its type only: `record_exception` would tell its message, which may quote a memory.
+        span.set_attribute(names.ERROR_TYPE, error_type(error))
+        span.set_status(StatusCode.ERROR)
+        raise
+    finally:
+        detach(token)
+        span.end()
 
 
 def _count(verb: str, outcome: str, seconds: float) -> None:

@@ -1,7 +1,8 @@
 """What the kept spans of a run must show, and where they do not.
 
 An operation is *acknowledged* when its caller has an answer, a result or a refusal by name. Its trace is *complete* when the
-caller's span is there, a daemon's span beneath it that ended as the answer says, and the parts that this verb always has.
+caller's span is there, a daemon's span beneath it that ended as the answer says, the parts that this verb always has, and in it a
+command to a store: no answer is had without one.
 A daemon that is killed in the middle takes its own span along, and everything inside with it: the request is answered by
 another one, or asked again, and that attempt has the trace. What the killed one had written by then goes on under the same
 trace: an effect is *linked to its cause* when it links to a span of the operation's trace. An *orphan* is a span whose parent
@@ -76,12 +77,13 @@ class Evidence:
         """What there was to judge."""
         effects = [one for one in self.spans.values() if one.name in EFFECTS and one.links]
         roots = Counter(one.name for one in effects)
+        commands = sum(names.DB_SYSTEM in one.attributes for one in self.spans.values())
         links = sum(len(one.links) for one in effects)
         dangling = sum(span_id not in self.spans for one in effects for _, span_id in one.links)
         told = ", ".join(f"{count} {name}" for name, count in sorted(roots.items()))
         return (
-            f"{len(self.operations)} acknowledged operations, {len(self.edits)} edits by hand, {len(self.spans)} spans; effects: "
-            f"{told}, with {links} links, {dangling} of them to spans of processes that were killed"
+            f"{len(self.operations)} acknowledged operations, {len(self.edits)} edits by hand, {len(self.spans)} spans, "
+            f"{commands} of them commands; effects: {told}, with {links} links, {dangling} of them to spans of killed processes"
         )
 
     # --- the rules ------------------------------------------------------------------------------------------------
@@ -109,10 +111,20 @@ class Evidence:
         return "" if not all(lacking) else f"without {', '.join(sorted(lacking[0]))}"
 
     def _lacking(self, operation: Operation, served: Span) -> set[str]:
-        if operation.code or served.attributes.get(names.QUERY_CACHE) == "hit":
+        if operation.code:
             return set()
-        parts = {one.name for one in self._inside[operation.trace_id] if one.parent_id == served.span_id}
-        return PARTS.get(operation.verb, set()) - parts
+        inside = self._inside[operation.trace_id]
+        commands = any(names.DB_SYSTEM in one.attributes and self._is_within(one, served) for one in inside)
+        parts = {one.name for one in inside if one.parent_id == served.span_id}
+        always = set() if served.attributes.get(names.QUERY_CACHE) == "hit" else PARTS.get(operation.verb, set())
+        return always - parts | (set() if commands else {"a command"})
+
+    def _is_within(self, one: Span, whole: Span) -> bool:
+        while one.parent_id != whole.span_id:
+            if one.parent_id not in self.spans:
+                return False
+            one = self.spans[one.parent_id]
+        return True
 
     def _unlinked(self) -> Iterator[str]:
         """Effects of operations without a link. A forget takes out of the journal what nobody has read there yet."""

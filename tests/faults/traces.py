@@ -276,7 +276,8 @@ async def run_one(operations: int, seed: int, *, faults: int, tell: Callable[[st
     async with AsyncExitStack() as stack:
         collector = stack.enter_context(Collector())
         environment = {
-            "MEMORYD_TRACES": "redis", "MEMORYD_TIERS": json.dumps(RULES), "MEMORYD_TIER_SWEEP_SECONDS": "2",
+            "MEMORYD_TRACES": "redis", "MEMORYD_TRACE_STORES": "true",
+            "MEMORYD_TIERS": json.dumps(RULES), "MEMORYD_TIER_SWEEP_SECONDS": "2",
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{collector.endpoint}/v1/traces", "OTEL_BSP_SCHEDULE_DELAY": "500",
             "NO_PROXY": "127.0.0.1",
         }  # fmt: skip

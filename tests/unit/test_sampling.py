@@ -15,6 +15,7 @@ import memoryd_telemetry.sending
 import memoryd_telemetry.tail
 from memoryd_telemetry import names
 from memoryd_telemetry.propagation import context_of
+from memoryd_telemetry.recording import Recording
 from memoryd_telemetry.sending import Sending
 from memoryd_telemetry.tail import Tail
 
@@ -37,9 +38,9 @@ class Kept(SpanProcessor):
 
 def sampling(share: float, slow_milliseconds: float = 3_600_000) -> tuple[trace.Tracer, Kept]:
     """A tracer that keeps so much."""
-    provider, kept = TracerProvider(shutdown_on_exit=False), Kept()
+    provider, kept = Recording(chars_max=256, shutdown_on_exit=False), Kept()
     provider.add_span_processor(Tail([kept], sample=share, slow_milliseconds=slow_milliseconds))
-    return provider.get_tracer("test"), kept
+    return provider.get_tracer(names.SCOPE), kept
 
 
 def test_a_share_is_chosen_by_the_traces_id_so_that_every_process_chooses_the_same() -> None:
@@ -105,10 +106,17 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept.names == ["verb", "part", "part", "part"]
     assert dropped == [{names.OUTCOME: "part"}] * 2
 
+    kept.spans.clear()
+    with tracer.start_as_current_span("verb"), tracer.start_as_current_span("part"):
+        for _ in range(5):
+            tracer.start_span("command").end()
+    assert kept.names == ["verb", "command", "command", "command", "part"], "no command without what it is inside of"
+
+    kept.spans.clear()
     monkeypatch.setattr(memoryd_telemetry.tail, "OPEN_SPANS_MAX", 1)
     with tracer.start_as_current_span("first"), tracer.start_as_current_span("beyond"):
         pass
-    assert kept.names[4:] == ["beyond", "first"]
+    assert kept.names == ["beyond", "first"]
 
 
 class Collector(SpanExporter):

@@ -1,0 +1,125 @@
+"""Spans of our own tracer are, for everybody who takes them, what the SDK's would be; and they cost less."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags
+
+from memoryd_telemetry import names
+from memoryd_telemetry.propagation import context_of
+from memoryd_telemetry.recording import Recording
+from tests.spans import Finished
+
+SECOND = 10**9
+REMOTE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+UNSAMPLED = REMOTE[:-1] + "0"
+CAUSE = SpanContext(7, 8, is_remote=True, trace_flags=TraceFlags(1))
+
+
+class Counting:
+    """Gives ids one after the other."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def generate_span_id(self) -> int:
+        self._last += 1
+        return self._last
+
+    generate_trace_id = generate_span_id
+
+    def is_trace_id_random(self) -> bool:
+        return True
+
+
+def ours(**given: Any) -> TracerProvider:
+    return Recording(chars_max=20, shutdown_on_exit=False, **given)
+
+
+def theirs(**given: Any) -> TracerProvider:
+    return TracerProvider(span_limits=SpanLimits(max_span_attribute_length=20), shutdown_on_exit=False, **given)
+
+
+def finished(provider: TracerProvider) -> list[ReadableSpan]:
+    """The spans that end from now on."""
+    kept = Finished()
+    provider.add_span_processor(kept)
+    return kept.spans
+
+
+def work(tracer: trace.Tracer) -> None:
+    """All that memoryd does with spans."""
+    attributes: dict[str, Any] = {"verb": "store", "share": 0.5, "ok": True, "ids": ("a", "b"), "long": "kumquat " * 5, "count": 3}
+    verb = tracer.start_span("verb", context_of(REMOTE), SpanKind.SERVER, attributes, start_time=SECOND)
+    with trace.use_span(verb):
+        verb.set_attributes({"count": 4, "buckets": ["0a"]})
+        inner = tracer.start_span("part", start_time=2 * SECOND)
+        inner.update_name("renamed")
+        inner.set_attribute("error.type", "not_found")
+        inner.set_status(StatusCode.ERROR)
+        inner.end(3 * SECOND)
+        inner.set_attribute("late", "not told")
+        inner.end(5 * SECOND)
+    verb.end(4 * SECOND)
+    batch = tracer.start_span("batch", trace.set_span_in_context(trace.INVALID_SPAN), SpanKind.CONSUMER, start_time=SECOND)
+    batch.add_link(CAUSE)
+    batch.add_link(trace.INVALID_SPAN_CONTEXT)
+    batch.end(2 * SECOND)
+
+
+def test_an_exporter_sees_no_difference() -> None:
+    told = []
+    for provider in (ours, theirs):
+        one = provider(resource=Resource({"service.name": "memoryd"}), id_generator=Counting())
+        spans = finished(one)
+        work(one.get_tracer(names.SCOPE))
+        told.append(encode_spans(spans))
+    assert [span.name for span in told[0].resource_spans[0].scope_spans[0].spans] == ["renamed", "verb", "batch"]
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "parent", "recorded"),
+    [
+        (None, "", True), (None, REMOTE, True), (None, UNSAMPLED, False), (ALWAYS_OFF, REMOTE, False),
+        (ParentBased(TraceIdRatioBased(0.0)), "", False), (ParentBased(TraceIdRatioBased(0.0)), REMOTE, True),
+    ],
+)  # fmt: skip
+def test_the_sampler_decides_what_begins_and_all_inside_goes_with_it(sampler: Any, parent: str, recorded: bool) -> None:
+    for provider in (ours, theirs):
+        one = provider(sampler=sampler)
+        spans = finished(one)
+        tracer = one.get_tracer(names.SCOPE)
+        with tracer.start_as_current_span("verb", context_of(parent)) as verb, tracer.start_as_current_span("part") as part:
+            assert (verb.is_recording(), part.is_recording()) == (recorded, recorded)
+            assert part.get_span_context().trace_id == verb.get_span_context().trace_id
+        assert [span.name for span in spans] == (["part", "verb"] if recorded else [])
+
+
+def test_no_event_and_no_description_is_told_whoever_gives_one() -> None:
+    provider = ours()
+    spans = finished(provider)
+    with provider.get_tracer(names.SCOPE).start_as_current_span("verb") as verb:
+        verb.add_event("kumquat")
+        verb.record_exception(ValueError("kumquat"))
+        verb.set_status(trace.Status(StatusCode.ERROR, "kumquat"))
+    assert "kumquat" not in spans[0].to_json()
+    assert not spans[0].status.is_ok
+
+
+def test_tracers_of_others_make_the_sdks_spans_inside_of_ours() -> None:
+    provider = ours()
+    spans = finished(provider)
+    own, other = provider.get_tracer(names.SCOPE), provider.get_tracer("a model")
+    with own.start_as_current_span("verb") as verb, other.start_as_current_span("infer") as infer:
+        infer.add_event("loaded")
+        own.start_span("part").end()
+    assert [(one.name, len(one.events)) for one in spans] == [("part", 0), ("infer", 1), ("verb", 0)]
+    assert {one.context.trace_id for one in spans if one.context} == {verb.get_span_context().trace_id}
