@@ -51,7 +51,7 @@ BENCHES: Sequence[Bench] = (
         smoke="--memories 8 --clients 2 --recalls 4 --edits 2 --embedder hashed",
     ),
     Bench("sessions", quick="--long 500 --rounds 100", smoke="--short 2 --long 4 --rounds 2 --appends 2 --embedder none"),
-    Bench("tracing", quick="--operations 200", smoke="--rounds 1 --operations 8 --way all"),
+    Bench("tracing", quick="--rounds 5", smoke="--rounds 1 --operations 8 --way all"),
     Bench("rebuild", quick="--memories 2000", smoke="--memories 20 --writers 1 --without-verify --embedder hashed"),
     Bench("hnsw", quick="--documents 2000", smoke="--documents 50"),
     Bench("agent_day", smoke="--sessions 1 --words-only"),

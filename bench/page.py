@@ -170,12 +170,15 @@ def sessions(report: Report) -> str:
 
 
 def tracing(report: Report) -> str:
-    """Throughput as a share of that without tracing."""
+    """Throughput and processor time as a share of those without tracing, and the tails."""
     ways = {name: one for name, one in report.items() if isinstance(one, Mapping) and "stores_per_second" in one}
     counted = ("stores_per_second", "recalls_per_second", "store_daemon_ms", "recall_daemon_ms")
-    rows = [(way, *(_share(one[f"{name}_share"]) for name in counted)) for way, one in ways.items()]
-    head = ("as a share of that without", "stores a second", "recalls a second", "processor, a store", "processor, a recall")
-    return table(head, rows)
+    rows = [
+        (way, *(_share(one[f"{name}_share"]) for name in counted), one["store_p99_ms"], one["recall_p99_ms"])
+        for way, one in ways.items()
+    ]
+    shares = ("stores a second", "recalls a second", "processor, a store", "processor, a recall")
+    return table(("as a share of that without", *shares, "p99 ms, a store", "p99 ms, a recall"), rows)
 
 
 def rebuild(report: Report) -> str:
