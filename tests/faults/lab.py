@@ -32,6 +32,7 @@ from memoryd.local.program import Program
 from memoryd.local.redis_server import RedisServer
 from memoryd.local.service import Service
 from memoryd.protocol.server import GROUP as SERVERS
+from memoryd_sync.place import compared_with
 from memoryd_sync.projector import Projector
 from memoryd_sync.reconcile import Reconciler
 from tests.faults.embeddings import Embeddings
@@ -160,6 +161,13 @@ class Lab:
         for service in self.services.values():
             what = f"{service.name} is ready"
             await eventually(partial(self._is_ready, service), within_seconds=READY_SECONDS, what=what)
+
+    async def place_on_disk(self) -> None:
+        """Returns when no loss of power can take the follower's first place: with it goes what tells a deletion from a loss."""
+        await eventually(partial(compared_with, self.redis), within_seconds=READY_SECONDS, what="the stores are compared")
+        redis: Any = self.redis
+        await redis.execute_command("WAITAOF", 1, 0, 0)
+        self.fsync_was_confirmed()
 
     async def _watch(self) -> None:
         """Starts again what has ended by itself, as a supervisor would, and remembers it."""

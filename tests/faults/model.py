@@ -7,6 +7,8 @@ never changed. So the operations on a memory have an order, and its end state fo
   or Redis was not killed within WINDOW_SECONDS after it was acknowledged (or seen).
 * The state after the last certain operation must stand, or that after a later one which was acknowledged and may have
   been undone.
+* What a person writes in MongoDB is certain, for a majority has it. It says no version: memoryd gives it one, and of several
+  changes that come before it could, only the last.
 * With `everysec`, a killed Redis may also have undone the *answering* of a request whose effect it has lost with it. Such
   a request is still in the stream and is carried out late. Therefore the state after any such operation is allowed too.
 """
@@ -23,7 +25,7 @@ CANARY = re.compile(rb"cnry[0-9a-f]{16}")
 
 @dataclass(frozen=True)
 class Done:
-    """One acknowledged operation on one memory. `content` is None after a forget."""
+    """One acknowledged operation on one memory. `content` is None after a forget, `version` 0 when a person has done it."""
 
     memory_id: str
     outcome: str
@@ -159,6 +161,8 @@ class Model:
         last = history[-1]
         if found is None or found.content is None or not self.certain(last) or found.content != last.content:
             return
+        if not last.version:
+            return
         if found.version < last.version:
             yield f"regression: {memory_id} has version {found.version} in {store}; {_told(history)}"
         if not self.kills and found.version != last.version:
@@ -174,6 +178,8 @@ class Model:
             if any(other.content is None and not self.certain(other) for other in history):
                 continue  # a forget that Redis lost may have reached the archive before, and took the history with it
             if not all(self.certain(other) for other in later if other.version <= one.version):
+                continue
+            if not one.version and later:
                 continue
             if one.content not in kept:
                 yield f"lost: version {one.version} of {memory_id} is not in versions; {_told(history)}"

@@ -15,6 +15,7 @@ from tests.faults.faults import inflict
 from tests.faults.lab import Lab
 from tests.faults.look import look
 from tests.faults.model import Model
+from tests.faults.person import Person
 from tests.faults.plan import Plan
 from tests.faults.workload import Worker, read
 
@@ -38,15 +39,17 @@ async def run(lab: Lab, plan: Plan) -> Verdict:
     started = time.monotonic()
     model = Model(always=plan.shape.aof == "always", on_fsync=lab.fsync_was_confirmed)
     lab.trouble.clear()
+    await lab.place_on_disk()
     tenant = f"t{plan.seed}-{lab.runs}"  # a repeat must not meet the request ids of the run before
     async with AsyncExitStack() as stack:
-        connected = [await stack.enter_async_context(_client(lab, tenant)) for _ in range(plan.clients + 1)]
+        connected = [await stack.enter_async_context(_client(lab, tenant)) for _ in range(plan.clients + 2)]
         known: list[str] = []
-        workers = [Worker(plan, number, client, model, known) for number, client in enumerate(connected[1:])]
+        workers = [Worker(plan, number, client, model, known) for number, client in enumerate(connected[2:])]
+        person = Person(plan, connected[1], lab.archive, model, known)
         stop = asyncio.Event()
         reader = asyncio.create_task(read(connected[0], model, known, plan.random("reader"), stop))
         faults = asyncio.gather(*(inflict(lab, model, one) for one in plan.faults))
-        work = asyncio.gather(*(one.run() for one in workers))
+        work = asyncio.gather(person.run(), *(one.run() for one in workers))
         for one in (reader, faults, work):
             stack.callback(one.cancel)  # nothing goes on after what went wrong
         await faults

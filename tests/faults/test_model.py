@@ -56,6 +56,18 @@ def test_what_is_as_it_was_acknowledged_passes(history: tuple[Done, ...], eviden
     assert told(*history).judge(evidence) == []
 
 
+def test_what_a_person_did_in_mongodb_must_stand() -> None:
+    """Whatever version memoryd has given it; of two changes at once only the last has one."""
+    by_hand = {"durability": "archived", "request": ""}
+    once, again = done("edited", 0, "milk cnry00000000000000cc", 2, **by_hand), done("edited", 0, LATER, 3, **by_hand)
+    deleted = done("deleted", 0, None, 4, **by_hand)
+
+    assert told(STORED, once, again).judge(kept(TEXT, LATER)) == []
+    assert words(told(STORED, once, again).judge(kept(TEXT, once.content or ""))) == {"lost"}
+    assert told(STORED, again, deleted).judge(forgotten()) == []
+    assert words(told(STORED, again, deleted).judge(kept(TEXT, LATER))) == {"resurrected"}
+
+
 @pytest.mark.parametrize("store", ["hot", "archived", "versions"])
 def test_a_loss_in_any_store_is_found(store: str) -> None:
     evidence = kept(TEXT)

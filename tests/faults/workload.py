@@ -80,7 +80,7 @@ class Worker:
 
     async def _shared(self) -> None:
         number = self._chance.randrange(SHARED_FACTS)
-        content = f"shared {self._plan.seed} {number} {_canary(f'{self._plan.seed} shared {number}')}"
+        content = f"shared {self._plan.seed} {number} {canary(f'{self._plan.seed} shared {number}')}"
         request, durability = self._request(), self._durability()
 
         async def call() -> Any:
@@ -244,7 +244,7 @@ class Worker:
 
     def _content(self, kind: str) -> str:
         self._count += 1
-        return f"{kind} {self._name} {self._count} {_canary(f'{self._name} {self._count}')}"
+        return f"{kind} {self._name} {self._count} {canary(f'{self._name} {self._count}')}"
 
     def _request(self) -> str:
         self._count += 1
@@ -291,5 +291,6 @@ class _Answered:
     durability: str
 
 
-def _canary(name: str) -> str:
+def canary(name: str) -> str:
+    """A word that no other text has, the same for the same name."""
     return f"cnry{random.Random(name).getrandbits(64):016x}"
