@@ -55,8 +55,9 @@ INNER = {
     telemetry.WRITE: "writes: the atomic steps in Redis, with the wait for its disk",
     telemetry.ASK_ARCHIVE: "store: MongoDB is asked whether it knows the memory",
     telemetry.WAIT: "writes: the wait for the archive, or for vectors",
-    telemetry.MOVE: "compress, expand: memories go to the archive, or come back",
+    telemetry.MOVE: "compress, duplicates, expand: memories go to the archive, or come back",
     telemetry.COMPRESS_GROUP: "compress: one group of memories gets its summary; linked to what wrote them",
+    telemetry.MERGE: "duplicates: the memories of one group become one",
 }
 ATTRIBUTES = {
     telemetry.OPERATION_NAME: ("verbs", "the span's name"),
@@ -92,7 +93,7 @@ ATTRIBUTES = {
     telemetry.MOVED_TO: ("memoryd.tier.moves; memoryd.move", "the tier after"),
     telemetry.REASON: (
         "memoryd.tier.moves; memoryd.retention.forgotten",
-        "a mover's word for why: compressed, expanded …; retention's: aged, cold …",
+        "a mover's word for why: compressed, merged, expanded …; retention's: aged, cold …",
     ),
     telemetry.FILTER: ("memoryd.filter.fill", "contents or questions"),
     telemetry.JOB_NAME: ("memoryd.job; memoryd.job.runs, memoryd.job.duration", "tiers, retention, verify"),
@@ -177,6 +178,10 @@ COMPRESSION_LIMITS = {
     "SUMMARIZE_MEMORIES_MAX": "memories of one summarize",
     "COMPRESS_MEMORIES_MAX": "memories of one compress",
     "EXPAND_PAGE_MAX": "memories of one answer of expand",
+    "DUPLICATES_PAGE_MAX": "memories of one duplicates",
+    "DUPLICATES_GROUP_MAX": "memories of one group of duplicates",
+    "DUPLICATE_OVERLAP_MIN": "the lowest overlap that can be asked for",
+    "DUPLICATE_TEXT_CHARS": "characters of a text in a proposal",
 }
 SESSION_LIMITS = {
     "SESSION_TTL_SECONDS": "a session in Redis after its last use, unless it was opened with another time",
@@ -572,7 +577,8 @@ PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "errors": protocol_errors, "cli": cli, "exit_codes": exit_codes, "session_limits": session_limits,
     "NewMessage": new_message, "receipt_fields": receipt_fields, "Episode": episode, "ChannelMessage": message, "Peer": peer,
     "agent_limits": agent_limits, "Fact": fact, "Doing": part_of("introspect", "Doing"),
-    "compression_limits": compression_limits,
+    "compression_limits": compression_limits, "DuplicateGroup": part_of("duplicates", "DuplicateGroup"),
+    "Duplicate": part_of("duplicates", "Duplicate"),
     "ToolReport": part_of("introspect", "ToolReport"), "Evidence": part_of("what_do_i_know", "Evidence"),
     "AgentState": agent_state, "Snapshot": snapshot,
     "knowledge_limits": knowledge_limits, "insight": insight,

@@ -69,8 +69,10 @@ from memoryd.jobs.runner import Job, Runner
 from memoryd.jobs.state import JobStates
 from memoryd.kept import giving_of, keep_telemetry
 from memoryd.lifecycle.compressing import Compressing
+from memoryd.lifecycle.duplicates import Duplicates
 from memoryd.lifecycle.forgetting import Forgetting
 from memoryd.lifecycle.holders import CachedVectors, Dictionaries, Holder
+from memoryd.lifecycle.merging import Merging
 from memoryd.lifecycle.moving import Mover
 from memoryd.lifecycle.planning import Planner
 from memoryd.lifecycle.receipts import ReceiptBook
@@ -91,6 +93,7 @@ from memoryd.protocol.verbs.facts import FactVerbs
 from memoryd.protocol.verbs.feedback import FeedbackVerbs
 from memoryd.protocol.verbs.forgetting import ForgettingVerbs
 from memoryd.protocol.verbs.introspection import IntrospectionVerbs
+from memoryd.protocol.verbs.maintenance import MaintenanceVerbs
 from memoryd.protocol.verbs.memories import MemoryVerbs
 from memoryd.protocol.verbs.scratch import ScratchVerbs
 from memoryd.protocol.verbs.seen import SeenVerbs
@@ -229,6 +232,7 @@ def handlers(
         **ToolVerbs(_tools(stores, settings)).handlers(),
         **_forgetting(stores, settings, engine, recalling).handlers(),
         **CompressionVerbs(summarizing, compressing).handlers(),
+        **MaintenanceVerbs(duplicates(stores, settings, engine)).handlers(),
     }
 
 
@@ -243,6 +247,13 @@ def _compression(
         engine, records, stores.archive, planner, summarizing, mover(stores, settings), embeds=stores.embedder is not None
     )
     return summarizing, compressing
+
+
+def duplicates(stores: Stores, settings: Settings, engine: Engine) -> Duplicates:
+    """What finds memories that say nearly the same, and merges them."""
+    embeds = stores.embedder is not None
+    merging = Merging(engine, stores.records, mover(stores, settings), embeds=embeds)
+    return Duplicates(stores.records, _search(stores, settings), stores.archive, merging, settings.tiers, embeds=embeds)
 
 
 def mover(stores: Stores, settings: Settings) -> Mover:

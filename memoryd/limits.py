@@ -172,6 +172,14 @@ SUMMARIZE_TRIES_MAX = 3  # calls to an endpoint that says 429, 5xx or nothing, w
 COMPRESS_MEMORIES_MAX = 50_000  # of one compression: as of one forget
 EXPAND_PAGE_MAX = 200  # memories of one answer
 
+# --- duplicates -----------------------------------------------------------------------------------------------------
+DUPLICATES_PAGE_MAX = 200  # memories that one request looks at: a second, and half a minute when all of them are merged
+DUPLICATES_NEAREST = 16  # neighbours of each: more than that say nearly the same only where something loops
+DUPLICATES_GROUP_MAX = 8  # memories that become one at a time: each is a version; the rest meet it the next time
+DUPLICATE_OVERLAP_MIN = 0.5  # the lowest bound: texts with less in common are two texts about one thing
+DUPLICATE_TEXT_CHARS = 200  # of a proposal's texts: enough to judge by
+DUPLICATES_LOOKED_MAX = 1_000_000  # memories that one command looks at
+
 # --- the tier archive -----------------------------------------------------------------------------------------------
 DICTIONARY_BYTES = 16 * 1024  # of a zstd dictionary: what a few hundred short texts have in common
 DICTIONARY_SAMPLES_MIN = 64  # fewer texts train none that is worth its bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -29,7 +29,7 @@ from memoryd.hot.search import QueryVector, Search
 from memoryd.limits import DIVERSE_MAX, RECALL_PAGES_HITS_MAX, RERANK_CANDIDATES
 from memoryd.model.episode import EpisodeFilter
 from memoryd.model.ids import hash_content
-from memoryd.model.memory import Memory
+from memoryd.model.memory import Memory, Tier
 from memoryd.model.question import Narrowing, Question, check_query
 from memoryd.model.results import Counted, Hit, Part, Ranked, Recalled
 from memoryd.model.scope import Scope
@@ -58,6 +58,8 @@ class Ended:
 
     reasons: list[str] = field(default_factory=list)
     missing: set[str] = field(default_factory=set)
+    cold: bool = False
+    """Whether some of what was found is perhaps in the archive only."""
 
     def late(self, what: str, why: str) -> None:
         """The search by words or by meaning was ended by a time limit; or something of the tier long could not be had."""
@@ -179,7 +181,7 @@ class Recalling:
             best = await self._diverse(scope, best, rows, question.diversity)
         if question.per_session:
             best = [best[at] for at in by_session([_session(rows[one.memory_id]) for one in best], question.per_session)]
-        return Order(asked, best, searched, profile.name, "; ".join(ended.reasons), sorted(ended.missing), question.deep)
+        return Order(asked, best, searched, profile.name, "; ".join(ended.reasons), sorted(ended.missing), ended.cold)
 
     async def _candidates(
         self, scope: Scope, question: Question, filters: Filters, deadline: Deadline, ended: Ended
@@ -207,12 +209,16 @@ class Recalling:
             ended.late("meaning", "the deadline came before the search by meaning was done")
             rows, vector = found.rows, None
         word(rows, worded.terms)
-        below = await self._deep(scope, filters, vector, quoting, deadline, ended) if question.deep else Deep()
+        filling = not found.filled and self._archive is not None
+        tiers = asked_for(filters.among, deep=question.deep, filling=filling)
+        below = await self._deep(scope, filters, vector, quoting, tiers, deadline, ended) if tiers else Deep()
+        if filling and (below.looked_at > sum(found.memories.values()) or below.rows.keys() - rows.keys()):
+            ended.late("words", "Redis is being filled from the archive: what it lacks was found by meaning only")
         rows |= {key: row for key, row in below.rows.items() if key not in rows}
         counted = found.with_term if worded.counted is None else {**found.with_term, LONG: worded.counted}
         for one in sorted(found.cut):
             ended.late(one, f"the search by {one} took too long and has not looked at everything")
-        ways = (("words", terms), ("meaning", vector), (ARCHIVE, question.deep and vector))
+        ways = (("words", terms), ("meaning", vector), (ARCHIVE, tiers and vector))
         searched = [name for name, used in ways if used]
         who = named(question.query, {row.speaker for row in rows.values()})  # also who has said none of the words
         pool = Pool(rows, terms, sum(found.memories.values()) + below.looked_at, counted)
@@ -235,18 +241,20 @@ class Recalling:
         return worded
 
     async def _deep(
-        self, scope: Scope, filters: Filters, vector: QueryVector | None, quoting: str, deadline: Deadline, ended: Ended
-    ) -> Deep:
-        """What the tier archive has word for word, and the nearest there."""
-        if self._archive is None or not asked_for(filters.among):
+        self, scope: Scope, filters: Filters, vector: QueryVector | None, quoting: str, tiers: Collection[Tier],
+        deadline: Deadline, ended: Ended,
+    ) -> Deep:  # fmt: skip
+        """What is in these tiers of the archive word for word, and the nearest there."""
+        if self._archive is None:
             return Deep()
+        ended.cold = True
         try:
-            found = await nearest(self._archive, scope, filters, vector, quoting, seconds=deadline.left())
+            found = await nearest(self._archive, scope, filters, vector, quoting, tiers=tiers, seconds=deadline.left())
         except ArchiveUnavailable:
             ended.late(ARCHIVE, "the archive does not answer: what is only there was not searched")
             return Deep()
         if found.cut:
-            ended.late(ARCHIVE, "the time was over before all of the tier archive was looked at")
+            ended.late(ARCHIVE, "the time was over before all of the archive was looked at")
         return found
 
     async def _changed(self, vector: QueryVector) -> bool:

@@ -1,5 +1,6 @@
-"""The tier `archive` by meaning, and by a whole text: an exact scan over the vectors of bytes of a scope, some at a time, within
-bounds of memory and time. Nothing of it is in Redis, so MongoDB narrows by scope and filters, and cosines are computed here.
+"""What is not in Redis by meaning, and by a whole text: an exact scan over the vectors of a scope, some at a time, within bounds
+of memory and time. That is the tier `archive`, and every tier while an emptied Redis is being filled. MongoDB narrows by scope
+and filters, and cosines are computed here.
 
 What is nearest comes with its content and becomes a candidate like any other: ranked by the same signals, by the same scores.
 """
@@ -7,7 +8,7 @@ What is nearest comes with its content and becomes a candidate like any other: r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,15 +52,15 @@ class Deep:
 @inside(telemetry.SEARCH_ARCHIVE)
 async def nearest(
     archive: Archive, scope: Scope, filters: Filters, vector: QueryVector | None, content_hash: str, *,
-    seconds: float | None,
+    tiers: Collection[Tier], seconds: float | None,
 ) -> Deep:  # fmt: skip
-    """The archived memories of the scope that are nearest to a vector, and those whose text is the question's. Raises
+    """The memories of the scope, of these tiers, that are nearest to a vector, and those whose text is the question's. Raises
     ArchiveUnavailable."""
     found = Deep()
     loop = asyncio.get_running_loop()
     end = loop.time() + (DEEP_SECONDS_MAX if seconds is None else min(seconds, DEEP_SECONDS_MAX))
     best: list[tuple[float, str]] = []
-    query = {**within(scope, filters, Tier.ARCHIVE), **narrowed(filters.among)}
+    query = {**within(scope, filters, *tiers), **narrowed(filters.among)}
     fields = {**_WANTED, "metadata": 1} if filters.among.metadata else _WANTED
     with archive.asking("recall"):
         cursor = archive.memories.find(query, fields, batch_size=DEEP_BATCH_MAX)
@@ -77,7 +78,7 @@ async def nearest(
             await cursor.close()
     likeness = {memory_id: value for value, memory_id in best}
     for memory in (await archive.contents(sorted(likeness.keys() | found.quoted))).values():
-        if memory.tier is Tier.ARCHIVE and memory.seen_from(scope):
+        if memory.tier in tiers and memory.seen_from(scope):
             found.rows[memory.id] = _row(memory, likeness.get(memory.id))
     tell({telemetry.SEARCHED: found.looked_at, telemetry.CANDIDATES: len(found.rows), **telemetry.range_of(likeness.values())})
     return found
@@ -86,19 +87,20 @@ async def nearest(
 def _best(best: list[tuple[float, str]], documents: Sequence[Document], vector: QueryVector) -> list[tuple[float, str]]:
     """The nearest of what was best so far and of these; ties by id."""
     asked = np.frombuffer(vector.vector, dtype="<f4")
-    some = [one for one in documents if _fits(one, vector.model, len(asked))]
-    if some:
-        numbers = np.frombuffer(b"".join(bytes(one["embedding"])[_HEAD:] for one in some), dtype=np.int8)
-        table = numbers.reshape(len(some), -1).astype("<f4")
-        sizes = np.linalg.norm(table, axis=1) * (float(np.linalg.norm(asked)) or 1.0)
-        cosines = (table @ asked) / np.maximum(sizes, 1e-9)
-        best = [*best, *zip(cosines.tolist(), (one["_id"] for one in some), strict=True)]
+    for size, kind in ((1, "i1"), (4, "<f4")):  # a byte a dimension in the tier archive, a float in the others
+        some = [one for one in documents if _fits(one, vector.model, size * len(asked))]
+        if some:
+            numbers = np.frombuffer(b"".join(bytes(one["embedding"])[_HEAD:] for one in some), dtype=kind)
+            table = numbers.reshape(len(some), -1).astype("<f4")
+            sizes = np.linalg.norm(table, axis=1) * (float(np.linalg.norm(asked)) or 1.0)
+            cosines = (table @ asked) / np.maximum(sizes, 1e-9)
+            best = [*best, *zip(cosines.tolist(), (one["_id"] for one in some), strict=True)]
     return sorted(best, key=lambda one: (-one[0], one[1]))[:CANDIDATES_MAX]
 
 
-def _fits(document: Document, model: str, dims: int) -> bool:
-    """Whether it has this model's vector, of bytes: one that is on its way has another form still."""
-    return document["embedding_model"] == model and len(bytes(document.get("embedding") or b"")) == _HEAD + dims
+def _fits(document: Document, model: str, size: int) -> bool:
+    """Whether it has a vector of this model, of so many bytes."""
+    return document["embedding_model"] == model and len(bytes(document.get("embedding") or b"")) == _HEAD + size
 
 
 def _passes(document: Document, among: Narrowing) -> bool:
@@ -121,6 +123,7 @@ def _row(memory: Memory, likeness: float | None) -> Row:
     )  # fmt: skip
 
 
-def asked_for(among: Narrowing) -> bool:
-    """Whether a question may be answered by what is archived."""
-    return not among.tiers or Tier.ARCHIVE in among.tiers
+def asked_for(among: Narrowing, *, deep: bool, filling: bool) -> list[Tier]:
+    """In which tiers a question is looked for here: a deep one in the archive, any in the others while Redis is being filled."""
+    tiers = [*([Tier.ARCHIVE] if deep else []), *([Tier.SHORT, Tier.LONG] if filling else [])]
+    return [one for one in tiers if not among.tiers or one in among.tiers]

@@ -25,7 +25,7 @@ from memoryd.breaker import Breaker
 from memoryd.clock import EPOCH, to_microseconds
 from memoryd.errors import ArchiveUnavailable, MemorydError
 from memoryd.limits import ARCHIVE_ANSWER_SECONDS
-from memoryd.model.memory import Memory
+from memoryd.model.memory import Memory, Tier
 from memoryd.model.record import Record, seal
 from memoryd.model.scope import Scope
 
@@ -158,6 +158,12 @@ class Archive:
         """How many memories the scope holds in the archive."""
         with self.asking("stats"):
             return await self.memories.count_documents(_living(scope))
+
+    async def ids_after(self, scope: Scope, after: str, count: int, *, types: Sequence[str]) -> list[str]:
+        """The ids of the scope's memories of these types that are not of the tier archive: the first ones after an id."""
+        query = {**_living(scope), "memory_type": {"$in": list(types)}, "tier": {"$ne": Tier.ARCHIVE}, "_id": {"$gt": after}}
+        with archive_errors("read"):
+            return [one["_id"] async for one in self.memories.find(query, {"_id": 1}).sort("_id", 1).limit(count)]
 
     async def identity(self) -> str:
         """Which collection `memories` is now: one that was dropped and made again is another. Empty when there is none."""

@@ -73,9 +73,10 @@ def _pipeline(scope: Scope, filters: Filters, terms: Sequence[str]) -> list[Docu
     ]
 
 
-def within(scope: Scope, filters: Filters, tier: Tier) -> Document:
-    """The query that keeps to a scope, and to a tier."""
-    query: Document = {"tenant": scope.tenant, "project": scope.project, "tier": tier}
+def within(scope: Scope, filters: Filters, *tiers: Tier) -> Document:
+    """The query that keeps to a scope, and to some tiers."""
+    among = tiers[0] if len(tiers) == 1 else {"$in": list(tiers)}  # one alone: as the partial index of words has it
+    query: Document = {"tenant": scope.tenant, "project": scope.project, "tier": among}
     if scope.agent:
         names = ("agent_id", "shared_with") if filters.shared else ("agent_id",)
         query["$or"] = [{name: scope.agent} for name in names]

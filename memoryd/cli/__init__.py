@@ -14,6 +14,7 @@ from memoryd.cli import (
     config,
     demo,
     doctor,
+    duplicates,
     explain,
     export,
     facts,
@@ -29,6 +30,7 @@ from memoryd.cli import (
     model,
     output,
     recall,
+    rehydrate,
     reindex,
     retention,
     seen,
@@ -92,6 +94,8 @@ app.command("doctor")(doctor.doctor)
 app.command("summarize")(compress.summarize)
 app.command("compress")(compress.compress)
 app.command("expand")(compress.expand)
+app.command("rehydrate")(rehydrate.rehydrate)
+app.command("duplicates")(duplicates.duplicates)
 app.command("import")(import_.import_)
 app.command("export")(export.export)
 app.command("demo")(demo.demo)

@@ -47,6 +47,11 @@ class Query:
         return ["FT.SEARCH", names.index(self.kind), self.text, *self.arguments, "RETURN", len(fields), *fields, *order,
                 "LIMIT", 0, self.most, "DIALECT", 2]  # fmt: skip
 
+    def for_keys(self) -> list[Any]:
+        """The same search for the nearest, whose answer has their keys alone."""
+        return ["FT.SEARCH", names.index(self.kind), self.text, *self.arguments, "NOCONTENT", "SORTBY", "distance",
+                "LIMIT", 0, self.most, "DIALECT", 2]  # fmt: skip
+
 
 class Finder:
     """Reads the answers to queries over one Redis."""

@@ -63,6 +63,8 @@ class Found:
     """In how many memories of a crowded kind each word is. Of the other kinds the rows are all that have one."""
     nothing_near: bool = False
     """Whether the search by meaning has found nothing, or was refused: the vectors are perhaps another model's by now."""
+    filled: bool = True
+    """Whether this Redis was ever compared with the archive whole. One that was emptied, or is new, may lack anything."""
     cut: set[str] = field(default_factory=set)
     """By what (words, meaning) was searched for too long: those searches have not looked at everything."""
 

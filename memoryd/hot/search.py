@@ -18,7 +18,8 @@ from memoryd.hot.finding import Finder, Query
 from memoryd.hot.rows import Found, Row, rarest, take, told_in
 from memoryd.limits import CANDIDATES_MAX, EXACT_MEMORIES_MAX, FORGET_PLAN_MAX, RECALL_LIMIT_MAX
 from memoryd.model.episode import EpisodeFilter
-from memoryd.model.memory import Tier
+from memoryd.model.memory import MemoryType, Tier
+from memoryd.model.question import Narrowing
 from memoryd.model.scope import Scope
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.tracing import inside, recorded
@@ -74,8 +75,10 @@ class Search:
                     queries.append(_with_terms(kind, scope_clause(scope, filters), terms, CANDIDATES_MAX + 1, seconds))
             for query in queries:
                 pipe.execute_command(*query.for_stamps())
+            pipe.hmget(names.FOLLOWER_PLACE, ["token", "compared_at"])
             with hot_errors("recall"):
-                answers = await pipe.execute()
+                *answers, place = await pipe.execute()
+        found.filled = any(place)
         if any(map(_was_cut, answers)):
             found.cut.add("words")
         counts = iter(int(one[b"total_results"]) for one in answers)
@@ -213,28 +216,47 @@ class Search:
 
     async def _ids(self, queries: Iterable[list[Any]]) -> list[str]:
         """The ids that queries without contents find, in one round trip. Raises Overloaded."""
+        return [memory_id for found in await self._ids_of_each(queries) for memory_id in found]
+
+    async def _ids_of_each(self, queries: Iterable[list[Any]]) -> list[list[str]]:
         with hot_errors("search"):
             async with self._pipeline() as pipe:
                 for query in queries:
                     pipe.execute_command(*query)
                 answers = await pipe.execute()
-        return [row[b"id"][-names.ID_CHARS:].decode() for answer in answers for row in whole(answer, "search")[b"results"]]
+        return [[row[b"id"][-names.ID_CHARS:].decode() for row in whole(one, "search")[b"results"]] for one in answers]
 
     def _pipeline(self) -> Any:
         return self._redis.pipeline(transaction=False)
 
-    def _nearest(self, kind: str, clause: Clause, vector: QueryVector, *, exact: bool, seconds: float | None) -> Query:
-        clause.params |= {"k": CANDIDATES_MAX, "model": vector.model, "vector": to_hot_vector(vector.vector, self._datatype)}
+    def _nearest(
+        self, kind: str, clause: Clause, vector: QueryVector, *, exact: bool, seconds: float | None, most: int = CANDIDATES_MAX
+    ) -> Query:
+        clause.params |= {"k": most, "model": vector.model, "vector": to_hot_vector(vector.vector, self._datatype)}
         how = ""
         if exact:
             # Vector by vector through the scope: exact, and what others store has no part in it, as it has in a graph.
             how = " HYBRID_POLICY ADHOC_BF"
         elif self._ef_runtime is not None:
-            clause.params["ef"] = max(self._ef_runtime, CANDIDATES_MAX)
+            clause.params["ef"] = max(self._ef_runtime, most)
             how = " EF_RUNTIME $ef"
         # The model is a condition: a query cannot meet another model's vectors, whatever the index holds by now.
         text = f"({clause} @embedding_model:{{$model}})=>[KNN $k @embedding $vector{how} AS distance]"
-        return Query(kind, text, clause.arguments(seconds), CANDIDATES_MAX, nearest=True)
+        return Query(kind, text, clause.arguments(seconds), most, nearest=True)
+
+    async def neighbours(
+        self, asked: Sequence[tuple[Scope, MemoryType, QueryVector]], most: int
+    ) -> list[list[str]]:
+        """For each: the ids of its scope's memories of its type that are nearest to the vector, nearest first. One round trip.
+
+        Raises Overloaded.
+        """
+        queries = []
+        for scope, memory_type, vector in asked:
+            clause = scope_clause(scope, Filters(Narrowing(types=[memory_type])))
+            query = self._nearest(names.kind_of(memory_type), clause, vector, exact=False, seconds=None, most=most)
+            queries.append(query.for_keys())
+        return await self._ids_of_each(queries)
 
     async def naming(self, scope: Scope, field: str, memory_ids: Sequence[str]) -> set[str]:
         """The ids of the scope's memories whose `derived_from` or `related` names one of these, as far as indexed."""
@@ -263,6 +285,15 @@ class Search:
             clause.tag("content_hash", [content_hash])
             queries.append(_all_of(names.index(kind), clause, count))
         return (await self._ids(queries))[:count]
+
+    async def indexed(self, kind: str, memory_ids: Sequence[str]) -> set[str]:
+        """Those of the memories that the index of a kind has, whoever's: for the daemon's own work, never for a caller."""
+        queries = []
+        for start in range(0, len(memory_ids), NAMED_MAX):
+            clause = Clause()
+            clause.tag("id", memory_ids[start : start + NAMED_MAX])
+            queries.append(_all_of(names.index(kind), clause, NAMED_MAX))
+        return set(await self._ids(queries))
 
     async def in_tier(self, tier: Tier, count: int) -> list[str]:
         """The keys of some records of a tier, whoever's: for the daemon's own work, never for a caller."""

@@ -112,7 +112,7 @@ class Mover:
     # --- archive --------------------------------------------------------------------------------------------------
 
     @inside(telemetry.MOVE)
-    async def archive(self, memories: Sequence[Memory], *, traceparent: str = "") -> int:
+    async def archive(self, memories: Sequence[Memory], *, reason: str = "compressed", traceparent: str = "") -> int:
         """Gives memories to the archive, and waits a moment for it to have them; how many have left Redis by then.
 
         One that was changed since, or waits for its vector, stays.
@@ -122,7 +122,7 @@ class Mover:
         for some in _some(memories):
             written = await self._move(some, Tier.ARCHIVE, traceparent)
             for tier, count in Counter(one.tier for one in some if written[one.id].outcome == "moved").items():
-                count_moves(tier, Tier.ARCHIVE, "compressed", count)
+                count_moves(tier, Tier.ARCHIVE, reason, count)
             moving = {key: step for key, step in written.items() if step.outcome in ("moved", "already")}
             late = await not_archived(
                 self._records.redis, self._records.keys, {key: one for key, one in moving.items() if one.entry}
@@ -162,7 +162,7 @@ class Mover:
         return {key: one for key, one in found.items() if one.tier is tier}
 
     @inside(telemetry.MOVE)
-    async def restore(self, memories: Sequence[Memory], *, traceparent: str = "") -> int:
+    async def restore(self, memories: Sequence[Memory], *, reason: str = "expanded", traceparent: str = "") -> int:
         """Brings archived memories back to Redis, where they get their vectors anew; how many were away."""
         tell({telemetry.MOVED_TO: Tier.SHORT, telemetry.BATCH_SIZE: len(memories)})
         hot = await self._here(memories, Tier.ARCHIVE)
@@ -172,7 +172,7 @@ class Mover:
         outcomes = await self._records.project_many([brought_back(one, self._model) for one in cold]) if cold else []
         restored = sum(one.outcome == "moved" for one in steps) + outcomes.count("applied")
         if restored:
-            count_moves(Tier.ARCHIVE, Tier.SHORT, "expanded", restored)
+            count_moves(Tier.ARCHIVE, Tier.SHORT, reason, restored)
         return restored
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from memoryd.errors import BadRequest, MemorydError
 from memoryd.limits import EXPAND_PAGE_MAX
+from memoryd.model.duplicates import DuplicatePage
 from memoryd.model.events import Event, Place
 from memoryd.model.feedback import Judged
 from memoryd.model.introspection import Introspection, Knowledge
@@ -328,6 +329,19 @@ class MemoryClient:
         """What a summary stands for, as it was. With `restore` it lives in Redis again."""
         args = {"id": memory_id, "restore": restore, "first": first, "limit": limit}
         return await self._connection.call("expand", args, Expanded)
+
+    # --- maintenance ------------------------------------------------------------------------------------------------
+
+    async def duplicates(
+        self, *, after: str = "", merge: bool = False, request_id: str | None = None, **how: Any
+    ) -> DuplicatePage:
+        """Memories of the scope that say nearly the same, some at a time, in the order of their ids: `next` of one page is the
+        `after` of the next. With `merge` each group becomes one memory that has all their texts as versions.
+
+        How: limit (memories to look at), min_overlap (0.5 to 1, what two texts must have in common word for word).
+        """
+        args = {"after": after, "merge": merge, **how}
+        return await self._connection.call("duplicates", args, DuplicatePage, request_id, patience=LONG)
 
     # --- sessions -------------------------------------------------------------------------------------------------
 

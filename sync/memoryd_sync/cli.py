@@ -24,12 +24,13 @@ from memoryd.hot.records import Records
 from memoryd.limits import FOLLOW_BATCH_MAX
 from memoryd.stores import open_both
 from memoryd_sync.dead import DeadLetters
-from memoryd_sync.documents import DocumentComparison, DocumentReconciler
+from memoryd_sync.documents import DocumentReconciler
 from memoryd_sync.projector import Projector
-from memoryd_sync.reconcile import Comparison, Difference, Reconciler
+from memoryd_sync.reconcile import Reconciler
 from memoryd_sync.service import sync
+from memoryd_sync.sound import Soundness, Unsound
 from memoryd_sync.status import status as read_status
-from memoryd_sync.verifying import compare
+from memoryd_sync.verifying import Looked, compare
 from memoryd_telemetry.logs import setup_logs
 from memoryd_telemetry.metrics import setup_metrics
 from memoryd_telemetry.tracing import Sampling, setup_tracing
@@ -89,10 +90,11 @@ def status(json: options.Json = False) -> None:
 @app.command("verify")
 def verify(json: options.Json = False) -> None:
     """Compare every memory of Redis with MongoDB's, by version, content, vector and history; of sessions and other
-    documents, the versions and the number of messages. Exit code 1: they differ."""
-    comparison, differing, documents = output.run(_compare())
-    _report(comparison, differing, documents, json=json)
-    if differing or documents.behind:
+    documents, the versions and the number of messages. Of each record and document, whether it fits the schema, is in its
+    index, and has no vector that nobody reads. Exit code 1: they differ, or one is unsound."""
+    looked = output.run(_compare())
+    _report(looked, [], json=json)
+    if looked.wrong:
         raise typer.Exit(DIFFERENT)
 
 
@@ -103,10 +105,13 @@ def repair(
         bool, typer.Option("--dry-run", help="Only say what would be mended, as `verify` does.")
     ] = False,
 ) -> None:
-    """Mend what `verify` finds: the side that is behind is brought up to the other, and nothing forgotten returns."""
+    """Mend what `verify` finds: the side that is behind is brought up to the other, and nothing forgotten returns. What is
+    unsound is replaced by what the other store has. Exit code 6: some is left, because no other store has it."""
 
-    comparison, differing, documents = output.run(_compare() if dry_run else _mend())
-    _report(comparison, differing, documents, json=json)
+    looked, left = (output.run(_compare()), []) if dry_run else output.run(_mend())
+    _report(looked, left, json=json)
+    if left:
+        raise typer.Exit(output.PARTIAL)
 
 
 @app.command("rebuild")
@@ -124,8 +129,8 @@ def rebuild(
         async with _opened() as tools:
             count = await _with_progress("rebuilding", await tools.archive.size(), tools.rebuild)
             typer.echo(f"{count} documents of MongoDB were applied", err=True)
-        _, differing, _ = await _mend()
-        typer.echo(f"{len(differing)} memories were mended", err=True)
+        looked, _ = await _mend()
+        typer.echo(f"{len(looked.differing)} memories were mended", err=True)
 
     output.run(work())
 
@@ -175,6 +180,7 @@ class _Tools:
         self.archive = archive
         self._projector = Projector(records, archive, SystemClock())
         self._projector.model = model
+        self.soundness = Soundness(records, archive, self._projector)
         self.reconciler = Reconciler(records, archive, self._projector)
         self.documents = DocumentReconciler(Documents(records.redis, records.keys), DocumentArchive(archive))
         self.letters = DeadLetters(records, archive, self._projector.apply_document)
@@ -195,26 +201,39 @@ async def _opened() -> AsyncIterator[_Tools]:
         yield _Tools(records, archive, model)
 
 
-async def _compare() -> tuple[Comparison, list[Difference], DocumentComparison]:
-    """A whole comparison, and what still differs a moment later; of documents, which the archive lacks then."""
+async def _compare() -> Looked:
+    """A look at every record by itself, and a whole comparison."""
     async with _opened() as tools:
-        about = 2 * await tools.archive.size()  # both sides are read; Redis has about as many
-        found: tuple[Comparison, list[Difference], DocumentComparison] = await _with_progress(
-            "comparing", about, lambda progress: compare(tools.reconciler, tools.documents, progress=progress)
-        )
-        return found
+        return await _compared(tools, await _checked(tools))
 
 
-async def _mend() -> tuple[Comparison, list[Difference], DocumentComparison]:
-    """A whole comparison, and what differed and was mended."""
-    comparison, differing, documents = await _compare()
+async def _checked(tools: _Tools) -> list[Unsound]:
+    about = await tools.archive.size()  # Redis has about as many
+    found: list[Unsound] = await _with_progress("checking", about, lambda one: tools.soundness.look(progress=one))
+    return found
+
+
+async def _compared(tools: _Tools, unsound: list[Unsound]) -> Looked:
+    about = 2 * await tools.archive.size()  # both sides are read
+    found: Looked = await _with_progress(
+        "comparing", about, lambda progress: compare(unsound, tools.reconciler, tools.documents, progress=progress)
+    )
+    return found
+
+
+async def _mend() -> tuple[Looked, list[Unsound]]:
+    """What differed or was unsound, and was mended (first each record by itself); and what is left unsound."""
     async with _opened() as tools:
+        unsound = await _checked(tools)
+        left = await tools.soundness.mend(unsound)
+        looked = await _compared(tools, unsound)
         await _with_progress(
-            "mending", len(differing), lambda progress: tools.reconciler.mend(differing, progress=progress)
-        )
-        for place in documents.behind:
+            "mending", len(looked.differing),
+            lambda progress: tools.reconciler.mend(looked.differing, progress=progress),
+        )  # fmt: skip
+        for place in looked.documents.behind:
             await tools.documents.mend(place)
-    return comparison, differing, documents
+    return looked, left
 
 
 async def _with_progress(title: str, total: int, work: Callable[[Callable[[int], None]], Awaitable[Any]]) -> Any:
@@ -232,10 +251,10 @@ def _ago(seconds: float | None) -> str:
     return "never" if seconds is None else f"{seconds:.1f} s ago"
 
 
-def _report(
-    comparison: Comparison, differing: list[Difference], documents: DocumentComparison, *, json: bool
-) -> None:
-    rows = [[one.place.memory_id, one.kind] for one in differing]
+def _report(looked: Looked, left: list[Unsound], *, json: bool) -> None:
+    comparison, documents = looked.comparison, looked.documents
+    rows = [[one.place.memory_id, one.kind] for one in looked.differing]
+    unsound = [[one.memory_id, one.flaw] for one in looked.unsound]
     if json:
         digests = {bucket: [f"{one:032x}" for one in pair] for bucket, pair in sorted(comparison.digests.items())}
         output.print_json(
@@ -244,20 +263,24 @@ def _report(
                 "archived": comparison.archived,
                 "away": comparison.away,
                 "differences": [{"id": memory_id, "kind": kind} for memory_id, kind in rows],
+                "unsound": [{"id": memory_id, "flaw": flaw} for memory_id, flaw in unsound],
+                "left": [one.memory_id for one in left],
                 "digests": digests,
                 "documents": {"hot": documents.hot, "behind": [one.id for one in documents.behind]},
             }
         )
         return
     rows += [[one.id, "archive holds an older version, or none"] for one in documents.behind]
-    if rows:
-        output.print_table("", ["memory or document", "difference"], rows)
+    if unsound or rows:
+        output.print_table("", ["memory or document", "what is wrong"], [*unsound, *rows])
     output.print_fields(
         {
             "memories in Redis": comparison.hot,
             "memories in MongoDB": comparison.archived,
             "of these in the archive only": comparison.away,
             "documents in Redis": documents.hot,
+            "unsound": len(unsound),
+            "left unsound": len(left),
             "differences": len(rows),
         }
     )

@@ -28,6 +28,7 @@ from memoryd_sync.place import compared_with
 from memoryd_sync.projector import Projector, cause_of
 
 BATCH = 500  # memories that are compared at a time: about 2 MB of usual ones
+NOT_WHOLE = (KeyError, ValueError, TypeError, OverflowError)  # what building a memory raises where there is none
 DIFFERENCES_MAX = 100_000  # kept for the report and the mending; more are counted, and found by the next run
 
 
@@ -118,6 +119,8 @@ class Reconciler:
         self._records = records
         self._archive = archive
         self._projector = projector
+        self._unreadable: set[str] = set()
+        """Ids of records that are no whole memory: neither there nor missing. See `sound`."""
 
     async def compare(self, *, progress: Progress = lambda _: None) -> Comparison:
         """Every memory of both sides, once."""
@@ -194,10 +197,16 @@ class Reconciler:
                     pipe.hmget(key, [*MEMORY_FIELDS, *_BOOKKEEPING])
                 for bucket in dict.fromkeys(buckets):
                     pipe.hget(names.place(bucket), "archive")
-                answers = await pipe.execute()
+                answers = values_of(await pipe.execute(raise_on_error=False))
         places = dict(zip(dict.fromkeys(buckets), map(_to_order, answers[len(keys) :]), strict=True))
-        rows = zip(answers, buckets, strict=False)
-        return [_to_hot(row, places[bucket]) for row, bucket in rows if row[0] is not None]
+        found = []
+        for key, row, bucket in zip(keys, answers, buckets, strict=False):
+            if row is None or row[0] is not None:
+                try:
+                    found.append(_to_hot(row, places[bucket]))
+                except NOT_WHOLE:
+                    self._unreadable.add(key.rpartition(":")[2])
+        return found
 
     async def _compare_hot(self, batch: Sequence[_Hot], comparison: Comparison) -> None:
         """Compares what Redis holds with what the archive holds of it."""
@@ -251,8 +260,8 @@ class Reconciler:
 
     async def _compare_archived(self, documents: Sequence[Document], comparison: Comparison) -> None:
         """Finds what only the archive has; what both have was compared from Redis's side."""
-        living = [one for one in documents if not one.get("tombstone") and "seal" in one]
-        places = {one["_id"]: _place(one) for one in living}
+        places = {one["_id"]: place for one in documents if not one.get("tombstone") and (place := _place(one))}
+        living = [one for one in documents if one["_id"] in places and one["_id"] not in self._unreadable]
         hot = await self._hot_of(list(places.values()))
         stones = await self._records.tombstones([one for one in places if one not in hot])
         for document in living:
@@ -293,9 +302,22 @@ _SUMMARY: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _place(document: Document) -> Place:
-    scope = Scope(document["tenant"], document["project"], document["agent_id"], document["session_id"])
-    return Place(document["_id"], scope, MemoryType(document["memory_type"]))
+def _place(document: Document) -> Place | None:
+    """None where it says none: see `sound`."""
+    try:
+        int(document["version"])
+        scope = Scope(document["tenant"], document["project"], document["agent_id"], document["session_id"])
+        return Place(document["_id"], scope, MemoryType(document["memory_type"])) if document["seal"] else None
+    except NOT_WHOLE:
+        return None
+
+
+def values_of(answers: Sequence[Any]) -> list[Any]:
+    """Redis's answers; None where a key holds something else than a hash. Raises what else Redis refused."""
+    for one in answers:
+        if isinstance(one, Exception) and "WRONGTYPE" not in str(one):
+            raise one
+    return [None if isinstance(one, Exception) else one for one in answers]
 
 
 def _to_hot(row: Sequence[bytes | None], archived: tuple[int, int]) -> _Hot:

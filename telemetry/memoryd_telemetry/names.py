@@ -112,6 +112,7 @@ SHRINK: Final = "memoryd.shrink"
 JOB: Final = "memoryd.job"
 RECEIVE: Final = "memoryd.receive"
 COMPRESS_GROUP: Final = "memoryd.compress.group"
+MERGE: Final = "memoryd.merge"
 
 # --- attributes -----------------------------------------------------------------------------------------------------
 OPERATION_NAME: Final = "gen_ai.operation.name"

@@ -15,6 +15,7 @@ from memoryd.protocol.verbs import (
     feedback,
     forgetting,
     introspection,
+    maintenance,
     memories,
     scratch,
     seen,
@@ -42,6 +43,7 @@ FORMS: Mapping[str, Form] = {
     **sharing.FORMS,
     **forgetting.FORMS,
     **compression.FORMS,
+    **maintenance.FORMS,
 }
 SAYS: Mapping[str, Any] = {
     **seen.SAYS,
@@ -58,4 +60,5 @@ SAYS: Mapping[str, Any] = {
     **sharing.SAYS,
     **forgetting.SAYS,
     **compression.SAYS,
+    **maintenance.SAYS,
 }
