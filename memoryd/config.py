@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from memoryd.errors import ConfigError
 from memoryd.model.job import check_times
 from memoryd.model.retention import Retention
-from memoryd.model.rules import Rules
+from memoryd.model.rules import DAY, Rules
 
 
 class EmbedderKind(StrEnum):
@@ -165,6 +165,9 @@ class Settings(BaseSettings):
 
     tier_sweep_seconds: float = Field(600.0, ge=0, le=7 * 24 * 3600, description="how often memories change their tier; 0: never")
 
+    summaries_after_seconds: float = Field(
+        0.0, ge=0, le=3650 * DAY, description="a session's events are compressed after so long a quiet (docs/jobs.md); 0: never"
+    )
     retention: dict[str, dict[str, Retention]] = Field(
         {}, description="JSON: by tenant and project (* for all others), what is forgotten by itself (docs/forgetting.md)"
     )

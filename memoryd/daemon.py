@@ -75,13 +75,14 @@ from memoryd.lifecycle.holders import CachedVectors, Dictionaries, Holder
 from memoryd.lifecycle.merging import Merging
 from memoryd.lifecycle.moving import Mover
 from memoryd.lifecycle.planning import Planner
+from memoryd.lifecycle.quiet import QuietSessions
 from memoryd.lifecycle.receipts import ReceiptBook
 from memoryd.lifecycle.retaining import PolicyForgetting, Retaining
 from memoryd.lifecycle.summarizing import Summarizing
 from memoryd.lifecycle.tiering import Tiering
 from memoryd.lifecycle.verifying import Verifier
 from memoryd.limits import MOVE_SWEEP_SECONDS
-from memoryd.model.job import Every, time_of
+from memoryd.model.job import At, Every, time_of
 from memoryd.protocol.server import Server
 from memoryd.protocol.telling import open_texts
 from memoryd.protocol.verbs.agents import AgentVerbs
@@ -171,7 +172,7 @@ async def serve(
             if shrinks:
                 tasks.create_task(shrinking.run(stop), name="shrink sessions")
             runner = Runner(JobStates(stores.redis), stores.archive, SystemClock(), name=name)  # whatever time memories have
-            runner.start(tasks, jobs(stores, settings, engine, recalling), stop)
+            runner.start(tasks, jobs(stores, settings, engine, recalling, compressing), stop)
             keep_telemetry(tasks, settings, stores.archive, giving, stop, service="memoryd", name=name)
             log.info("daemon.ready", daemon=name, model=stores.embedder.model if stores.embedder else None)
             ready()
@@ -274,14 +275,22 @@ def tiering(stores: Stores, settings: Settings) -> Tiering:
     return Tiering(stores.records, mover(stores, settings), settings.tiers, stores.clock)
 
 
-def jobs(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> list[Job]:
+def jobs(
+    stores: Stores, settings: Settings, engine: Engine, recalling: Recalling, compressing: Compressing
+) -> list[Job]:
     """What a daemon does by the clock. A job is one line here, and one in `model.job.TIMES`."""
     planner, forgetting, _ = _forgetters(stores, settings, engine, recalling)
     retaining = Retaining(stores.records, stores.archive, planner, settings.retention, settings.tiers, stores.clock)
-    period, daily = settings.tier_sweep_seconds, time_of("retention", settings.jobs) if settings.retention else None
+    states, period, after = JobStates(stores.redis), settings.tier_sweep_seconds, settings.summaries_after_seconds
+    quiet = QuietSessions(stores.records, compressing, states, settings.tiers, stores.clock, after_seconds=after)
+
+    def at(job: str, wanted: object) -> At | None:
+        return time_of(job, settings.jobs) if wanted else None
+
     return [
         Job("tiers", Every(period) if period else None, tiering(stores, settings).counted_sweep),
-        Job("retention", daily, PolicyForgetting(retaining, forgetting, JobStates(stores.redis)).run),
+        Job("summaries", at("summaries", after), quiet.run),
+        Job("retention", at("retention", settings.retention), PolicyForgetting(retaining, forgetting, states).run),
     ]
 
 

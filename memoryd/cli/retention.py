@@ -35,7 +35,8 @@ def plan(
         return
     _show(planned, rows)
     if explain:
-        output.print_table("", ["memory", "version", "type", "where", "why"], [list(one.values())[2:-1] for one in rows])
+        shown = [[one["id"], one["version"], one["type"], one["where"], one["why"]] for one in rows]
+        output.print_table("", ["memory", "version", "type", "where", "why"], shown)
 
 
 @app.command("run")

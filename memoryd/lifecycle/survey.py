@@ -23,6 +23,7 @@ log = get_logger("memoryd.tiers")
 _FIELDS = (
     "id", "tenant", "project", "agent_id", "tier", "memory_type", "importance", "created_at", "last_accessed", "access_count",
     "tags", "pending", "feedback", "used", "weight", "event_type", "subject", "version", "derived_from",
+    "session_id",
 )  # fmt: skip
 _TEXTS = {"content": 1, "metadata": 1, "terms": 3}  # what a light record lacks, and how often it is kept, index included
 
@@ -40,6 +41,7 @@ class Surveyed:
     version: int
     created_at: float
     """Seconds since 1970."""
+    session: str
     tags: Sequence[str]
     derived_from: Sequence[str]
 
@@ -67,8 +69,13 @@ class Survey:
                     yield await self._look(batch, uses, now, configured)
 
     async def of(self, keys: Sequence[str], uses: Mapping[str, int], now: float, configured: Configured) -> list[Surveyed]:
-        """The same of those of these records that are there; `uses` as `uses()` has found them."""
-        return await self._look(keys, uses, now, configured) if keys else []
+        """The same of those of these records that are there, which may be few; `uses` as `uses()` has found them."""
+        with hot_errors("look at the tiers"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.exists(key)
+                there = [key for key, here in zip(keys, await pipe.execute(), strict=True) if here]
+        return await self._look(there, uses, now, configured) if there else []
 
     async def one(self, scope: Scope, memory_id: str, now: float, configured: Configured) -> Surveyed | None:
         """The same of one memory."""
@@ -134,7 +141,8 @@ def _surveyed(
     )  # fmt: skip
     return Surveyed(
         key, project, candidate, whole=sizes[0] > 0, pending=text["pending"] == "1", version=int(text["version"]),
-        created_at=int(text["created_at"]) / 1e6, tags=tags, derived_from=list(filter(None, text["derived_from"].split(","))),
+        created_at=int(text["created_at"]) / 1e6, session=from_tag(text["session_id"]), tags=tags,
+        derived_from=list(filter(None, text["derived_from"].split(","))),
     )  # fmt: skip
 
 

@@ -13,16 +13,18 @@ import memoryd.jobs.asking
 import memoryd.jobs.runner
 from memoryd import keys as names
 from memoryd.archive.store import Archive
+from memoryd.clock import SystemClock
 from memoryd.config import Settings
 from memoryd.errors import ArchiveUnavailable, NoAnswer, NotFound
 from memoryd.jobs.asking import Jobs
 from memoryd.jobs.reports import JobRuns
 from memoryd.jobs.runner import Job, Runner
-from memoryd.jobs.state import JobStates
+from memoryd.jobs.state import JobStates, Standing
 from memoryd.model.job import At, JobRun
 from memoryd_schemas.mongo_apply import apply_mongo
 from tests.fakes import FakeClock
 from tests.integration.commands import Said, invoke
+from tests.integration.test_compression import remember
 from tests.waiting import eventually
 from tests.world import World
 
@@ -110,6 +112,23 @@ async def test_a_job_runs_at_its_time_in_one_process_of_the_fleet(fleet: Fleet) 
     [status] = await fleet.jobs.all()
     assert (status.job, status.when, status.last_outcome, status.running) == ("tidy", "daily 03:00", "ok", "")
     assert status.due_at == NIGHT + 2 * DAY
+
+
+async def test_who_looked_before_another_one_was_done_does_not_do_it_again(fleet: Fleet) -> None:
+    """The turn is free by the time that it is asked for."""
+
+    class Late(JobStates):
+        looks = 0
+
+        async def of(self, job: str) -> Standing:
+            self.looks += 1
+            return before if self.looks == 1 else await super().of(job)
+
+    fleet.clock.moment = NIGHT + DAY
+    before = await fleet.states.of("tidy")
+    await fleet.step()
+    await fleet.step(Runner(Late(fleet.states.redis), fleet.archive, fleet.clock, name="late", spread=lambda: 0.0))
+    assert len(fleet.runs) == 1
 
 
 async def test_after_a_downtime_it_runs_once_and_begins_a_little_late(fleet: Fleet) -> None:
@@ -203,7 +222,7 @@ async def test_the_daemon_and_sync_have_jobs_and_the_command_a_hand_for_them(wor
         return await invoke(world.settings, "jobs", *words)
 
     listed = {one["job"]: one["when"] for one in (await command("list", "--json")).json}
-    assert listed == {"tiers": "every 600 s", "retention": "off", "verify": "sun 04:00"}
+    assert listed == {"tiers": "every 600 s", "summaries": "off", "retention": "off", "verify": "sun 04:00"}
     nothing = {"verify": ("memories", "differences", "unsound"), "tiers": ("used", "moved", "lightened", "brought")}
     for job, done in nothing.items():
         run = (await command("run", job, "--json")).json
@@ -215,3 +234,20 @@ async def test_the_daemon_and_sync_have_jobs_and_the_command_a_hand_for_them(wor
     assert not (await command("resume", "tiers", "--json")).json["paused"]
     assert (await command("run", "tidy")).code == 3
     assert [one["job"] for one in (await command("runs", "--json")).json] == ["tiers", "verify"]
+
+
+async def test_a_session_that_has_gone_quiet_is_compressed_once(settings: Settings) -> None:
+    """What was refused is not tried again before something was added; what holds something pinned stays as it is."""
+    async with World(settings.model_copy(update={"summaries_after_seconds": 0.001})) as world, world.connect() as memory:
+        await world.start("daemon", "sync")
+        talk = await remember(memory, "s1")
+        await memory.store("Alone in its session.", type="episodic", session="s2")
+        await remember(memory, "s3", tags=["pinned"])
+        await world.drained(memory)
+        jobs = Jobs(JobStates(world.redis), JobRuns(world.archive), SystemClock())
+        assert (await jobs.run("summaries")).done == {"sessions": 2, "compressed": len(talk), "refused": 1}
+        assert {(await memory.get(one)).tier for one in talk} == {"archive"}
+        assert (await jobs.run("summaries")).done == {"sessions": 0, "compressed": 0, "refused": 0}
+        await remember(memory, "s2")
+        await world.drained(memory)
+        assert (await jobs.run("summaries")).done["sessions"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 
 import memoryd.jobs.runner
+import memoryd.jobs.state
 import memoryd.lifecycle.aging
 import memoryd.lifecycle.retaining
 from memoryd import MemoryClient
 from memoryd.config import Settings
 from memoryd.errors import Conflict, HotUnavailable, NotFound
 from memoryd.hot.search import Search
+from memoryd.jobs.reports import JobRuns
 from memoryd.jobs.state import JobStates
 from memoryd.lifecycle.forgetting import Forgetting
 from memoryd.lifecycle.planning import Planner
@@ -29,6 +32,7 @@ from tests.integration.test_compression import SAID
 from tests.integration.test_forget_many import gone, ids_of
 from tests.integration.test_tiers import demoted, records_of, remember
 from tests.integration.tools import caught_up
+from tests.waiting import eventually
 from tests.world import World
 
 DAY = 24 * 3600.0
@@ -216,3 +220,41 @@ async def test_the_command_shows_the_plan_that_a_daemon_then_carries_out(setting
         assert kept[0] not in (await invoke(configured, "retention", "plan", "--explain", environment=mine)).out
         with pytest.raises(NotFound):
             await memory.get(kept[0])
+
+
+async def test_a_night_that_was_missed_is_made_up_for_also_when_its_daemon_is_killed_at_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first daemon stands between a batch's steps and its receipt when it dies; the next one ends it, and does the rest."""
+    monkeypatch.setattr(memoryd.jobs.state, "JOB_LEASE_SECONDS", 1.0)  # a second later another one takes its turn
+    monkeypatch.setattr(memoryd.lifecycle.retaining, "RETENTION_BATCH_MAX", 3)
+    configured = settings.model_copy(update={"retention": {"acme": {"*": Retention(keep_of_agent=2)}}})
+    leave, standing = Forgetting._leave, asyncio.Event()
+
+    async def stands_still(*given: Any) -> Any:
+        if not standing.is_set():
+            standing.set()
+            await asyncio.Event().wait()
+        return await leave(*given)
+
+    monkeypatch.setattr(Forgetting, "_leave", stands_still)
+    async with World(configured) as world, world.connect() as memory, world.connect(agent="") as project:
+        await JobStates(world.redis).ran("retention", datetime.now(UTC) - timedelta(days=3))
+        await JobStates(world.redis).pause("retention")
+        await world.start("daemon", "sync")
+        kept = [(await memory.store(f"Note {n}.", importance=n / 10)).id for n in range(1, 9)]
+        await caught_up(world, memory)
+        await JobStates(world.redis).resume("retention")
+        await eventually(standing.is_set, within_seconds=30, what="the daemon is at it")
+        await world.kill("daemon")
+        await world.start("daemon2")
+
+        async def ended() -> bool:
+            return [one.outcome for one in await JobRuns(world.archive).latest("retention")] == ["ok"]
+
+        await eventually(ended, within_seconds=60, what="the other daemon has done it")
+        await caught_up(world, memory)
+        assert await living(memory, kept) == kept[-2:]
+        receipts = await project.receipts()
+        assert sorted(one.count for one in receipts) == [3, 3]
+        assert all([(await project.verify_receipt(one.id, chain=True)).ok for one in receipts])
