@@ -69,13 +69,9 @@ class Survey:
                     yield await self._look(batch, uses, now, configured)
 
     async def of(self, keys: Sequence[str], uses: Mapping[str, int], now: float, configured: Configured) -> list[Surveyed]:
-        """The same of those of these records that are there, which may be few; `uses` as `uses()` has found them."""
-        with hot_errors("look at the tiers"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for key in keys:
-                    pipe.exists(key)
-                there = [key for key, here in zip(keys, await pipe.execute(), strict=True) if here]
-        return await self._look(there, uses, now, configured) if there else []
+        """The same of those of these records that are there, which may be few; `uses` as `uses()` has found them. Whether a
+        content is there, and how large, is not looked at."""
+        return await self._look(keys, uses, now, configured, texts=()) if keys else []
 
     async def one(self, scope: Scope, memory_id: str, now: float, configured: Configured) -> Surveyed | None:
         """The same of one memory."""
@@ -93,19 +89,19 @@ class Survey:
         return {key.decode(): int(count) for one in answers for key, count in one.items()}
 
     async def _look(
-        self, keys: Sequence[str], uses: Mapping[str, int], now: float, configured: Configured
-    ) -> list[Surveyed]:
+        self, keys: Sequence[str], uses: Mapping[str, int], now: float, configured: Configured, *,
+        texts: Sequence[str] = tuple(_TEXTS),
+    ) -> list[Surveyed]:  # fmt: skip
         with hot_errors("look at the tiers"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for key in keys:
                     pipe.hmget(key, _FIELDS)
-                    for name in _TEXTS:
+                    for name in texts:
                         pipe.hstrlen(key, name)
                 answers = [_row(one) for one in await pipe.execute(raise_on_error=False)]
-        step = 1 + len(_TEXTS)
-        rows = zip(keys, answers[::step], zip(*(answers[at::step] for at in range(1, step)), strict=True), strict=True)
-        found = []
-        for key, row, sizes in rows:
+        step, found = 1 + len(texts), []
+        for number, key in enumerate(keys):
+            row, *sizes = answers[number * step : (number + 1) * step]
             try:
                 if row and row[0]:
                     found.append(_surveyed(key, row, sizes, uses.get(key, 0), now, configured))
@@ -131,16 +127,17 @@ def _surveyed(
     tags = list(map(from_tag, text["tags"].split(",")))
     said = from_text(text["feedback"])
     used_at = max(int(text["created_at"]), int(text["last_accessed"])) / 1e6
-    size = sum(size * times for size, times in zip(sizes, _TEXTS.values(), strict=True))
+    size = sum(size * times for size, times in zip(sizes, _TEXTS.values(), strict=False))
+    whole = bool(sizes and sizes[0])
     candidate = Candidate(
         text["id"], Tier(text["tier"]), MemoryType(text["memory_type"]), float(text["importance"]),
         now if uses else used_at, from_tag(text["agent_id"]), int(text["access_count"]) + uses,
         said.prior(int(now * 1e6)) if said else 0.0, bool(uses) or text["used"] == "1",
         _held(text, tags, rules_of(configured, project.tenant, project.project).pin_tags),
-        size if sizes[0] else int(text["weight"] or 0),
+        size if whole else int(text["weight"] or 0),
     )  # fmt: skip
     return Surveyed(
-        key, project, candidate, whole=sizes[0] > 0, pending=text["pending"] == "1", version=int(text["version"]),
+        key, project, candidate, whole=whole, pending=text["pending"] == "1", version=int(text["version"]),
         created_at=int(text["created_at"]) / 1e6, session=from_tag(text["session_id"]), tags=tags,
         derived_from=list(filter(None, text["derived_from"].split(","))),
     )  # fmt: skip

@@ -191,13 +191,13 @@ async def test_a_job_that_is_cut_off_is_begun_again_by_another(fleet: Fleet, mon
     await eventually(lambda: fleet.runs, what="it is at it")
     assert (await fleet.jobs.all())[0].running == "one"
     fleet.stop.set()
-    await stopped
+    await asyncio.wait_for(stopped, 30)
     fleet.stop.clear()
     fleet.clock.moment += timedelta(seconds=1)
     lost = asyncio.create_task(fleet.step(fleet.process("two")))
     await eventually(lambda: len(fleet.runs) == 2, what="another one is at it")
     await fleet.states.redis.delete(names.job_lease("tidy"))
-    await lost
+    await asyncio.wait_for(lost, 30)
     fleet.clock.moment += timedelta(seconds=1)
     fleet.hangs = False
     await fleet.step(fleet.process("three"))
