@@ -1,4 +1,4 @@
-"""Spans of memoryd's own tracer: plain notes, at a fifth of what the SDK's spans cost, which every exporter takes as the SDK's.
+"""Spans of memoryd's own tracer: plain notes at a fraction of the price, which every exporter takes as the SDK's.
 
 Each operation is recorded, whatever share of them is kept: what fails or is slow is known at its end only. So what matters is the
 price of a span that nobody will see. The SDK's guards its attributes with two locks, checks their types and copies them; ours are

@@ -39,6 +39,7 @@ _TOLD: Final = {
     names.SERVER_PORT: names.SERVER_PORT,
 }
 _DUPLICATE_KEY = 11000
+_UNSENT = "redis"  # what a pipeline without a command is called, which Redis never sees
 
 
 def trace_stores() -> None:
@@ -85,7 +86,7 @@ class _Tracer(trace.Tracer):
         set_status_on_exception: bool = True,
     ) -> Span:
         around = recorded()
-        if around is None or getattr(around, "name", "") == names.WAIT:
+        if around is None or getattr(around, "name", "") == names.WAIT or name == _UNSENT:
             return INVALID_SPAN
         return _Closed(self._tracer.start_span(f"{self._store} {self._command(name)}".rstrip(), kind=SpanKind.CLIENT), self._store)
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from types import TracebackType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from opentelemetry import trace
@@ -127,7 +128,7 @@ def operation(
     verb = verb if verb in names.OPERATIONS else names.OTHER
     name = names.OPERATIONS[verb]
     known = {names.OPERATION_NAME: name, names.VERB: verb, **(attributes or {})}
-    with _span(name, known, context=context_of(parent), kind=kind) as span:
+    with _Within(name, known, context=context_of(parent), kind=kind) as span:
         started, outcome = time.perf_counter(), names.OK
         try:
             yield span
@@ -147,7 +148,7 @@ def linked_span(
 
     `began`: when the work began, in nanoseconds since 1970, where that was before it was known to be any.
     """
-    with _span(name, attributes, context=Context(), kind=SpanKind.CONSUMER, began=began) as span:
+    with _Within(name, attributes, context=Context(), kind=SpanKind.CONSUMER, began=began) as span:
         add_links(traceparents)
         yield span
 
@@ -181,7 +182,7 @@ def inner(name: str, attributes: Attributes = None) -> Iterator[Span]:
     if recorded() is None:
         yield INVALID_SPAN
         return
-    with _span(name, attributes, context=get_current(), kind=SpanKind.INTERNAL) as span:
+    with _Within(name, attributes, context=get_current(), kind=SpanKind.INTERNAL) as span:
         yield span
 
 
@@ -191,7 +192,9 @@ def inside(name: str) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Await
     def of(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         @wraps(function)
         async def traced(*args: P.args, **kwargs: P.kwargs) -> T:
-            with inner(name):
+            if recorded() is None:
+                return await function(*args, **kwargs)
+            with _Within(name, None, context=get_current(), kind=SpanKind.INTERNAL):
                 return await function(*args, **kwargs)
 
         return traced
@@ -227,22 +230,23 @@ def error_type(error: BaseException) -> str:
     return code if isinstance(code, str) else type(error).__name__
 
 
-@contextmanager
-def _span(
-    name: str, attributes: Attributes, *, context: Context, kind: SpanKind, began: int | None = None
-) -> Iterator[Span]:
-    span = _tracer.start_span(name, context, kind, attributes, start_time=began)
-    token = attach(set_span_in_context(span))
-    try:
-        yield span
-    except BaseException as error:
-        # Its type only: `record_exception` would tell its message, which may quote a memory.
-        span.set_attribute(names.ERROR_TYPE, error_type(error))
-        span.set_status(StatusCode.ERROR)
-        raise
-    finally:
-        detach(token)
-        span.end()
+class _Within:
+    """A new span, the current one for the block. As a generator it would cost half as much again as the span itself."""
+
+    def __init__(self, name: str, attributes: Attributes, *, context: Context, kind: SpanKind, began: int | None = None) -> None:
+        self._span = _tracer.start_span(name, context, kind, attributes, start_time=began)
+
+    def __enter__(self) -> Span:
+        self._token = attach(set_span_in_context(self._span))
+        return self._span
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if error is not None:
+            # Its type only: `record_exception` would tell its message, which may quote a memory.
+            self._span.set_attribute(names.ERROR_TYPE, error_type(error))
+            self._span.set_status(StatusCode.ERROR)
+        detach(self._token)
+        self._span.end()
 
 
 def _count(verb: str, outcome: str, seconds: float) -> None:

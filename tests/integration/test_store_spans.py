@@ -143,3 +143,7 @@ async def test_without_recorded_work_a_command_costs_no_span(traced_stores: list
         with pytest.raises(RedisError):
             await redis.execute_command("NOSUCH")
     assert commands(traced_stores) == []
+    with operation("other"):
+        async with redis.pipeline(transaction=False) as pipe:
+            await pipe.execute()
+    assert commands(traced_stores) == [], "nothing was sent"
