@@ -13,7 +13,7 @@ from memoryd.keys import kind_of
 from memoryd.lifecycle.policy import Candidate
 from memoryd.lifecycle.retention import Aging
 from memoryd.lifecycle.survey import Survey, Surveyed
-from memoryd.limits import RETENTION_BATCH_MAX
+from memoryd.limits import RETENTION_LOOK_MAX
 from memoryd.model.memory import Memory
 from memoryd.model.retention import Retention, Retentions, retention_of
 from memoryd.model.rules import OTHERS, Configured, rules_of
@@ -46,7 +46,7 @@ class Ages:
         """
         uses = await self._survey.uses()
         tenants = [] if OTHERS in self._configured else sorted(self._configured)
-        async for memories in in_order(self._archive, tenants, RETENTION_BATCH_MAX):
+        async for memories in in_order(self._archive, tenants, RETENTION_LOOK_MAX):
             keys = [self._records.keys.memory(kind_of(one.memory_type), one.scope, one.id) for one in memories]
             hot = {one.candidate.memory_id: one for one in await self._survey.of(keys, uses, now, self._tiers)}
             buried = await self._records.forgotten([one.id for one in memories])

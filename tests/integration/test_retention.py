@@ -132,8 +132,8 @@ async def test_budgets_keep_the_best_of_each_agent_however_small_the_parts_are(
     world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A look of two memories, a plan of three, a receipt for every two: it ends where the budgets say."""
-    for module in (memoryd.lifecycle.aging, memoryd.lifecycle.retaining):
-        monkeypatch.setattr(module, "RETENTION_BATCH_MAX", 2)
+    monkeypatch.setattr(memoryd.lifecycle.aging, "RETENTION_LOOK_MAX", 2)
+    monkeypatch.setattr(memoryd.lifecycle.retaining, "RETENTION_BATCH_MAX", 2)
     monkeypatch.setattr(memoryd.lifecycle.retaining, "RETENTION_PLAN_MAX", 3)
     async with world.connect(agent="planner") as planner, world.connect(project="other") as other:
         mine = [(await memory.store(f"Note {n}.", importance=n / 10)).id for n in range(1, 10)]
