@@ -96,7 +96,7 @@ ATTRIBUTES = {
         "a mover's word for why: compressed, merged, expanded …; retention's: aged, cold …",
     ),
     telemetry.FILTER: ("memoryd.filter.fill", "contents or questions"),
-    telemetry.JOB_NAME: ("memoryd.job; memoryd.job.runs, memoryd.job.duration", "tiers, summaries, retention, verify"),
+    telemetry.JOB_NAME: ("memoryd.job; memoryd.job.runs, memoryd.job.duration", "tiers, summaries, retention, verify, duplicates"),
     telemetry.GAP: ("memoryd.follow.gaps", "why: history (MongoDB's oplog has rolled over), or collection (it is gone)"),
     telemetry.DIFFERENCE: ("memoryd.reconcile.differences", "which side lacked what, as `sync verify` says it"),
     telemetry.BATCH_SIZE: ("memoryd.embed, memoryd.archive, memoryd.write, memoryd.move …", "entries or memories of the batch"),

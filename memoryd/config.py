@@ -171,6 +171,9 @@ class Settings(BaseSettings):
     retention: dict[str, dict[str, Retention]] = Field(
         {}, description="JSON: by tenant and project (* for all others), what is forgotten by itself (docs/forgetting.md)"
     )
+    merge_duplicates: bool = Field(
+        False, description="true: the weekly job merges memories that say nearly the same; else it counts (docs/maintenance.md)"
+    )
     jobs: Annotated[dict[str, str], AfterValidator(check_times)] = Field(
         {}, description='JSON: when jobs run (UTC), for instance {"retention": "daily 02:30", "verify": "off"} (docs/jobs.md)'
     )

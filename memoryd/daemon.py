@@ -281,6 +281,7 @@ def jobs(
     """What a daemon does by the clock. A job is one line here, and one in `model.job.TIMES`."""
     planner, forgetting, _ = _forgetters(stores, settings, engine, recalling)
     retaining = Retaining(stores.records, stores.archive, planner, settings.retention, settings.tiers, stores.clock)
+    looking = duplicates(stores, settings, engine)
     states, period, after = JobStates(stores.redis), settings.tier_sweep_seconds, settings.summaries_after_seconds
     quiet = QuietSessions(stores.records, compressing, states, settings.tiers, stores.clock, after_seconds=after)
 
@@ -291,6 +292,7 @@ def jobs(
         Job("tiers", Every(period) if period else None, tiering(stores, settings).counted_sweep),
         Job("summaries", at("summaries", after), quiet.run),
         Job("retention", at("retention", settings.retention), PolicyForgetting(retaining, forgetting, states).run),
+        Job("duplicates", at("duplicates", True), partial(looking.counted, merge=settings.merge_duplicates)),
     ]
 
 

@@ -209,7 +209,7 @@ class Recalling:
             ended.late("meaning", "the deadline came before the search by meaning was done")
             rows, vector = found.rows, None
         word(rows, worded.terms)
-        filling = not found.filled and self._archive is not None
+        filling = not (found.filled or self._archive is None or filters.episodes)  # a log's own filters are Redis's alone
         tiers = asked_for(filters.among, deep=question.deep, filling=filling)
         below = await self._deep(scope, filters, vector, quoting, tiers, deadline, ended) if tiers else Deep()
         if filling and (below.looked_at > sum(found.memories.values()) or below.rows.keys() - rows.keys()):

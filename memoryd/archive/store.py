@@ -165,6 +165,14 @@ class Archive:
         with archive_errors("read"):
             return [one["_id"] async for one in self.memories.find(query, {"_id": 1}).sort("_id", 1).limit(count)]
 
+    async def projects(self) -> list[Scope]:
+        """Every project that has a memory here, in order."""
+        with archive_errors("read"):
+            cursor = await self.memories.aggregate(
+                [{"$match": LIVING}, {"$group": {"_id": {"tenant": "$tenant", "project": "$project"}}}, {"$sort": {"_id": 1}}]
+            )
+            return [Scope(one["_id"]["tenant"], one["_id"]["project"]) async for one in cursor]
+
     async def identity(self) -> str:
         """Which collection `memories` is now: one that was dropped and made again is another. Empty when there is none."""
         with archive_errors("read"):

@@ -7,6 +7,7 @@ by why. What came counts as used, so that the next sweep does not send it down a
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -151,8 +152,7 @@ class Rehydrating:
         light = await self._of_tier(project, ids, Tier.LONG)
         count_moves(Tier.LONG, Tier.SHORT, REHYDRATED, len(await self._mover.to_short(light)))
         there = [one for one in (await self._records.get_many(project, ids)).values() if one.tier is Tier.SHORT]
-        for one in there:
-            await self._records.note_use(one)
+        await asyncio.gather(*map(self._records.note_use, there))
         left["changed"] += len(ids) - len(there)
         return len(there)
 

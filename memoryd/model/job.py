@@ -18,6 +18,7 @@ TIMES: Mapping[str, str] = {
     "summaries": "daily 02:00",
     "retention": "daily 03:00",
     "verify": "sun 04:00",
+    "duplicates": "sun 05:00",
 }
 """The jobs with a time of day, each with the one that it has unless `MEMORYD_JOBS` says another: UTC, out of most offices' hours.
 The sweep of the tiers has a period instead."""

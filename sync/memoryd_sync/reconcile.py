@@ -125,6 +125,7 @@ class Reconciler:
     async def compare(self, *, progress: Progress = lambda _: None) -> Comparison:
         """Every memory of both sides, once."""
         comparison = Comparison()
+        self._unreadable.clear()
         async for batch in self._hot_batches():
             await self._compare_hot(batch, comparison)
             progress(len(batch))

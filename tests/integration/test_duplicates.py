@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from memoryd import MemoryClient
+from memoryd.daemon import build, jobs
 from memoryd.engine import Engine
 from memoryd.errors import BadRequest, HotUnavailable
 from memoryd.lifecycle.moving import Mover
 from memoryd.model.duplicates import DuplicatePage
 from memoryd.model.results import Stored
+from memoryd.stores import open_stores
 from tests.integration.commands import Commands
 from tests.integration.tools import caught_up, gone, hot, one_story, past
 from tests.waiting import eventually
@@ -175,6 +177,24 @@ async def test_what_may_not_be_merged_says_why_and_stays(world: World, memory: M
 
 def _by_ids(page: DuplicatePage) -> list[tuple[tuple[str, ...], Any]]:
     return list(zip(told([page]), page.groups, strict=True))
+
+
+@pytest.mark.parametrize("merge", [False, True])
+async def test_the_weekly_job_counts_all_projects_and_merges_only_where_that_is_configured(
+    world: World, memory: MemoryClient, merge: bool
+) -> None:
+    """A look by the clock changes nothing by itself."""
+    [first, then] = await said(memory, FIRST, THEN)
+    async with world.connect(tenant="other") as other:
+        theirs = await said(other, FIRST, THEN, OTHER)
+    await caught_up(world, memory)
+    async with open_stores(world.settings, embedder=world.embedder) as stores:
+        settings = world.settings.model_copy(update={"merge_duplicates": merge})
+        engine, recalling, _ = build(stores, settings, name="by hand")
+        every = jobs(stores, settings, engine, recalling, None)  # type: ignore[arg-type]  # no other job is done
+        [job] = [one for one in every if one.name == "duplicates"]
+        assert await job.run("") == {"memories": 5, "groups": 2, "merged": 2 if merge else 0}
+    assert (await hot(world)).keys() == ({first, theirs[0], theirs[2]} if merge else {first, then, *theirs})
 
 
 async def test_without_a_model_there_are_no_neighbours_and_it_says_so(world: World) -> None:

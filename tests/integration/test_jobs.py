@@ -222,7 +222,9 @@ async def test_the_daemon_and_sync_have_jobs_and_the_command_a_hand_for_them(wor
         return await invoke(world.settings, "jobs", *words)
 
     listed = {one["job"]: one["when"] for one in (await command("list", "--json")).json}
-    assert listed == {"tiers": "every 600 s", "summaries": "off", "retention": "off", "verify": "sun 04:00"}
+    assert listed == {
+        "tiers": "every 600 s", "summaries": "off", "retention": "off", "verify": "sun 04:00", "duplicates": "sun 05:00",
+    }  # fmt: skip
     nothing = {"verify": ("memories", "differences", "unsound"), "tiers": ("used", "moved", "lightened", "brought")}
     for job, done in nothing.items():
         run = (await command("run", job, "--json")).json

@@ -8,14 +8,12 @@ from typing import Annotated, Any
 import msgspec
 
 from memoryd.hot.changes import Request
-from memoryd.lifecycle.duplicates import Duplicates
+from memoryd.lifecycle.duplicates import OVERLAP, Duplicates
 from memoryd.limits import DUPLICATE_OVERLAP_MIN, DUPLICATE_TEXT_CHARS, DUPLICATES_PAGE_MAX
 from memoryd.model.duplicates import DuplicatePage
 from memoryd.model.ids import ID_PATTERN
 from memoryd.model.scope import Scope
 from memoryd.protocol.verbs.verb import Form, Handler
-
-OVERLAP = 0.8  # what is asked for without a word: of twenty words in a row, one may be another at the beginning or the end
 
 
 class DuplicatesArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
