@@ -216,7 +216,6 @@ RETENTION_KEEP_MAX = 1_000_000_000  # the largest budget that can be configured:
 RETENTION_LOOK_MAX = 200  # memories of one look of retention: about 20 ms of the daemon, between which it serves others
 RETENTION_BATCH_MAX = 500  # memories of one receipt of retention: some milliseconds of each store
 RETENTION_PLAN_MAX = 50_000  # memories that are due at once, of all projects: about 20 MB; the rest is due when these are gone
-RETENTION_SHIELDED_MAX = 1_000_000  # sources of what is pinned or held: 100 MB of ids; with more of them nothing is forgotten
 AOF_REWRITE_SECONDS_MAX = 120.0  # 100 MB a second on a slow disk; longer is said, and the rewrite goes on
 
 # --- embedding ------------------------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 
 from memoryd.archive.codec import Document
 from memoryd.archive.packing import PACKED
-from memoryd.archive.store import LIVING, Archive, archive_errors, whole
+from memoryd.archive.store import LIVING, NAMED_MAX, Archive, archive_errors, whole
 from memoryd.model.memory import Memory
+from memoryd.model.scope import Scope
 from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.archive")
@@ -30,6 +31,17 @@ async def in_order(archive: Archive, tenants: Sequence[str], size: int) -> Async
         if len(documents) < size:
             return
         query["_id"] = {"$gt": documents[-1]["_id"]}
+
+
+async def made_of(archive: Archive, project: Scope, memory_ids: Sequence[str]) -> list[Memory]:
+    """The project's living memories that were made of these; without their texts."""
+    found: list[Memory] = []
+    for start in range(0, len(memory_ids), NAMED_MAX):
+        named = {"derived_from": {"$in": list(memory_ids[start : start + NAMED_MAX])}, "derived_from.0": {"$exists": True}}
+        query: Document = {"tenant": project.tenant, "project": project.project, **LIVING, **named}
+        with archive_errors("walk through the archive"):
+            found += [memory async for one in archive.memories.find(query, _TEXTLESS) if (memory := _memory(one))]
+    return found
 
 
 def _memory(document: Document) -> Memory | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memoryd.archive.store import Archive
-from memoryd.archive.walk import in_order
+from memoryd.archive.walk import in_order, made_of
 from memoryd.clock import to_microseconds
 from memoryd.hot.records import Records
 from memoryd.keys import kind_of
@@ -26,7 +26,6 @@ class Looked:
 
     project: Scope
     aging: Aging
-    derived_from: Sequence[str]
 
 
 class Ages:
@@ -39,8 +38,8 @@ class Ages:
         self._configured = configured
         self._tiers = tiers
 
-    async def each(self, now: float, shielded: frozenset[str]) -> AsyncIterator[list[Looked]]:
-        """Every memory that is not forgotten, some at a time. `shielded` stay whatever their tags are.
+    async def each(self, now: float) -> AsyncIterator[list[Looked]]:
+        """Every memory that is not forgotten, some at a time.
 
         Raises HotUnavailable, ArchiveUnavailable: who cannot look everywhere must not decide what is too many.
         """
@@ -55,13 +54,13 @@ class Ages:
                 here = hot.get(one.id)
                 newer = here if here is not None and here.version >= one.version else None
                 if buried.get(one.id, 0) < (newer or one).version:
-                    found.append(self._of_record(newer, now, shielded) if newer else self._of_document(one, now, shielded))
-            yield list(filter(None, found))
+                    found.append(self._of_record(newer, now) if newer else self._of_document(one, now))
+            yield await self._with_made(list(filter(None, found)), now)
         seen: set[str] = set()  # a walk through Redis's keys may give one twice; what is only here is on its way to the archive
         async for records in self._survey.each(now, self._tiers):
             only = [one for one in await self._not_archived(records) if one.candidate.memory_id not in seen]
             seen |= {one.candidate.memory_id for one in only}
-            yield list(filter(None, [self._of_record(one, now, shielded) for one in only]))
+            yield await self._with_made(list(filter(None, [self._of_record(one, now) for one in only])), now)
 
     async def _not_archived(self, records: Sequence[Surveyed]) -> list[Surveyed]:
         """Those that the archive does not have yet, or has forgotten in a former life."""
@@ -73,29 +72,57 @@ class Ages:
                 new.append(one)
         return new
 
-    def _of_record(self, one: Surveyed, now: float, shielded: frozenset[str]) -> Looked | None:
-        return self._looked(one.project, one.candidate, one.created_at, one.tags, one.derived_from, now, shielded)
+    async def _with_made(self, found: Sequence[Looked], now: float) -> list[Looked]:
+        """Each as warm as the warmest that was made of it, and kept where one of these is: they would go with it."""
+        projects: dict[Scope, list[str]] = {}
+        for one in found:
+            projects.setdefault(one.project, []).append(one.aging.memory_id)
+        made: dict[str, list[Aging]] = {}
+        for project, memory_ids in projects.items():
+            made |= await self._made(project, memory_ids, now)
+        return [
+            replace(one, aging=replace(one.aging, heat=max(of.heat for of in some), kept=any(of.kept for of in some)))
+            if len(some := [one.aging, *made.get(one.aging.memory_id, ())]) > 1 else one
+            for one in found
+        ]  # fmt: skip
 
-    def _of_document(self, one: Memory, now: float, shielded: frozenset[str]) -> Looked | None:
+    async def _made(self, project: Scope, memory_ids: Sequence[str], now: float) -> dict[str, list[Aging]]:
+        """What the archive knows to be made of each of these, and of that, and so on."""
+        made: dict[str, list[Aging]] = {}
+        sources = {one: {one} for one in memory_ids}  # of these, by what was made of them
+        new = set(memory_ids)
+        while new:
+            later = set()
+            for one in await made_of(self._archive, project, sorted(new)):
+                of = set().union(*(sources[source] for source in one.derived_from if source in sources))
+                looked = self._of_document(one, now)
+                if looked and (fresh := of - sources.setdefault(one.id, set())):
+                    sources[one.id] |= fresh
+                    later.add(one.id)
+                    for source in fresh:
+                        made.setdefault(source, []).append(looked.aging)
+            new = later
+        return made
+
+    def _of_record(self, one: Surveyed, now: float) -> Looked | None:
+        return self._looked(one.project, one.candidate, one.created_at, one.tags, now)
+
+    def _of_document(self, one: Memory, now: float) -> Looked | None:
         candidate = Candidate(
             one.id, one.tier, one.memory_type, one.importance, max(one.created_at, one.last_accessed).timestamp(), one.agent_id,
             one.access_count, one.feedback.prior(int(now * 1e6)) if one.feedback else 0.0,
         )  # fmt: skip
         created_at = to_microseconds(one.created_at) / 1e6
-        project = Scope(one.tenant, one.project)
-        return self._looked(project, candidate, created_at, one.tags, one.derived_from, now, shielded)
+        return self._looked(Scope(one.tenant, one.project), candidate, created_at, one.tags, now)
 
-    def _looked(
-        self, project: Scope, one: Candidate, created_at: float, tags: Iterable[str], derived_from: Sequence[str], now: float,
-        shielded: frozenset[str],
-    ) -> Looked | None:  # fmt: skip
+    def _looked(self, project: Scope, one: Candidate, created_at: float, tags: Iterable[str], now: float) -> Looked | None:
         rules = retention_of(self._configured, project.tenant, project.project)
         if rules is None:
             return None
         tiers = rules_of(self._tiers, project.tenant, project.project)
-        kept = one.memory_id in shielded or stays(tags, rules, tiers.pin_tags)
+        kept = stays(tags, rules, tiers.pin_tags)
         aging = Aging(one.memory_id, one.memory_type, one.agent, now - created_at, one.heat(now, tiers), kept)
-        return Looked(project, aging, derived_from)
+        return Looked(project, aging)
 
 
 def stays(tags: Iterable[str], rules: Retention, pin_tags: Iterable[str]) -> bool:

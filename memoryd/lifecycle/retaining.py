@@ -16,7 +16,7 @@ import msgspec
 
 from memoryd.archive.store import Archive
 from memoryd.clock import Clock
-from memoryd.errors import Conflict, TooLarge
+from memoryd.errors import Conflict
 from memoryd.hot.changes import Request
 from memoryd.hot.records import Records
 from memoryd.jobs.state import JobStates
@@ -26,7 +26,7 @@ from memoryd.lifecycle.planning import Planner
 from memoryd.lifecycle.retention import Due, Planning
 from memoryd.lifecycle.selection import Selection
 from memoryd.lifecycle.targets import Plan
-from memoryd.limits import RETENTION_BATCH_MAX, RETENTION_PLAN_MAX, RETENTION_SHIELDED_MAX
+from memoryd.limits import RETENTION_BATCH_MAX, RETENTION_PLAN_MAX
 from memoryd.model.memory import Durability, Memory
 from memoryd.model.retention import Retention, Retentions, retention_of
 from memoryd.model.rules import Configured, rules_of
@@ -82,45 +82,25 @@ class Retaining:
         self._clock = clock
 
     async def plan(self) -> Planned:
-        """What is due now. Nothing is changed. Raises HotUnavailable, ArchiveUnavailable, TooLarge."""
+        """What is due now. Nothing is changed. Raises HotUnavailable, ArchiveUnavailable."""
         if not self._configured:
             return Planned({}, cut=False)
         now = self._clock.now().timestamp()
-        plans, shielded = await self._counted(now)
+        plans: dict[Scope, Planning] = {}
+        async for some in self._ages.each(now):
+            for looked in some:
+                if looked.project not in plans:
+                    plans[looked.project] = Planning(self._rules(looked.project))
+                plans[looked.project].count(looked.aging)
         room = RETENTION_PLAN_MAX
         for _, one in sorted(plans.items(), key=lambda pair: (pair[0].tenant, pair[0].project)):
             room = one.allot(room)
-        async for some in self._ages.each(now, shielded):
+        async for some in self._ages.each(now):
             for looked in some:
                 if looked.project in plans:
                     plans[looked.project].choose(looked.aging)
         due = {project: found for project, one in plans.items() if (found := one.due())}
         return Planned(due, any(one.cut for one in plans.values()))
-
-    async def _counted(self, now: float) -> tuple[dict[Scope, Planning], frozenset[str]]:
-        """Every project's plan after its first look, and what may not go because something that stays was made of it.
-
-        Only a look tells what that is, so the look is repeated until it tells nothing new: once more for each link of a chain.
-        """
-        shielded: frozenset[str] = frozenset()
-        while True:
-            plans: dict[Scope, Planning] = {}
-            sources = set(shielded)
-            async for some in self._ages.each(now, shielded):
-                for looked in some:
-                    if looked.project not in plans:
-                        plans[looked.project] = Planning(self._rules(looked.project))
-                    plans[looked.project].count(looked.aging)
-                    if looked.aging.kept:
-                        sources.update(looked.derived_from)
-            if len(sources) > RETENTION_SHIELDED_MAX:
-                raise TooLarge(
-                    f"retention: more than {RETENTION_SHIELDED_MAX} memories are sources of what is pinned or held",
-                    hint="pin or hold fewer summaries; nothing was forgotten",
-                )
-            if len(sources) == len(shielded):
-                return plans, shielded
-            shielded = frozenset(sources)
 
     def _rules(self, project: Scope) -> Retention:
         rules = retention_of(self._configured, project.tenant, project.project)

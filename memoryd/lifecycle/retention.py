@@ -1,8 +1,8 @@
 """Which memories are forgotten by policy, and why. Pure: what is known of them goes in, ids with reasons come out.
 
 A memory is due when it is older than its type is kept, when it is colder than the floor (the heat of `policy`), or when its
-agent, then its project, has more than may stay: the coldest go. What is pinned or held is never due, nor what it was made of;
-it counts among what stays.
+agent, then its project, has more than may stay: the coldest go. A memory is as warm as the warmest that was made of it, because
+that goes with it. What is pinned or held is never due, nor what it was made of; it counts among what stays.
 
 A plan is made in two looks at all memories, in which only what is due is kept: the first counts, the second chooses. It has a
 largest size; of a larger one the rest is due in the next. A plan that is carried out leaves nothing to plan.
@@ -39,6 +39,7 @@ class Aging:
     age: float
     """Seconds since it was stored first."""
     heat: float
+    """Its own, or that of what was made of it, whichever is more."""
     kept: bool
     """Whether it must stay: it is pinned or held, or something that is was made of it."""
 

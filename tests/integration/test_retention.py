@@ -128,6 +128,19 @@ async def test_what_something_that_stays_was_made_of_stays_too(world: World, mem
     assert await living(memory, [source, middle, top, lone, late, other, of_other]) == [source, middle, top, late, other, of_other]
 
 
+async def test_a_memory_is_as_warm_as_the_warmest_that_was_made_of_it(world: World, memory: MemoryClient) -> None:
+    """Of a summary in use the sources are never read again; if they went for that, it would go with them."""
+    source = (await memory.store("Ingrid is a nurse.", importance=0.1)).id
+    middle = (await memory.store("About Ingrid.", importance=0.1, derived_from=[source])).id
+    summary = (await memory.store("About people.", importance=0.9, derived_from=[middle])).id
+    other = (await memory.store("Karl drinks tea.", importance=0.5)).id
+    await caught_up(world, memory)
+    retaining, _ = policy(world, days=0.01, keep_of_agent=3, floor=0.05)
+    assert ids(await retaining.plan()) == {other: "AGENT_LIMIT"}
+    retaining, _ = policy(world, days=100, max_age_seconds={MemoryType.SEMANTIC: 90 * DAY})
+    assert set(ids(await retaining.plan())) == {source, middle, summary, other}
+
+
 async def test_budgets_keep_the_best_of_each_agent_however_small_the_parts_are(
     world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
