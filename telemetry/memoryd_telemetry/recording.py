@@ -64,14 +64,14 @@ class _Tracer(trace.Tracer):
     ) -> trace.Span:
         around = trace.get_current_span(context)
         parent = around.get_span_context()
-        if isinstance(around, _Noted):  # what is inside of recorded work is recorded, whatever the sampler
+        if isinstance(around, Noted):  # what is inside of recorded work is recorded, whatever the sampler
             span_id = self.sdk.id_generator.generate_span_id()
             own = SpanContext(parent.trace_id, span_id, False, parent.trace_flags, parent.trace_state)
         else:
             own = self._first(context, parent, name, kind, attributes, links)
             if not own.trace_flags.sampled:
                 return NonRecordingSpan(own)
-        span = _Noted(self, name, own, parent if parent.is_valid else None, kind, start_time or time.time_ns())
+        span = Noted(self, name, own, parent if parent.is_valid else None, kind, start_time or time.time_ns())
         for one in links or ():
             span.add_link(one.context)
         if attributes:
@@ -98,7 +98,7 @@ class _Tracer(trace.Tracer):
         return SpanContext(trace_id, ids.generate_span_id(), False, TraceFlags(flags), chosen.trace_state)
 
 
-class _Noted(trace.Span, ReadableSpan):
+class Noted(trace.Span, ReadableSpan):
     """A span: what is noted of it while it is recorded, and what exporters read when it has ended. It has no events, and of a
     failure no description: both quote what an exception says."""
 
@@ -106,10 +106,10 @@ class _Noted(trace.Span, ReadableSpan):
         self, tracer: _Tracer, name: str, own: SpanContext, parent: SpanContext | None, kind: SpanKind, start: int
     ) -> None:
         self._tracer = tracer
-        self._notes: dict[str, AttributeValue] = {}
+        self.notes: dict[str, AttributeValue] = {}
         self._causes: list[Link] = []
         ReadableSpan.__init__(
-            self, name, own, parent, tracer.sdk.resource, self._notes, (), self._causes, kind, None, _UNSET, start, None, _SCOPE
+            self, name, own, parent, tracer.sdk.resource, self.notes, (), self._causes, kind, None, _UNSET, start, None, _SCOPE
         )
 
     def get_span_context(self) -> SpanContext:
@@ -124,7 +124,7 @@ class _Noted(trace.Span, ReadableSpan):
                 value = value[: self._tracer.chars_max]
             elif isinstance(value, list):
                 value = tuple(value)  # as it is now: whose it is may change it
-            self._notes[key] = value
+            self.notes[key] = value
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         for key, value in attributes.items():

@@ -74,11 +74,10 @@ def _begin(service_name: str, sampling: Sampling, *, kept: bool, stores: bool) -
     provider = Recording(chars_max=longest, resource=otlp.resource(service_name), shutdown_on_exit=False)
     behind: list[SpanProcessor] = []
     if otlp.wanted("traces"):
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
+        from memoryd_telemetry.packing import Exporter
         from memoryd_telemetry.sending import Sending
 
-        behind.append(Sending(OTLPSpanExporter()))
+        behind.append(Sending(Exporter()))
     if kept:
         behind.append(_keeper(service_name))
     provider.add_span_processor(Tail(behind, sample=sampling.share, slow_milliseconds=sampling.slow_milliseconds))

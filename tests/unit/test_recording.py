@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRat
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags
 
 from memoryd_telemetry import names
+from memoryd_telemetry.packing import packed
 from memoryd_telemetry.propagation import context_of
 from memoryd_telemetry.recording import Recording
 from tests.spans import Finished
@@ -80,9 +81,9 @@ def test_an_exporter_sees_no_difference() -> None:
         one = provider(resource=Resource({"service.name": "memoryd"}), id_generator=Counting())
         spans = finished(one)
         work(one.get_tracer(names.SCOPE))
-        told.append(encode_spans(spans))
+        told += [encode_spans(spans), packed(spans)]
     assert [span.name for span in told[0].resource_spans[0].scope_spans[0].spans] == ["renamed", "verb", "batch"]
-    assert told[0] == told[1]
+    assert all(one == told[0] for one in told)
 
 
 @pytest.mark.parametrize(
@@ -122,4 +123,8 @@ def test_tracers_of_others_make_the_sdks_spans_inside_of_ours() -> None:
         infer.add_event("loaded")
         own.start_span("part").end()
     assert [(one.name, len(one.events)) for one in spans] == [("part", 0), ("infer", 1), ("verb", 0)]
+    scopes = {one.scope.name: one.spans for one in packed(spans).resource_spans[0].scope_spans}
+    assert {name: [one.name for one in some] for name, some in scopes.items()} == {
+        names.SCOPE: ["part", "verb"], "a model": ["infer"],
+    }  # fmt: skip
     assert {one.context.trace_id for one in spans if one.context} == {verb.get_span_context().trace_id}
