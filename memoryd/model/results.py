@@ -67,8 +67,9 @@ class Recalled(msgspec.Struct, frozen=True, kw_only=True):
     recall_id: str = ""
     """By which feedback names this recall, for a day; empty where Redis had no room to note it."""
     missing: list[str] = []
-    """What of the answer is not whole, because a deadline or a time limit came first: words, meaning; or because MongoDB has not
-    answered: long (what has its content there), archive (what is only there)."""
+    """What of the answer is not whole, because a deadline or a time limit came first: words, meaning; because an emptied Redis
+    is still being filled: words; or because MongoDB has not answered: long (what has its content there), archive (what is only
+    there)."""
     next: str = ""
     """The cursor of the next page; empty when there is none, or no pages were asked for."""
 

@@ -283,7 +283,8 @@ SAYS: dict[str, dict[str, Schema]] = {
         "degraded": {"description": "why something was not searched; empty when all was"},
         "recall_id": {"description": "names this recall in `feedback`, for a day; empty where Redis had no room to note it"},
         "missing": {
-            "description": "what is not whole: words, meaning (a time limit came first), long, archive (MongoDB has not answered)"
+            "description": "what is not whole: words, meaning (a time limit came first; words also while an emptied Redis is "
+            "filled), long, archive (MongoDB has not answered)"
         },
         "next": {"description": "the next page's `cursor`; empty when nothing is left, or no pages were asked for"},
     },
