@@ -15,12 +15,14 @@ from memoryd.model.scope import Scope
 
 @dataclass(frozen=True)
 class Request:
-    """What makes a write repeatable and traceable: its id, a fingerprint of what it asks, its trace, and who asked."""
+    """What makes a write repeatable and traceable: its id, a fingerprint of what it asks, its trace, who asked, and when it
+    came to Redis, by Redis's clock in microseconds (0: now)."""
 
     id: str
     fingerprint: str
     traceparent: str = ""
     client: str = ""
+    came_at: int = 0
 
 
 @dataclass(frozen=True)

@@ -425,10 +425,10 @@ async def test_a_forget_that_takes_long_is_neither_taken_over_nor_done_twice(
         await asyncio.sleep(3)
         return await plan(self, *args, **more)
 
-    async def counted(self: Any, envelope: Any) -> Any:
+    async def counted(self: Any, envelope: Any, **more: Any) -> Any:
         nonlocal carried_out
         carried_out += envelope.op == "forget_many"
-        return await carry_out(self, envelope)
+        return await carry_out(self, envelope, **more)
 
     monkeypatch.setattr(Planner, "plan", slow)
     monkeypatch.setattr(server.Server, "carry_out", counted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from memoryd.local.servers import Servers
 from memoryd.model.ids import hash_content
 from memoryd.model.memory import Tier
 from memoryd_schemas.mongo_apply import apply_mongo
-from tests.integration.tools import a_hand, archived, caught_up, hot, one_story, past
+from tests.integration.tools import a_hand, archived, caught_up, hot, new_fact, one_story, past
 from tests.waiting import eventually
 from tests.world import World, private_settings
 
@@ -273,6 +274,45 @@ async def test_a_deletion_by_hand_outlives_what_the_archiver_still_has_to_write(
 
         await eventually(lambda: _no_backlog(memory), what="all is acknowledged")
         await nothing_is_left(unsynced, memory, kept.id)
+
+
+@pytest.mark.parametrize("gone", ["forgotten", "deleted by hand"])
+async def test_a_request_that_is_done_again_brings_nothing_back_that_has_gone_since(unsynced: World, gone: str) -> None:
+    """A Redis that has lost its last second has perhaps lost that a request was done, and has the request still.
+
+    It counts from when it came: what was forgotten or deleted after that stays so.
+    """
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand, await unsynced.memories.watch() as stream:
+        kept = await memory.store(SECRET, type="fact")
+        await hand.archive_all()
+        new = new_fact(SECRET, request_id="again", came_at=await redis_time(unsynced))
+        if gone == "forgotten":
+            await memory.forget(kept.id)
+        else:
+            await unsynced.memories.delete_one({"_id": kept.id})
+            while (deletion := await stream.next())["operationType"] != "delete":
+                continue
+            await unsynced.redis.delete(unsynced.keys.memory("semantic", memory.scope, kept.id))
+            await asyncio.sleep(0.01)  # the two servers' clocks are one here, and tell milliseconds
+
+        # The archive was asked, and has none.
+        [written], _ = await Records(unsynced.redis, unsynced.keys).store([replace(new, archived_version=0)])
+        assert (written.outcome, written.replayed) == ("stored", gone == "forgotten")
+        await hand.archive_all()
+        if gone == "deleted by hand":
+            await hand.projector.apply_changes([deletion])
+            await hand.archive_all()
+
+        await eventually(lambda: _no_backlog(memory), what="all is acknowledged")
+        await nothing_is_left(unsynced, memory, kept.id)
+        assert (await memory.store(SECRET, type="fact")).outcome == "stored"
+
+
+async def redis_time(world: World) -> int:
+    """Now, in microseconds, by Redis's clock."""
+    redis: Any = world.redis
+    seconds, microseconds = await redis.time()
+    return int(seconds) * 1_000_000 + int(microseconds)
 
 
 @pytest.mark.parametrize("what", ["from before", "from after", "from another Redis", "heard twice", "a copy by hand"])

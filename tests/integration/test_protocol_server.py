@@ -36,9 +36,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count: Counter[str] = Counter()
     carry_out = Server.carry_out
 
-    async def counted(self: Server, envelope: Envelope) -> Any:
+    async def counted(self: Server, envelope: Envelope, **more: Any) -> Any:
         count[self._name] += 1
-        return await carry_out(self, envelope)
+        return await carry_out(self, envelope, **more)
 
     monkeypatch.setattr(Server, "carry_out", counted)
     return count

@@ -152,15 +152,15 @@ def redeliver_after(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
 SCOPE = Scope("acme", "support", "scout")
 
 
-def new_fact(content: str, request_id: str = "") -> NewRecord:
-    """A fact on its way into Redis, asked for under its own request unless one is named."""
+def new_fact(content: str, request_id: str = "", came_at: int = 0) -> NewRecord:
+    """A fact on its way into Redis, asked for under its own request unless one is named, now or then (microseconds)."""
     now, content_hash = SystemClock().now(), hash_content(content)
     memory = Memory(
         id=content_id(SCOPE, MemoryType.FACT, content_hash), tenant=SCOPE.tenant, project=SCOPE.project,
         agent_id=SCOPE.agent, memory_type=MemoryType.FACT, content=content, content_hash=content_hash, importance=0.5,
         created_at=now, last_accessed=now, version=0, valid_from=now, recorded_at=now,
     )  # fmt: skip
-    return NewRecord(memory, dedups=True, request=Request(request_id or content_hash, "fingerprint"))
+    return NewRecord(memory, dedups=True, request=Request(request_id or content_hash, "fingerprint", came_at=came_at))
 
 
 @dataclass

@@ -102,11 +102,11 @@ local function notify(events, agents, op, record, version, entry, traceparent)
   }))
 end
 
--- The same content was said again: counts that, and tells the journal. Returns the journal entry.
-local function touch(key, journal, events, agents, traceparent, now)
+-- The same content was said again, at that time of Redis's clock: counts that, and tells the journal. Returns the journal entry.
+local function touch(key, journal, events, agents, traceparent, now, said_at)
   local record = read_record(key)
   local count = string.format('%d', tonumber(record.access_count) + 1)
-  redis.call('HSET', key, 'access_count', count, 'last_accessed', now, 'reinforced_at', said_now(), 'used', '1')
+  redis.call('HSET', key, 'access_count', count, 'last_accessed', now, 'reinforced_at', said_at, 'used', '1')
   local entry = redis.call('XADD', journal, '*', 'op', 'touched', 'traceparent', traceparent, 'id', record.id,
     'tenant', record.tenant, 'project', record.project, 'memory_type', record.memory_type,
     'version', record.version, 'access_count', count, 'last_accessed', now)
@@ -118,7 +118,7 @@ local function tombstone_version(key)
   local tombstone = redis.call('GET', key)
   if not tombstone then return nil end
   local stone = cjson.decode(tombstone)
-  return stone.version, stone.forgotten_at
+  return stone.version, stone.forgotten_at, tonumber(stone.said_at or '0')
 end
 
 -- The first result of this request, or false. `fingerprint` is of the request's content.

@@ -70,6 +70,6 @@ if ARGV[9] == 'new' then
   notify(KEYS[5], ARGV[4], 'stored', fields, version, entry, traceparent)
 elseif ARGV[9] == 'known' then
   outcome, id = version and 'updated' or 'reinforced', known[2]
-  if not version then version, entry = known[1], touch(KEYS[1], KEYS[2], KEYS[5], ARGV[4], traceparent, ARGV[8]) end
+  if not version then version, entry = known[1], touch(KEYS[1], KEYS[2], KEYS[5], ARGV[4], traceparent, ARGV[8], said_now()) end
 end
 return finish(KEYS[4], ttl, fingerprint, outcome, id, version or '0', entry, '', table.concat(ended, ','))
