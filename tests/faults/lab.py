@@ -19,7 +19,7 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 from redis.asyncio import Redis
 
-from memoryd.archive.store import Archive, open_mongo
+from memoryd.archive.store import Archive, ArchiveRefused, open_mongo
 from memoryd.clock import SystemClock
 from memoryd.config import Settings, load_settings
 from memoryd.hot.client import open_redis
@@ -32,6 +32,7 @@ from memoryd.local.program import Program
 from memoryd.local.redis_server import RedisServer
 from memoryd.local.service import Service
 from memoryd.protocol.server import GROUP as SERVERS
+from memoryd_sync.dead import DeadLetters
 from memoryd_sync.place import compared_with
 from memoryd_sync.projector import Projector
 from memoryd_sync.reconcile import Reconciler
@@ -117,10 +118,19 @@ class Lab:
 
     def reconciler(self) -> Reconciler:
         """A comparison of both stores, past the proxies."""
-        records = Records(self.redis, self.keys)
-        projector = Projector(records, self.archive, SystemClock())
+        return Reconciler(Records(self.redis, self.keys), self.archive, self._projector())
+
+    async def try_refused_again(self) -> None:
+        """What an operator does when MongoDB takes again what it has refused: a person's edits are dead letters until then."""
+        letters = DeadLetters(Records(self.redis, self.keys), self.archive, self._projector().apply_document)
+        for one in await letters.list():
+            if (one.group, one.reason) == ("follow", ArchiveRefused.__name__):
+                await letters.retry(one.letter)
+
+    def _projector(self) -> Projector:
+        projector = Projector(Records(self.redis, self.keys), self.archive, SystemClock())
         projector.model = MODEL
-        return Reconciler(records, self.archive, projector)
+        return projector
 
     # --- the daemons and syncs ------------------------------------------------------------------------------------
 

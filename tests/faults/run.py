@@ -58,6 +58,8 @@ async def run(lab: Lab, plan: Plan) -> Verdict:
         stop.set()
         await reader
     wrong = await drained(lab)
+    await lab.try_refused_again()
+    wrong = wrong or await drained(lab)
     if plan.flush and not wrong:
         await lab.redis.flushall()
         wrong = await drained(lab)
