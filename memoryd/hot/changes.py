@@ -22,7 +22,7 @@ class Request:
     fingerprint: str
     traceparent: str = ""
     client: str = ""
-    came_at: int = 0
+    asked_at: int = 0
 
 
 @dataclass(frozen=True)

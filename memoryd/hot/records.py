@@ -100,7 +100,7 @@ class Records:
         control: list[Encoded] = [
             fields["recorded_at"], int(new.dedups), asked, new.request.fingerprint, IDEMPOTENCY_TTL_SECONDS,
             JOURNAL_ENTRIES_MAX, names.events_prefix(new.memory.scope), new.request.traceparent,
-            new.request.came_at,
+            new.request.asked_at,
         ]  # fmt: skip
         return control + [part for pair in fields.items() for part in pair]
 

@@ -216,7 +216,7 @@ class Server:
             envelope = messages.read_envelope(fields.get(b"envelope", b""))
             request_id, reply_to = envelope.id, envelope.reply_to or reply_to
             with self._kept(entry_id, envelope.op):
-                return reply_to, messages.encode_reply(request_id, await self.carry_out(envelope, came_at=_came_at(entry_id)))
+                return reply_to, messages.encode_reply(request_id, await self.carry_out(envelope, asked_at=_asked_at(entry_id)))
         except MemorydError as error:
             return reply_to, messages.encode_error(request_id, error)
         except Exception as error:
@@ -225,7 +225,7 @@ class Server:
                 request_id, MemorydError("the daemon failed on this request; see its log")
             )
 
-    async def carry_out(self, envelope: Envelope, *, came_at: int = 0) -> Any:
+    async def carry_out(self, envelope: Envelope, *, asked_at: int = 0) -> Any:
         """The result of a request that came to Redis then (microseconds; 0: now). Raises a MemorydError."""
         with operation(envelope.op, parent=envelope.traceparent, kind=SpanKind.SERVER) as span:
             carry_out = self._handlers.get(envelope.op)
@@ -240,7 +240,7 @@ class Server:
             span.set_attribute(telemetry.STORE_ID, telemetry.store_id(scope.tenant, scope.project))
             args = messages.parse(envelope.args, form.args, "args")
             asked = fingerprint(envelope.op, envelope.scope, args)
-            request = Request(envelope.id, asked, inject(), envelope.reply_to, came_at)
+            request = Request(envelope.id, asked, inject(), envelope.reply_to, asked_at)
             work = partial(carry_out, scope, args, request)
             archived = getattr(args, "durability", None) is Durability.ARCHIVED
             result = await (self._in_one_run(work) if archived else work())
@@ -274,7 +274,7 @@ class Server:
                 await pipe.execute()
 
 
-def _came_at(entry_id: bytes) -> int:
+def _asked_at(entry_id: bytes) -> int:
     """The end of the millisecond that Redis has given the entry: what was done before that was done before it."""
     return int(entry_id.partition(b"-")[0]) * 1000 + 999
 

@@ -285,7 +285,7 @@ async def test_a_request_that_is_done_again_brings_nothing_back_that_has_gone_si
     async with unsynced.connect() as memory, a_hand(unsynced) as hand, await unsynced.memories.watch() as stream:
         kept = await memory.store(SECRET, type="fact")
         await hand.archive_all()
-        new = new_fact(SECRET, request_id="again", came_at=await redis_time(unsynced))
+        new = new_fact(SECRET, request_id="again", asked_at=await redis_time(unsynced))
         if gone == "forgotten":
             await memory.forget(kept.id)
         else:

@@ -152,7 +152,7 @@ def redeliver_after(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
 SCOPE = Scope("acme", "support", "scout")
 
 
-def new_fact(content: str, request_id: str = "", came_at: int = 0) -> NewRecord:
+def new_fact(content: str, request_id: str = "", asked_at: int = 0) -> NewRecord:
     """A fact on its way into Redis, asked for under its own request unless one is named, now or then (microseconds)."""
     now, content_hash = SystemClock().now(), hash_content(content)
     memory = Memory(
@@ -160,7 +160,7 @@ def new_fact(content: str, request_id: str = "", came_at: int = 0) -> NewRecord:
         agent_id=SCOPE.agent, memory_type=MemoryType.FACT, content=content, content_hash=content_hash, importance=0.5,
         created_at=now, last_accessed=now, version=0, valid_from=now, recorded_at=now,
     )  # fmt: skip
-    return NewRecord(memory, dedups=True, request=Request(request_id or content_hash, "fingerprint", came_at=came_at))
+    return NewRecord(memory, dedups=True, request=Request(request_id or content_hash, "fingerprint", asked_at=asked_at))
 
 
 @dataclass

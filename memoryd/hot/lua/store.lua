@@ -20,7 +20,7 @@ local fields = {}
 for i = 10, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 
 local known = redis.call('HMGET', KEYS[1], 'content_hash', 'version', 'entries')
-local floor, _, buried_at = tombstone_version(KEYS[3])
+local floor, _, forget_said_at = tombstone_version(KEYS[3])
 if not dedups and (known[1] or floor) then
   -- An event's id is made of its request: this is a repeat whose first result is known no more, because a day has passed
   -- or because Redis was emptied and the archive has brought the event back, or that it was forgotten.
@@ -33,7 +33,7 @@ if known[1] then
   return finish(KEYS[5], ttl, fingerprint, 'reinforced', fields.id, known[2], entry)
 end
 
-if floor and tonumber(said_at) < buried_at then
+if floor and tonumber(said_at) < forget_said_at then
   -- Asked for before it was forgotten. A Redis that has lost its last second has lost that it was done, not the request.
   return finish(KEYS[5], ttl, fingerprint, 'stored', fields.id, floor - 1, '0-0', 'replayed')
 end
