@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from memoryd.hot import scripts
-from memoryd.hot.client import entry_order, hot_errors
+from memoryd.hot.client import entry_order, hot_errors, run_of
 from memoryd.keys import DEAD_LETTERS, RECEIPTS, Keys
 from memoryd.limits import DEAD_LETTERS_MAX
 from memoryd.model.document import Place
@@ -81,11 +81,13 @@ class Follower:
         self._buckets = {keys.journal(bucket): bucket for bucket in keys.all_buckets()}
         self._unnoted = set(keys.all_buckets())  # perhaps an earlier consumer ended before it could note a place
         self._removed: list[str] = []
+        self._run = ""  # of the Redis that has the effects of what was read
         self.group = group
         self.consumer = consumer
 
     async def read(self, count: int, *, block_seconds: float) -> list[Entry]:
         """New entries of all buckets, in order within each bucket, at most `count` a bucket."""
+        self._run = self._run or await run_of(self._redis)
         streams: dict[Any, Any] = dict.fromkeys(self._buckets, ">")
         with hot_errors(f"{self.group}: read the journals"):
             answer: Any = await self._blocking.xreadgroup(
@@ -98,9 +100,11 @@ class Follower:
         idle = int(idle_seconds * 1000)
         with hot_errors(f"{self.group}: take over"):
             async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.info("server")
                 for stream in self._buckets:
                     pipe.xautoclaim(stream, self.group, self.consumer, min_idle_time=idle, start_id="0-0", count=count)
-                answers = await pipe.execute()
+                server, *answers = await pipe.execute()
+        self._run = str(server["run_id"])
         # What a forget has deleted is no longer pending either: nobody will acknowledge it, so the place moves on here.
         self._unnoted |= {bucket for bucket, answer in zip(self._buckets.values(), answers, strict=True) if answer[2]}
         self._removed += [entry_id.decode() for answer in answers for entry_id in answer[2]]
@@ -124,7 +128,10 @@ class Follower:
         return [Entry(bucket, entry_id.decode(), fields) for entry_id, fields in rows if fields]
 
     async def done(self, entries: Sequence[Entry]) -> None:
-        """Acknowledges the entries, notes the place of each bucket, and trims below the slowest follower."""
+        """Acknowledges the entries, notes the place of each bucket, and trims below the slowest follower.
+
+        Not when Redis was restarted since they were read: it may have lost what was done for them, so they come again.
+        """
         by_bucket: dict[str, list[str]] = {}
         for entry in entries:
             by_bucket.setdefault(entry.bucket, []).append(entry.entry_id)
@@ -133,7 +140,8 @@ class Follower:
     async def _advance(self, done: Mapping[str, Sequence[str]]) -> None:
         """Acknowledges what is done in each bucket, notes the place of this group, and trims what every group has done."""
         calls = [
-            ([self._keys.journal(bucket), self._keys.place(bucket)], [self.group, *ids]) for bucket, ids in done.items()
+            ([self._keys.journal(bucket), self._keys.place(bucket)], [self.group, self._run, *ids])
+            for bucket, ids in done.items()
         ]
         if calls:
             with hot_errors(f"{self.group}: advance"):

@@ -16,6 +16,7 @@ never changed. So the operations on a memory have an order, and its end state fo
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -100,6 +101,14 @@ class Model:
             self.violations.append(f"regression: {memory_id} read at version {version} after {highest.version}")
         self._raise(memory_id, version, at)
 
+    def seen(self, memory_id: str, version: int, content: str) -> None:
+        """Its owner has read another version than was acknowledged last, after a loss of Redis's last second.
+
+        A newer one is the owner's own, whose answer was lost. An older one acknowledges nothing: what MongoDB has is on its way.
+        """
+        if version > self.histories[memory_id][-1].version:
+            self.done(Done(memory_id, "seen", version, content, "hot", time.monotonic(), "seen"))
+
     def missing(self, memory_id: str, began: float) -> None:
         """The owner of a living memory was told that there is none."""
         history = self.histories[memory_id]
@@ -148,7 +157,7 @@ class Model:
             elif None in {one.content if one else None for one in allowed}:
                 yield f"resurrected: {memory_id} lives in {store}; {_told(history)}"
             else:
-                yield f"lost: {memory_id} has an older content in {store}; {_told(history)}"
+                yield f"lost: {memory_id} has an older content (v{found.version if found else 0}) in {store}; {_told(history)}"
 
     def _allowed(self, history: list[Done]) -> list[Done | None]:
         certain = [index for index, one in enumerate(history) if self.certain(one)]

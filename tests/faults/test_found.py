@@ -28,8 +28,8 @@ from memoryd.clock import SystemClock
 from memoryd.config import Settings
 from memoryd.errors import HotUnavailable, MemorydError, NotFound
 from memoryd.hot import scripts
-from memoryd.hot.client import entry_order, hot_errors, open_redis
-from memoryd.hot.journal import Follower, archived_up_to
+from memoryd.hot.client import entry_order, hot_errors, open_redis, run_of
+from memoryd.hot.journal import Follower, archived_up_to, backlogs, create_groups
 from memoryd.hot.records import Records
 from memoryd.keys import FOLLOWER_PLACE, Keys
 from memoryd.local.servers import Servers
@@ -203,6 +203,31 @@ async def test_a_place_is_not_saved_over_a_redis_that_was_restarted(own_servers:
         assert place is not None
         assert place.token == {"_data": "01"}
         assert await places.save({"_data": "02"}, lease)
+
+
+async def test_what_was_done_in_a_redis_that_was_restarted_is_done_again(own_servers: Servers) -> None:
+    """A vector went with the last second, and its entry was acknowledged after that: pending for ever (seed 601019)."""
+    assert own_servers.redis is not None
+    keys = Keys(1)
+    [journal] = map(keys.journal, keys.all_buckets())
+    async with open_redis(own_servers.redis_url) as redis:
+        client: Any = redis
+        await create_groups(redis, keys)
+        follower = Follower(redis, redis, keys, group="embed", consumer="one")
+        await redis.xadd(journal, {"op": "stored", "id": "mem_1"})
+        entries = await follower.read(1, block_seconds=0.01)
+        await client.execute_command("WAITAOF", 1, 0, 0)
+
+        await own_servers.redis.restart()
+        with contextlib.suppress(HotUnavailable):  # one of the old connections
+            await run_of(redis)
+
+        await follower.done(entries)
+        assert await backlogs(redis, [journal]) == [{"embed": 1, "archive": 1}]
+        again = await follower.take_over(1, idle_seconds=0)
+        assert again == entries
+        await follower.done(again)
+        assert await backlogs(redis, [journal]) == [{"embed": 0, "archive": 1}]
 
 
 async def test_an_oplog_that_rolls_over_beneath_an_open_stream_is_a_gap_that_is_noticed() -> None:

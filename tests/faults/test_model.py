@@ -68,6 +68,18 @@ def test_what_a_person_did_in_mongodb_must_stand() -> None:
     assert words(told(STORED, again, deleted).judge(kept(TEXT, LATER))) == {"resurrected"}
 
 
+def test_what_was_seen_while_the_archive_was_on_its_way_acknowledges_nothing() -> None:
+    """Redis lost its last second, the owner saw the version before, and MongoDB had the later one (seed 601050)."""
+    archived = done("updated", 2, LATER, at=2, durability="archived")
+    model = told(STORED, archived, always=False, kills=(2.5,))
+    model.seen(ID, 1, TEXT)
+    assert model.judge(kept(TEXT, LATER)) == []
+    assert "lost" in words(model.judge(kept(TEXT)))
+
+    model.seen(ID, 3, TEXT)
+    assert "lost" in words(model.judge(kept(TEXT, LATER)))
+
+
 @pytest.mark.parametrize("store", ["hot", "archived", "versions"])
 def test_a_loss_in_any_store_is_found(store: str) -> None:
     evidence = kept(TEXT)

@@ -215,9 +215,8 @@ class Worker:
                 self._model.wrong(
                     f"{error.code}: {own.memory_id} has version {seen.version}, {own.version} was acknowledged"
                 )
-            # The answer of its own update may be what Redis lost, and the update may be what the archive brought back.
             own.version, own.content = seen.version, seen.content
-            self._done(_Answered(own.memory_id, seen.version, "seen", "hot"), seen.content, "seen")
+            self._model.seen(own.memory_id, seen.version, seen.content)
 
     async def _until_known(self, call: Callable[[], Awaitable[T]], request: str) -> T | None:
         """The answer, or None when none came in all that time. What was refused is raised."""
