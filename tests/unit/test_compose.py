@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +198,13 @@ def test_prometheus_fetches_from_where_both_services_answer() -> None:
     assert config["rule_files"] == [
         volume.split(":")[1] for volume in SERVICES["prometheus"]["volumes"] if "alerts" in volume
     ]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (it comes with Prometheus) is not on PATH")
+@pytest.mark.parametrize("command", [["check", "config", "prometheus.yaml"], ["test", "rules", "alerts_test.yaml"]])
+def test_prometheus_itself_takes_the_configuration_and_wakes_each_alert(command: list[str], tmp_path: Path) -> None:
+    for name in ("prometheus.yaml", "alerts.yaml", "alerts_test.yaml"):
+        text = (ROOT / "otel" / name).read_text()
+        (tmp_path / name).write_text(text.replace("/etc/prometheus/alerts.yaml", str(tmp_path / "alerts.yaml")))
+    checked = subprocess.run(["promtool", *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
