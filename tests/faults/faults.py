@@ -18,6 +18,7 @@ from tests.faults.plan import Fault
 from tests.faults.proxy import Link, Proxy
 
 UNKNOWN_TOKEN = '{"_data": "8263A1B2C3000000012B022C0100296E5A1004"}'
+HEARD_SECONDS = 0.5  # longer than any delay of the proxy, and than a busy laboratory takes for what has arrived
 JUMPS = (-3600, -60, -2, 2, 60, 3600)  # seconds
 REPEATED = 20  # journal entries that are copied at a time
 
@@ -45,8 +46,7 @@ async def _pause_service(lab: Lab, model: Model, fault: Fault) -> None:
 
 async def _kill_redis(lab: Lab, model: Model, fault: Fault) -> None:
     async with lab.redis_lock:
-        model.redis_killed(time.monotonic())
-        lab.redis_server.kill()
+        await _killed(lab, model)
         await asyncio.sleep(fault.seconds)
         await lab.redis_server.start()
 
@@ -54,11 +54,18 @@ async def _kill_redis(lab: Lab, model: Model, fault: Fault) -> None:
 async def _cut_redis_power(lab: Lab, model: Model, fault: Fault) -> None:
     """A killed process leaves what it wrote to the kernel; without power, what was not fsynced is gone too."""
     async with lab.redis_lock:
-        model.redis_killed(time.monotonic())
-        lab.redis_server.kill()
+        await _killed(lab, model)
         lab.lose_what_no_fsync_confirmed(fault.target / 6)
         await asyncio.sleep(fault.seconds)
         await lab.redis_server.start()
+
+
+async def _killed(lab: Lab, model: Model) -> None:
+    """Kills Redis; returns when the answers that it had sent have been heard: what they confirm must not be cut off."""
+    model.redis_killed(time.monotonic())
+    lab.redis_server.kill()
+    await asyncio.sleep(HEARD_SECONDS)
+    model.redis_killed(time.monotonic())  # what was heard since may be lost as well
 
 
 async def _pause_redis(lab: Lab, model: Model, fault: Fault) -> None:
