@@ -178,7 +178,8 @@ def tracing(report: Report) -> str:
         for way, one in ways.items()
     ]
     shares = ("stores a second", "recalls a second", "processor, a store", "processor, a recall")
-    return table(("as a share of that without", *shares, "p99 ms, a store", "p99 ms, a recall"), rows)
+    lines = table(("as a share of that without", *shares, "p99 ms, a store", "p99 ms, a recall"), rows)
+    return "In brackets, here: between what the median lies with 95 %.\n\n" + lines
 
 
 def rebuild(report: Report) -> str:

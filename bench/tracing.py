@@ -4,8 +4,9 @@
 
 It starts a MongoDB, and for each way a Redis and a daemon of its own, which are there from the beginning to the end. All ways take
 short turns, round by round and each round in another order: what counts is a way's number as a share of that without tracing in
-the same round, where noise has hit both, and how far these shares lie apart. The daemon's processor time for an operation is told
-as well, which other work on the machine disturbs less; the 99th percentile is that of all rounds together. Collectors take spans
+the same round, where noise has hit both: the median of the rounds, and between what it lies with 95 % (a percentile bootstrap over
+the rounds: B. Efron, 1979). The daemon's processor time for an operation is told as well, which other work on the machine disturbs
+less; the 99th percentile is that of all rounds together. Collectors take spans
 over OTLP in this process and look at none of them; the load comes from another process. There is no embedding model: with one,
 everything takes longer and tracing the same. Callers are not traced, and sync does not run.
 """
@@ -21,11 +22,13 @@ import re
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from bench import harness, load
 from bench.harness import own_servers, quantiles, service, turns
@@ -52,6 +55,7 @@ NOWHERE = "http://127.0.0.1:9"
 CALLERS = 8
 RECALLS = 4  # stores for each recall: a recall takes some times as long
 WARM = 200  # operations before any is counted
+RESAMPLED = 4_000
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -167,19 +171,24 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def told(ways: dict[str, Way]) -> dict[str, Any]:
-    """Medians and tails, and each way's share of what there is without tracing: median, lowest, highest of the rounds."""
+    """Medians and tails, and each way's share of what there is without tracing: median of the rounds, and its interval."""
     rows: dict[str, Any] = {}
     for way, one in ways.items():
         row: dict[str, Any] = {name: round(statistics.median(each[name] for each in one.rounds), 2) for name in one.rounds[0]}
         for name in one.rounds[0]:
             # A short turn may take less of the processor than the system counts.
             pairs = zip(one.rounds, ways[OFF].rounds, strict=True)
-            shares = sorted(on[name] / off[name] for on, off in pairs if off[name]) or [1.0]
-            row[f"{name}_share"] = [round(share, 3) for share in (statistics.median(shares), shares[0], shares[-1])]
+            row[f"{name}_share"] = _median([on[name] / off[name] for on, off in pairs if off[name]] or [1.0])
         for verb, milliseconds in one.milliseconds.items():
             row |= {f"{verb}_{name}": value for name, value in quantiles(milliseconds).items()}
         rows[way] = row
     return rows
+
+
+def _median(shares: Sequence[float]) -> list[float]:
+    """The median, and the 95 % interval in which that of another run may lie."""
+    again = np.median(np.random.default_rng(0).choice(shares, (RESAMPLED, len(shares))), axis=1)
+    return [round(float(one), 3) for one in (np.median(shares), *np.percentile(again, (2.5, 97.5)))]
 
 
 def options() -> argparse.ArgumentParser:
