@@ -8,7 +8,7 @@ import numpy as np
 
 from memoryd.config import Settings
 from memoryd.embed.late import IN_CONTEXT, Tokeniser, Tokens
-from memoryd.embed.model_name import known_name
+from memoryd.embed.model_name import known_name, original_of
 from memoryd.embed.protocol import ModelFailed, ModelUnavailable, Text, Vectors
 from memoryd.embed.runs import padded, runs
 from memoryd.embed.thread import ThreadEmbedder
@@ -56,6 +56,8 @@ class HuggingFaceModel:
 
 async def open_transformers(settings: Settings) -> ThreadEmbedder:
     """The configured model in torch, loaded on its thread. Raises ModelUnavailable where it cannot be loaded."""
+    if original_of(settings.model):
+        raise ModelUnavailable("int8 weights do not run in torch", hint="MEMORYD_EMBEDDER=onnx, or MEMORYD_MODEL without @int8")
 
     def build() -> HuggingFaceModel:
         try:

@@ -7,6 +7,13 @@ import json
 import re
 from pathlib import Path
 
+INT8 = "@int8"
+
+
+def original_of(model: str) -> str | None:
+    """What `model` is made of when its name asks for int8 weights: `NAME@int8`; None for every other model."""
+    return model.removesuffix(INT8) if model.endswith(INT8) else None
+
 
 def local_folder(model: str) -> Path | None:
     """The folder that `model` names, or None when it is a hub id."""
@@ -20,6 +27,8 @@ def known_name(model: str) -> str:
     Two machines that keep the same model in different places must call its vectors the same. The base model that
     config.json names is no answer: every model that was tuned from it names the same one.
     """
+    if original := original_of(model):
+        return known_name(original) + INT8
     folder = local_folder(model)
     if folder is None:
         return model
@@ -30,6 +39,8 @@ def known_name(model: str) -> str:
 
 def cache_name(model: str) -> str:
     """A folder name for the prepared `model`. A folder that changes gets another name, so no stale copy is used."""
+    if original := original_of(model):
+        return cache_name(original) + "--int8"
     folder = local_folder(model)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "--", model if folder is None else folder.name).strip(".-") or "model"
     if folder is None:

@@ -20,8 +20,9 @@ from pathlib import Path
 from memoryd import limits
 from memoryd.config import Settings
 from memoryd.embed.command import GivenUp, Say
+from memoryd.embed.int8 import from_original
 from memoryd.embed.manifest import Manifest, pad_id, read_manifest, tokens_max, write_manifest
-from memoryd.embed.model_name import cache_name, known_name, local_folder
+from memoryd.embed.model_name import cache_name, known_name, local_folder, original_of
 from memoryd.embed.onnx import OnnxModel
 from memoryd.embed.protocol import ModelFailed, ModelUnavailable
 from memoryd.embed.sources import NotHere, Request, Source, from_folder, from_hub, from_package, sha256
@@ -68,7 +69,7 @@ def prepare(settings: Settings, *, say: Say, stop: threading.Event | None = None
         if prepared is None:
             target.parent.mkdir(parents=True, exist_ok=True)
             with _locked(target.with_suffix(".lock"), say, stop):
-                prepared = find_prepared(settings) or _make(settings.model, target, say, stop)
+                prepared = find_prepared(settings) or _make(settings, target, say, stop)
     except GivenUp:
         raise ModelFailed("the model's preparation was given up", retryable=True) from None
     except OSError as error:
@@ -86,10 +87,10 @@ def describe(prepared: PreparedModel) -> str:
     return f"embedding with ONNX Runtime: {prepared.model}, {prepared.dims} dimensions, {size} ({prepared.origin})"
 
 
-def _make(model: str, target: Path, say: Say, stop: threading.Event) -> PreparedModel:
+def _make(settings: Settings, target: Path, say: Say, stop: threading.Event) -> PreparedModel:
     """Try the sources in order and put the first that works in place."""
-    tried = []
-    for name, source in SOURCES:
+    model, tried = settings.model, []
+    for name, source in _sources(settings, say, stop):
         with tempfile.TemporaryDirectory(prefix="making-", dir=target.parent) as aside:
             folder = Path(aside, "model")
             folder.mkdir()
@@ -101,7 +102,16 @@ def _make(model: str, target: Path, say: Say, stop: threading.Event) -> Prepared
                 continue
             _put_in_place(folder, target)
             return _prepared(target, manifest)
-    raise ModelUnavailable(f"the model {known_name(model)} cannot be had here ({'; '.join(tried)})", hint=WAYS_OUT)
+    hint = WAYS_OUT if original_of(model) is None else "set MEMORYD_MODEL to the original, without @int8"
+    raise ModelUnavailable(f"the model {known_name(model)} cannot be had here ({'; '.join(tried)})", hint=hint)
+
+
+def _sources(settings: Settings, say: Say, stop: threading.Event) -> tuple[tuple[str, Source], ...]:
+    original = original_of(settings.model)
+    if original is None:
+        return SOURCES
+    whole = settings.model_copy(update={"model": original})
+    return (("int8", from_original(lambda: prepare(whole, say=say, stop=stop).path)),)
 
 
 def _describe_files(folder: Path, model: str, origin: str) -> Manifest:

@@ -1,4 +1,4 @@
-"""A Python environment that has torch, for the minute that an export takes.
+"""A Python environment for the minute that an export, or a quantisation, takes.
 
 torch is 190 MB to fetch and 1.2 GB on disk, and memoryd needs it once: so it goes into an environment of its own, never
 into the user's, and is deleted afterwards. A torch that the user has already is used from there. And since a plain
@@ -17,7 +17,7 @@ import sysconfig
 import threading
 import urllib.request
 import venv
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -26,7 +26,9 @@ from memoryd import limits
 from memoryd.embed.command import CommandFailed, Say, run
 
 TORCH = "torch==2.13.0"
-EXPORTER = ("transformers>=5.23,<6", "onnx>=1.20,<2", "onnxscript>=0.5,<1")
+ONNX = "onnx>=1.20,<2"
+EXPORTER = ("transformers>=5.23,<6", ONNX, "onnxscript>=0.5,<1")
+QUANTISER = (ONNX, "onnxruntime>=1.20")
 CUDA = re.compile(r"nvidia|cuda|triton|pytorch.triton", re.IGNORECASE)  # beginnings of package names
 
 SizeOf = Callable[[str], int | None]
@@ -45,20 +47,27 @@ class ThrowAway:
         self._stop = stop
         self._python = folder / "env" / "bin" / "python"
 
-    def make(self) -> None:
+    def make_exporter(self) -> None:
         """Install what an export needs. Raises TooHeavy before anything is fetched, CommandFailed when pip fails."""
-        self._create()
-        requirements = list(EXPORTER)
         if has_torch():
             self._say("using the torch that is installed here")
-            self._borrow_packages()
+            self._make(EXPORTER, borrow=True)
         else:
-            requirements.insert(0, TORCH)
+            self._make((TORCH, *EXPORTER), borrow=False)
+
+    def make_quantiser(self) -> None:
+        """Install what makes weights int8; ONNX Runtime is here already. Raises as `make_exporter` does."""
+        self._make(QUANTISER, borrow=True)
+
+    def _make(self, requirements: Sequence[str], *, borrow: bool) -> None:
+        self._create()
+        if borrow:
+            self._borrow_packages()
         report = self._what_pip_would_install(requirements)
         refuse_heavy(report, size_of)
         if report["install"]:
             size = sum(size_of(url) or 0 for url in _urls(report)) / 1e6
-            self._say(f"fetching {', '.join(_names(requirements))} for one export ({size:.0f} MB, deleted afterwards)")
+            self._say(f"fetching {', '.join(_names(requirements))} for once ({size:.0f} MB, deleted afterwards)")
             self.pip("install", *requirements)
 
     def pip(self, verb: str, *arguments: str) -> None:

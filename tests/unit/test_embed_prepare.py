@@ -48,7 +48,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         raise CommandFailed("no network")
 
     monkeypatch.setattr(sources, "hub_answers", lambda: False)
-    monkeypatch.setattr(ThrowAway, "make", refuse)
+    monkeypatch.setattr(ThrowAway, "_make", refuse)
 
 
 def test_a_prepared_model_is_used_as_it_is(model_dir: Path, tmp_path: Path, no_network: None) -> None:
