@@ -497,7 +497,7 @@ class Records:
 
 
 def _given(names_: Sequence[str], row: Sequence[bytes | None]) -> dict[bytes, bytes]:
-    return {name.encode(): raw for name, raw in zip(names_, row, strict=True) if raw is not None}
+    return {name: raw for name, raw in zip(map(str.encode, names_), row, strict=True) if raw is not None}
 
 
 def rename(stone: Tombstone, by: Callable[[str], str]) -> Tombstone:

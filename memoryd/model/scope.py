@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from urllib.parse import quote, unquote
 
@@ -9,6 +10,8 @@ import msgspec
 
 from memoryd.errors import BadRequest
 from memoryd.limits import NAME_BYTES_MAX
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]*")  # names that are their own tags
 
 
 class Scope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,7 +87,7 @@ def check_unicode(field: str, text: str) -> str:
 
 def to_tag(name: str) -> str:
     """`name` as it stands in keys, tags and channels: percent-encoded, so that no name can hold a separator."""
-    return quote(name, safe="").replace("~", "%7E")
+    return name if _PLAIN.fullmatch(name) else quote(name, safe="").replace("~", "%7E")
 
 
 def from_tag(tag: str) -> str:
