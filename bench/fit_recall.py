@@ -95,14 +95,13 @@ async def _case(search: Search, embedder: Embedder | None, asked: Asked, names: 
     if embedder is not None:
         [row] = await embedder.embed([first_person(asked.text, who)])
         vector = QueryVector(row.astype("<f4").tobytes(), embedder.model)
-    rows = await search.by_meaning(scope, Filters(), found, terms=terms, vector=vector)
-    pool = Pool(rows, terms, sum(found.memories.values()), found.with_term)
+    candidates = await search.by_meaning(scope, Filters(), found, terms=terms, vector=vector)
+    pool = Pool(candidates, terms, sum(found.memories.values()), found.with_term)
     named_times = periods(asked.text, SystemClock().now())
     raw = signals(pool, CONVERSATION, who=who, now=0, times=named_times)
     silent = np.zeros(len(pool))  # a signal of which nobody has said anything: no time is named, nothing was judged
     columns = [scaled(name, raw.get(name, silent), CONVERSATION) for name in names]
-    ids = [row.memory_id for row in pool.rows]
-    return Case(asked, ids, [turns[one] for one in ids], [row.session[1] for row in pool.rows], np.stack(columns, axis=1))
+    return Case(asked, pool.ids, [turns[one] for one in pool.ids], [row.session[1] for row in pool.rows], np.stack(columns, axis=1))
 
 
 def fit(learned: Sequence[Case], columns: Sequence[int]) -> Table:

@@ -20,11 +20,12 @@ from memoryd.clock import Clock, to_microseconds
 from memoryd.embed.cache import EmbeddingCache, model_of
 from memoryd.embed.protocol import ModelFailed
 from memoryd.errors import ArchiveUnavailable
+from memoryd.hot.briefs import Brief
 from memoryd.hot.clauses import Filters
 from memoryd.hot.pages import Order, Pages, cursor_at
 from memoryd.hot.query_cache import QueryCache
 from memoryd.hot.records import Records
-from memoryd.hot.rows import LONG, Found, Row, word
+from memoryd.hot.rows import LONG, Candidates, Found
 from memoryd.hot.search import QueryVector, Search
 from memoryd.limits import DIVERSE_MAX, RECALL_PAGES_HITS_MAX, RERANK_CANDIDATES
 from memoryd.model.episode import EpisodeFilter
@@ -174,13 +175,13 @@ class Recalling:
             )  # fmt: skip
             scores = telemetry.range_of([best[0].score, best[-1].score] if best else [])
             tell({telemetry.CANDIDATES: len(pool.rows), telemetry.RECORD_COUNT: len(best), **scores})
-        rows = {row.memory_id: row for row in pool.rows}
         if question.rerank:
             best = await self._reranked(scope, question.query, best, deadline, ended)
+        rows = dict(zip(pool.ids, pool.rows, strict=True))
         if question.diversity:
             best = await self._diverse(scope, best, rows, question.diversity)
         if question.per_session:
-            best = [best[at] for at in by_session([_session(rows[one.memory_id]) for one in best], question.per_session)]
+            best = [best[at] for at in by_session([rows[one.memory_id].place for one in best], question.per_session)]
         return Order(asked, best, searched, profile.name, "; ".join(ended.reasons), sorted(ended.missing), ended.cold)
 
     async def _candidates(
@@ -195,33 +196,36 @@ class Recalling:
         if found is None:
             for one in ("words", "meaning"):
                 ended.late(one, f"the deadline came before the search by {one} was done")
-            return Pool({}, terms, 0), set(), set(), []
-        asked = first_person(question.query, named(question.query, {row.speaker for row in found.rows.values()}))
+            return Pool(Candidates(), terms, 0), set(), set(), []
+        speakers = {row.speaker for row in found.rows.values()}
+        who = named(question.query, speakers)
+        asked = first_person(question.query, who)
         vector, worded = await asyncio.gather(
             self._query_vector(scope, asked, deadline, ended), self._worded(scope, filters, found, terms, deadline, ended)
         )
         near = partial(self._search.by_meaning, scope, filters, found, terms=terms, named=worded.kinds)
-        rows = await deadline.before(near(vector=vector, seconds=deadline.left()))
+        candidates = await deadline.before(near(vector=vector, seconds=deadline.left()))
         if vector and found.nothing_near and await deadline.before(self._changed(vector)):  # it follows, and asks once more
             vector = await self._query_vector(scope, asked, deadline, ended)
-            rows = await deadline.before(near(vector=vector, seconds=deadline.left()))
-        if rows is None:
+            candidates = await deadline.before(near(vector=vector, seconds=deadline.left()))
+        if candidates is None:
             ended.late("meaning", "the deadline came before the search by meaning was done")
-            rows, vector = found.rows, None
-        word(rows, worded.terms)
+            candidates, vector = found, None
+        candidates.word(worded.terms)
         filling = not (found.filled or self._archive is None or filters.episodes)  # a log's own filters are Redis's alone
         tiers = asked_for(filters.among, deep=question.deep, filling=filling)
         below = await self._deep(scope, filters, vector, quoting, tiers, deadline, ended) if tiers else Deep()
-        if filling and (below.looked_at > sum(found.memories.values()) or below.rows.keys() - rows.keys()):
+        if filling and (below.looked_at > sum(found.memories.values()) or below.rows.keys() - candidates.rows.keys()):
             ended.late("words", "Redis is being filled from the archive: what it lacks was found by meaning only")
-        rows |= {key: row for key, row in below.rows.items() if key not in rows}
+        candidates.add(below)
         counted = found.with_term if worded.counted is None else {**found.with_term, LONG: worded.counted}
         for one in sorted(found.cut):
             ended.late(one, f"the search by {one} took too long and has not looked at everything")
         ways = (("words", terms), ("meaning", vector), (ARCHIVE, tiers and vector))
         searched = [name for name, used in ways if used]
-        who = named(question.query, {row.speaker for row in rows.values()})  # also who has said none of the words
-        pool = Pool(rows, terms, sum(found.memories.values()) + below.looked_at, counted)
+        speaking = {row.speaker for row in candidates.rows.values()}
+        who = (who & speaking) | named(question.query, speaking - speakers)  # also who has said none of the words
+        pool = Pool(candidates, terms, sum(found.memories.values()) + below.looked_at, counted)
         return pool, who, found.quoted | below.quoted, searched
 
     async def _worded(
@@ -309,7 +313,7 @@ class Recalling:
         return with_relevance(ranked, dict(zip(texts, found, strict=True)))
 
     async def _diverse(
-        self, scope: Scope, best: Sequence[Ranked], rows: dict[str, Row], diversity: float
+        self, scope: Scope, best: Sequence[Ranked], rows: Mapping[str, Brief], diversity: float
     ) -> list[Ranked]:
         """The best in another order: none that repeats what came before it. What is quoted stays in front."""
         some, others = best[:DIVERSE_MAX], best[DIVERSE_MAX:]
@@ -399,10 +403,6 @@ def _sees_shared(scope: Scope, among: Narrowing) -> bool:
 
 async def _stay() -> None:
     return None
-
-
-def _session(row: Row) -> tuple[str, ...]:
-    return row.session if row.session[1] else (row.memory_id,)
 
 
 def _digest(scope: Scope, question: Question) -> str:

@@ -17,8 +17,9 @@ from memoryd.archive.codec import Document
 from memoryd.archive.store import Archive
 from memoryd.archive.words import narrowed, within
 from memoryd.clock import to_microseconds
+from memoryd.hot.briefs import Brief, numbered
 from memoryd.hot.clauses import Filters
-from memoryd.hot.rows import Row
+from memoryd.hot.rows import Candidates
 from memoryd.hot.search import QueryVector
 from memoryd.keys import kind_of
 from memoryd.limits import CANDIDATES_MAX, DEEP_BATCH_MAX, DEEP_SECONDS_MAX
@@ -37,10 +38,9 @@ _HEAD = 2  # bytes of a BSON vector before its numbers
 
 
 @dataclass
-class Deep:
+class Deep(Candidates):
     """What a scan found."""
 
-    rows: dict[str, Row] = field(default_factory=dict)
     looked_at: int = 0
     """Memories that pass the filters."""
     quoted: set[str] = field(default_factory=set)
@@ -79,7 +79,9 @@ async def nearest(
     likeness = {memory_id: value for value, memory_id in best}
     for memory in (await archive.contents(sorted(likeness.keys() | found.quoted))).values():
         if memory.tier in tiers and memory.seen_from(scope):
-            found.rows[memory.id] = _row(memory, likeness.get(memory.id))
+            found.rows[memory.id] = _brief(memory)
+            if memory.id in likeness:
+                found.similarity[memory.id] = likeness[memory.id]
     tell({telemetry.SEARCHED: found.looked_at, telemetry.CANDIDATES: len(found.rows), **telemetry.range_of(likeness.values())})
     return found
 
@@ -114,12 +116,12 @@ def _passes(document: Document, among: Narrowing) -> bool:
     return all(has & set(wanted) for wanted in among.facets())
 
 
-def _row(memory: Memory, likeness: float | None) -> Row:
+def _brief(memory: Memory) -> Brief:
     session = (to_tag(memory.agent_id), to_tag(memory.session_id)) if memory.session_id else ("", "")
-    return Row(
-        memory.id, kind_of(memory.memory_type), terms_of(memory.content, memory.metadata), speaker_of(memory.metadata), session,
-        memory.follows, memory.importance, to_microseconds(memory.valid_from), memory.feedback,
-        similarity=likeness, tier=ARCHIVE,
+    terms = terms_of(memory.content, memory.metadata)
+    return Brief(
+        memory.id, kind_of(memory.memory_type), terms, speaker_of(memory.metadata), session, memory.follows, memory.importance,
+        to_microseconds(memory.valid_from), memory.feedback, numbered(terms), tier=ARCHIVE,
     )  # fmt: skip
 
 

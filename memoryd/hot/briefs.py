@@ -7,7 +7,9 @@ what Redis has, and nothing has to be told when a memory changes or goes.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +29,27 @@ class Brief:
     kind: str
     terms: str
     """With spaces between them, equal ones side by side."""
-    words: Words
-    """The terms, numbered (`numbered`)."""
     speaker: str
     session: tuple[str, str]
     """Agent and session, as tags; ('', '') for what belongs to no session."""
-    follows: list[str]
+    follows: Sequence[str]
     importance: float
     valid_from: int
     feedback: Feedback | None
+    words: Words
+    """The terms, numbered (`numbered`)."""
+    tier: str = ""
+    """long or archive, where its terms came from MongoDB."""
+    place: tuple[str, ...] = field(init=False)
+    """Its session; what belongs to none is a session of its own."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place", self.session if self.session[1] else (self.memory_id,))
+
+    @property
+    def group(self) -> str:
+        """Among which memories its words are counted: those of its kind here, or those of its tier."""
+        return self.tier or self.kind
 
 
 class Briefs:
@@ -43,26 +57,34 @@ class Briefs:
 
     def __init__(self) -> None:
         # By whose memory it is, too: a stamp that two memories share, if it ever is, must not bring what is another project's.
-        self._young: dict[tuple[str, bytes], Brief] = {}
-        self._old: dict[tuple[str, bytes], Brief] = {}
+        self._young: dict[str, dict[bytes, Brief]] = {}
+        self._old: dict[str, dict[bytes, Brief]] = {}
+        self._many = 0  # in the young ones
         self._since = 0.0
 
-    def get(self, place: str, stamp: bytes) -> Brief | None:
-        """What is known under this stamp in a place (kind, tenant and project)."""
-        known = self._young.get((place, stamp))
-        if known is None and (known := self._old.get((place, stamp))) is not None:
-            self._young[place, stamp] = known
-        return known
+    def known(self, place: str, stamps: Sequence[bytes]) -> list[Brief] | None:
+        """What is known under these stamps in a place (kind, tenant and project), in their order; None when one of them is not."""
+        young = self._young.get(place, {})
+        found = list(map(young.get, stamps))
+        if not all(found):
+            old = self._old.get(place, {})
+            found = [one or old.get(stamp) for one, stamp in zip(found, stamps, strict=True)]
+            for stamp, one in zip(stamps, found, strict=True):
+                if one:
+                    self.put(place, stamp, one)
+        return cast("list[Brief]", found) if all(found) else None
 
     def put(self, place: str, stamp: bytes, brief: Brief) -> None:
         """Keeps what has been read."""
-        self._young[place, stamp] = brief
+        here = self._young.setdefault(place, {})
+        self._many += stamp not in here
+        here[stamp] = brief
 
     def grow_old(self) -> None:
         """Drops what no search has found since the time before last. Once a recall, or nothing would ever go."""
         now = asyncio.get_running_loop().time()
-        if len(self._young) >= BRIEFS_MAX // 2 or now - self._since >= BRIEFS_SECONDS / 2:
-            self._old, self._young, self._since = self._young, {}, now
+        if self._many >= BRIEFS_MAX // 2 or now - self._since >= BRIEFS_SECONDS / 2:
+            self._old, self._young, self._many, self._since = self._young, {}, 0, now
 
 
 def to_brief(memory_id: str, kind: str, text: str) -> Brief:
@@ -70,8 +92,8 @@ def to_brief(memory_id: str, kind: str, text: str) -> Brief:
     # An earlier memoryd has written no line for feedback.
     speaker, agent, session, follows, importance, valid_from, *feedback, terms = text.split("\n")
     return Brief(
-        memory_id, kind, terms, numbered(terms), speaker, (agent, session) if session else ("", ""),
-        follows.split(",") if follows else [], float(importance), int(valid_from), from_text("".join(feedback)),
+        memory_id, kind, terms, speaker, (agent, session) if session else ("", ""), follows.split(",") if follows else [],
+        float(importance), int(valid_from), from_text("".join(feedback)), numbered(terms),
     )  # fmt: skip
 
 

@@ -6,8 +6,8 @@ them 4 to 5 ms, their stamps in one list 1 ms).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
@@ -18,8 +18,13 @@ from memoryd.hot.briefs import Brief, Briefs, to_brief
 from memoryd.hot.client import hot_errors
 from memoryd.model.scope import Scope, to_tag
 
-Near = tuple[Brief, float | None]
-"""A candidate, and its distance from the question's vector where that was asked for."""
+
+@dataclass(frozen=True)
+class Met:
+    """What one query has found: candidates, and how near each is to the question's vector where that was asked for, by id."""
+
+    briefs: Sequence[Brief] = ()
+    similarity: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Finder:
         self._redis = redis
         self._briefs = Briefs()
 
-    async def read(self, scope: Scope, queries: Sequence[Query], answers: Sequence[Any]) -> list[list[Near]]:
+    async def read(self, scope: Scope, queries: Sequence[Query], answers: Sequence[Any]) -> list[Met]:
         """What each query has found; `answers` are those to their `for_stamps`. One more round trip if any is not known here.
 
         Raises HotUnavailable.
@@ -74,27 +79,28 @@ class Finder:
                 with hot_errors("recall"):
                     whole = await pipe.execute()
             for at, answer in zip(unknown, whole, strict=True):
-                found[at] = list(self._learn(scope, queries[at], answer))
-        return [one or [] for one in found]
+                found[at] = self._learn(scope, queries[at], answer)
+        return [one or Met() for one in found]
 
-    def _known(self, scope: Scope, query: Query, answer: Any) -> list[Near] | None:
+    def _known(self, scope: Scope, query: Query, answer: Any) -> Met | None:
         """None when one of them is not known."""
         if isinstance(answer, ResponseError):  # one of them has no stamp; if it is refused for another reason, it is again
             return None
-        place, found = _place(scope, query), list[Near]()
-        stamps, count = _list_of(answer)
-        if len(stamps) < count:  # one has no stamp: an earlier memoryd wrote it
+        listed, count = _list_of(answer)
+        if len(listed) < count:  # one has no stamp: an earlier memoryd wrote it
             return None
-        for one in stamps:
-            stamp, _, distance = one.partition(b" ")
-            brief = self._briefs.get(place, stamp)
-            if brief is None:
-                return None
-            found.append((brief, float(distance) if distance else None))
-        return found
-
-    def _learn(self, scope: Scope, query: Query, answer: Any) -> Iterator[Near]:
         place = _place(scope, query)
+        if not query.nearest:
+            return Met(briefs) if (briefs := self._briefs.known(place, listed)) is not None else None
+        pairs = [one.split(b" ") for one in listed]
+        briefs = self._briefs.known(place, [stamp for stamp, _ in pairs])
+        if briefs is None:
+            return None
+        near = zip(briefs, pairs, strict=True)
+        return Met(briefs, {brief.memory_id: _near(distance) for brief, (_, distance) in near if distance})
+
+    def _learn(self, scope: Scope, query: Query, answer: Any) -> Met:
+        place, briefs, similarity = _place(scope, query), list[Brief](), dict[str, float]()
         for one in answer[b"results"]:
             # A search that was cut short leaves empty places, and who is gone since has no fields.
             fields = one.get(b"extra_attributes") or {}
@@ -102,7 +108,14 @@ class Finder:
                 brief = to_brief(one[b"id"][-names.ID_CHARS:].decode(), query.kind, fields[b"brief"].decode())
                 if stamp := fields.get(b"stamp"):  # what an earlier memoryd wrote has none, and is read each time
                     self._briefs.put(place, stamp, brief)
-                yield brief, float(fields[b"distance"]) if b"distance" in fields else None
+                briefs.append(brief)
+                if b"distance" in fields:
+                    similarity[brief.memory_id] = _near(fields[b"distance"])
+        return Met(briefs, similarity)
+
+
+def _near(distance: bytes) -> float:
+    return 1.0 - float(distance)
 
 
 def _list_of(answer: Any) -> tuple[Sequence[bytes], int]:

@@ -11,11 +11,12 @@ from redis.exceptions import ResponseError
 
 from memoryd import keys as names
 from memoryd.errors import Overloaded
+from memoryd.hot.briefs import Brief
 from memoryd.hot.clauses import Clause, Filters, scope_clause
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import to_hot_vector
 from memoryd.hot.finding import Finder, Query
-from memoryd.hot.rows import Found, Row, rarest, take, told_in
+from memoryd.hot.rows import Candidates, Found, rarest, told_in
 from memoryd.limits import CANDIDATES_MAX, EXACT_MEMORIES_MAX, FORGET_PLAN_MAX, RECALL_LIMIT_MAX
 from memoryd.model.episode import EpisodeFilter
 from memoryd.model.memory import MemoryType, Tier
@@ -87,9 +88,12 @@ class Search:
             found.long += next(counts)
         near = iter(await self._finder.read(scope, queries, answers[2 * len(kinds) :]))
         for kind in kinds:
-            found.quoted |= take(found.rows, next(near))
-            if terms and len(take(found.rows, next(near))) > CANDIDATES_MAX:
-                found.crowded.add(kind)
+            found.take(quoting := next(near))
+            found.quoted.update(one.memory_id for one in quoting.briefs)
+            if terms:
+                found.take(worded := next(near))
+                if len(worded.briefs) > CANDIDATES_MAX:
+                    found.crowded.add(kind)
         if found.crowded:
             await self._count_terms(scope, filters, found, terms, seconds)
         if span := recorded():
@@ -126,7 +130,7 @@ class Search:
         vector: QueryVector | None,
         seconds: float | None = None,
         named: Mapping[str, str] = NOTHING,
-    ) -> dict[str, Row]:
+    ) -> Candidates:
         """The candidates: `found`, narrowed where it was crowded, and the nearest to the vector. One round trip, and one for
         what was not met here before. `named` (kinds by id) was found by words in the archive: it comes as far as it passes
         the filters here, with its similarity.
@@ -136,11 +140,14 @@ class Search:
         answer seldom repeats the words of its question.
         """
         kinds = [kind for kind in _kinds(filters) if found.memories[kind]]
-        rows = {key: row for key, row in found.rows.items() if row.kind not in found.crowded or key in found.quoted}
+        candidates = Candidates(found.rows.copy())
+        if found.crowded:
+            kept = ((key, row) for key, row in found.rows.items() if row.kind not in found.crowded or key in found.quoted)
+            candidates = Candidates(dict(kept))
         queries = [
             *_by_rarest(scope, filters, found, kinds, seconds),
             *(self._by_vector(scope, filters, found, kinds, terms, vector, seconds) if vector
-              else _around(scope, filters, rows, kinds, terms, seconds)),
+              else _around(scope, filters, candidates.rows, kinds, terms, seconds)),
             *self._by_name(scope, filters, kinds, named, vector, seconds),
         ]  # fmt: skip
         answers = await self._ask(queries)
@@ -148,13 +155,12 @@ class Search:
         told = [at for at in whole if not isinstance(answers[at], Exception)]
         found.cut |= {"meaning" if queries[at].nearest else "words" for at in told if _was_cut(answers[at])}
         for near in await self._finder.read(scope, [queries[at] for at in whole], [answers[at] for at in whole]):
-            take(rows, near)
-        found.nothing_near = bool(vector and kinds) and not any(one.similarity is not None for one in rows.values())
+            candidates.take(near)
+        found.nothing_near = bool(vector and kinds) and not candidates.similarity
         if span := recorded():
-            likeness = [one.similarity for one in rows.values() if one.similarity is not None]
-            span.set_attribute(telemetry.CANDIDATES, len(rows))
-            span.set_attributes(telemetry.range_of(likeness))
-        return rows
+            span.set_attribute(telemetry.CANDIDATES, len(candidates.rows))
+            span.set_attributes(telemetry.range_of(candidates.similarity.values()))
+        return candidates
 
     async def _ask(self, queries: Sequence[Query]) -> list[Any]:
         """The answers in one round trip; what Redis refused among them as its error."""
@@ -173,9 +179,9 @@ class Search:
         seconds: float | None,
     ) -> Iterator[Query]:  # fmt: skip
         for kind in kinds:
-            for clause, known in self._near(scope, filters, found, kind, terms):
-                exact = known or found.memories[kind] <= EXACT_MEMORIES_MAX
-                yield self._nearest(kind, clause, vector, exact=exact, seconds=seconds)
+            for clause, most, all_here in _near(scope, filters, found, kind, terms):
+                exact = all_here or found.memories[kind] <= EXACT_MEMORIES_MAX
+                yield self._nearest(kind, clause, vector, exact=exact, seconds=seconds, most=most)
 
     def _by_name(
         self, scope: Scope, filters: Filters, kinds: Sequence[str], named: Mapping[str, str], vector: QueryVector | None,
@@ -187,18 +193,6 @@ class Search:
                     yield self._nearest(kind, clause, vector, exact=True, seconds=seconds)
                 else:
                     yield _newest(kind, clause, NAMED_MAX, seconds)
-
-    def _near(
-        self, scope: Scope, filters: Filters, found: Found, kind: str, terms: Sequence[str]
-    ) -> Iterator[tuple[Clause, bool]]:
-        """Among what to look for the nearest, and whether that is all here already and only its similarity is asked for."""
-        if not terms or kind in found.crowded or not any(row.kind == kind for row in found.rows.values()):
-            yield scope_clause(scope, filters), False
-            return
-        for known in (True, False):
-            clause = scope_clause(scope, filters)
-            clause.words(terms, none=not known)
-            yield clause, known
 
     async def matching(self, scope: Scope, filters: Filters, terms: Sequence[str]) -> int:
         """How many memories of the scope pass the filters here, and have one of the terms if any is given."""
@@ -391,8 +385,25 @@ def _with_terms(kind: str, clause: Clause, terms: Sequence[str], most: int, seco
     return _newest(kind, clause, most, seconds)
 
 
+def _near(
+    scope: Scope, filters: Filters, found: Found, kind: str, terms: Sequence[str]
+) -> Iterator[tuple[Clause, int, bool]]:
+    """Among what to look for the nearest, how many at most, and whether that is all here already and only its similarity is
+    asked for."""
+    known = 0 if kind in found.crowded else sum(row.kind == kind for row in found.rows.values())
+    if not terms or not known:
+        yield scope_clause(scope, filters), CANDIDATES_MAX, False
+    elif found.memories[kind] <= known + CANDIDATES_MAX:  # the others come all: one search brings them and what is here
+        yield scope_clause(scope, filters), known + CANDIDATES_MAX, True
+    else:
+        for none in (False, True):
+            clause = scope_clause(scope, filters)
+            clause.words(terms, none=none)
+            yield clause, CANDIDATES_MAX, not none
+
+
 def _around(
-    scope: Scope, filters: Filters, rows: Mapping[str, Row], kinds: Sequence[str], terms: Sequence[str], seconds: float | None
+    scope: Scope, filters: Filters, rows: Mapping[str, Brief], kinds: Sequence[str], terms: Sequence[str], seconds: float | None
 ) -> Iterator[Query]:
     """What was said around the words without having one of them: the newest, in the sessions that have most of them."""
     for kind in kinds if terms else ():

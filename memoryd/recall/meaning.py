@@ -12,8 +12,7 @@ def meaning(pool: Pool) -> Values | None:
     it (late chunking, `embed.late`). What was not among the nearest, or has no vector yet, counts as the farthest that was;
     None when nothing was found by meaning.
     """
-    known = [row.similarity for row in pool.rows if row.similarity is not None]
-    if not known:
+    if not pool.similarity:
         return None
-    floor = min(known)
-    return np.array([floor if row.similarity is None else row.similarity for row in pool.rows])
+    floor = min(pool.similarity.values())
+    return np.array([pool.similarity.get(one, floor) for one in pool.ids])

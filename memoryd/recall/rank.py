@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from memoryd.hot.rows import Row
 from memoryd.model.results import Part, Ranked
 from memoryd.recall.meaning import meaning
 from memoryd.recall.pool import Pool, Values
@@ -57,7 +56,7 @@ def rank(
     raw = signals(pool, profile, who=who, now=now, times=times)
     weights = dict(profile.weights)
     if quoted:
-        raw["quote"] = np.array([float(row.memory_id in quoted) for row in pool.rows])
+        raw["quote"] = np.array([float(one in quoted) for one in pool.ids])
         weights["quote"] = QUOTE_WEIGHT
     parts = {name: weights[name] * scaled(name, values, profile) for name, values in raw.items()}
     scores = np.sum(list(parts.values()), axis=0).round(6) if parts else np.zeros(len(pool))
@@ -66,27 +65,30 @@ def rank(
     if min_score is not None:
         np.greater_equal(scores, min_score, out=enough)
     if min_likeness > 0:
-        np.logical_and(enough, [_likeness(row, quoted) >= min_likeness for row in pool.rows], out=enough)
-    by_words = np.asarray(pool.counts.any(axis=1))
+        np.logical_and(enough, [_likeness(pool, one, quoted) >= min_likeness for one in pool.ids], out=enough)
+    best = order[enough[order]][:limit]
+    values = {name: list(map(_short, one[best].tolist())) for name, one in raw.items()}
+    contributions = {name: list(map(_short, one[best].tolist())) for name, one in parts.items()}
+    by_words = np.asarray(pool.counts[best].any(axis=1)).tolist()
     return [
         Ranked(
-            (row := pool.rows[at]).memory_id,
-            row.kind,
-            float(scores[at]),
-            {name: Part(_short(raw[name][at]), weights[name], _short(parts[name][at])) for name in parts},
-            _found_by(row, quoted, by_words=bool(by_words[at])),
+            (memory_id := pool.ids[place]),
+            pool.rows[place].kind,
+            score,
+            {name: Part(values[name][at], weights[name], contributions[name][at]) for name in parts},
+            _found_by(pool, memory_id, quoted, by_words=by_words[at]),
         )
-        for at in order[enough[order]][:limit].tolist()
+        for at, (place, score) in enumerate(zip(best.tolist(), scores[best].tolist(), strict=True))
     ]
 
 
-def _likeness(row: Row, quoted: Collection[str]) -> float:
+def _likeness(pool: Pool, memory_id: str, quoted: Collection[str]) -> float:
     """How alike a memory and the question are, 0 to 1 whatever else was found; 0 where no meaning is known."""
-    return 1.0 if row.memory_id in quoted else max(0.0, row.similarity or 0.0)
+    return 1.0 if memory_id in quoted else max(0.0, pool.similarity.get(memory_id, 0.0))
 
 
-def _found_by(row: Row, quoted: Collection[str], *, by_words: bool) -> list[str]:
-    ways = {"quote": row.memory_id in quoted, "words": by_words, "meaning": row.similarity is not None}
+def _found_by(pool: Pool, memory_id: str, quoted: Collection[str], *, by_words: bool) -> list[str]:
+    ways = {"quote": memory_id in quoted, "words": by_words, "meaning": memory_id in pool.similarity}
     return [name for name, found in ways.items() if found]
 
 
@@ -102,4 +104,4 @@ def scaled(name: str, values: Values, profile: Profile) -> Values:
 
 
 def _short(value: float) -> float:
-    return round(float(value), 6)
+    return round(value, 6)

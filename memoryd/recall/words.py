@@ -34,14 +34,13 @@ def neighbours(pool: Pool, own: Values) -> Values:
 
     A neighbour that is no candidate has none of the words, so nothing has to be looked up.
     """
-    place = {row.memory_id: at for at, row in enumerate(pool.rows)}
-    each, values = own.tolist(), [0.0] * len(pool)
-    for at, row in enumerate(pool.rows):
-        for before in row.follows:
-            if (other := place.get(before)) is not None:
-                values[at] += each[other]
-                values[other] += each[at] / 2
-    return np.array(values)
+    place = {memory_id: at for at, memory_id in enumerate(pool.ids)}
+    each = np.repeat(np.arange(len(pool)), [len(row.follows) for row in pool.rows])
+    before = np.array([place.get(one, -1) for row in pool.rows for one in row.follows], dtype=np.int64)
+    here = before >= 0
+    each, before = each[here], before[here]
+    to, says = np.stack([each, before], axis=1), np.stack([own[before], own[each] / 2], axis=1)
+    return np.asarray(np.bincount(to.ravel(), says.ravel(), minlength=len(pool)), dtype=float)
 
 
 def session(pool: Pool) -> Values:
@@ -50,8 +49,9 @@ def session(pool: Pool) -> Values:
     the other way round. The session's length is left out: it is unknown here, and measured it changes nothing.
     """
     count = int(pool.sessions.max(initial=-1)) + 1
-    whole = np.zeros((count, len(pool.terms)))
-    np.add.at(whole, pool.sessions, pool.counts)
+    terms = len(pool.terms)
+    places = pool.sessions[:, None] * terms + np.arange(terms)
+    whole = np.bincount(places.ravel(), pool.counts.ravel(), minlength=count * terms).reshape(count, terms)
     rarity = _rarity(count, np.count_nonzero(whole, axis=0))
     scores = (rarity * whole * (K1 + 1) / (whole + K1)).sum(axis=1)
     return np.asarray(scores[pool.sessions])

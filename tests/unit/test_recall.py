@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from memoryd.clock import to_microseconds
 from memoryd.errors import BadRequest, ConfigError
-from memoryd.hot.rows import Row, rarest
+from memoryd.hot.briefs import Brief, numbered
+from memoryd.hot.rows import Candidates, rarest
 from memoryd.limits import CANDIDATES_MAX, FACETS_MAX, FEEDBACK_HALF_LIFE_SECONDS, QUERY_WORDS_MAX
 from memoryd.model.facets import facet, facets_of
 from memoryd.model.feedback import Feedback
@@ -36,15 +37,16 @@ TALK = [
 ]  # fmt: skip
 
 
-def row(number: int, text: str, **details: Any) -> Row:
+def row(number: int, text: str, **details: Any) -> Brief:
     """A candidate as a search brings it."""
+    said = " ".join(terms(text))
     defaults: dict[str, Any] = {
-        "speaker": "", "session": ("", "s1"), "follows": [], "importance": 0.5, "valid_from": number,
+        "speaker": "", "session": ("", "s1"), "follows": [], "importance": 0.5, "valid_from": number, "feedback": None,
     }  # fmt: skip
-    return Row(memory_id=f"mem_{number}", kind="episodic", terms=" ".join(terms(text)), **{**defaults, **details})
+    return Brief(memory_id=f"mem_{number}", kind="episodic", terms=said, words=numbered(said), **{**defaults, **details})
 
 
-def talk() -> dict[str, Row]:
+def talk() -> dict[str, Brief]:
     """A short conversation."""
     rows = [
         row(at, text, speaker=who, follows=[f"mem_{before}" for before in (at - 1, at - 2) if before >= 0])
@@ -53,10 +55,10 @@ def talk() -> dict[str, Row]:
     return {one.memory_id: one for one in rows}
 
 
-def pool(question: str, rows: dict[str, Row]) -> Pool:
+def pool(question: str, rows: dict[str, Brief], similarity: dict[str, float] | None = None) -> Pool:
     """The candidates beside a question."""
     asked = query_terms(question)
-    return Pool(rows, asked, len(rows))
+    return Pool(Candidates(rows, similarity or {}), asked, len(rows))
 
 
 def test_a_rare_word_says_more_than_a_common_one() -> None:
@@ -127,9 +129,9 @@ def test_who_is_named_speaks() -> None:
 
 def test_what_was_not_found_by_meaning_counts_as_the_farthest_that_was() -> None:
     """Not as unlike everything: nobody has compared it."""
-    rows = {one.memory_id: one for one in (row(0, "a", similarity=0.5), row(1, "b"), row(2, "c", similarity=0.1))}
+    rows = {one.memory_id: one for one in (row(0, "a"), row(1, "b"), row(2, "c"))}
 
-    assert meaning(pool("", rows)).tolist() == [0.5, 0.1, 0.1]  # type: ignore[union-attr]
+    assert meaning(pool("", rows, {"mem_0": 0.5, "mem_2": 0.1})).tolist() == [0.5, 0.1, 0.1]  # type: ignore[union-attr]
     assert meaning(pool("", {"mem_1": row(1, "b")})) is None
 
 
