@@ -169,6 +169,25 @@ def sessions(report: Report) -> str:
     return table(("", "short session ms", "long session ms", "ratio"), rows)
 
 
+def peers_speed(report: Report) -> str:
+    """Who did what, how fast."""
+    doing = {
+        "store": "a store", "searchable": "a store, until its meaning is found", "store_many": "a store of 100",
+        "recall": "a recall", "recall_hybrid": "a recall by words and meaning",
+    }  # fmt: skip
+    head = ("", "clients", "who", "a second", "p50 ms", "p99 ms")
+    order = {do: number for number, do in enumerate(doing)}
+    done = sorted(report["done"], key=lambda one: (order[one["do"]], one["clients"]))
+    lines = [
+        (doing[one["do"]], one["clients"], one["who"], spread(one["per_second"]), one["p50_ms"], one["p99_ms"]) for one in done
+    ]
+    why = (
+        "Peers are libraries that call Redis from the caller's process, without a daemon in between, an archive, versions or an\n"
+        "order of changes. redisvl is the floor of what such a call costs. memoryd's recall is by words and by meaning."
+    )
+    return why + "\n\n" + table(head, lines)
+
+
 def tracing(report: Report) -> str:
     """Throughput and processor time as a share of those without tracing, and the tails."""
     ways = {name: one for name, one in report.items() if isinstance(one, Mapping) and "stores_per_second" in one}
@@ -211,6 +230,7 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Report], str]]] = {
     "store": ("A store, beside the atomic step that it stands on", store),
     "visible": ("When a write can be seen", visible),
     "sync": ("Sync, beside what it stands on", sync),
+    "peers_speed": ("Side by side with others", peers_speed),
     "recall_latency": ("A recall, beside its own commands", recall_latency),
     "journey": ("The whole journey, with the embedding model", journey),
     "sessions": ("Sessions as they grow", sessions),
