@@ -188,6 +188,15 @@ def peers_speed(report: Report) -> str:
     return why + "\n\n" + table(head, lines)
 
 
+def soak(report: Report) -> str:
+    """What the processes hold in memory in the second and in the last third."""
+    lines = [(name, held["second_third"], held["last_third"]) for name, held in report["megabytes"].items()]
+    rates = ("operations a second", *report["per_second"].values())
+    count = sum(report["operations"].values())
+    head = ("", "second third", "last third")
+    return f"{count:,} operations. Resident memory in MB; of Redis what it uses.\n\n" + table(head, [*lines, rates])
+
+
 def tracing(report: Report) -> str:
     """Throughput and processor time as a share of those without tracing, and the tails."""
     ways = {name: one for name, one in report.items() if isinstance(one, Mapping) and "stores_per_second" in one}
@@ -235,6 +244,7 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Report], str]]] = {
     "journey": ("The whole journey, with the embedding model", journey),
     "sessions": ("Sessions as they grow", sessions),
     "tracing": ("What tracing costs", tracing),
+    "soak": ("A long run", soak),
     "rebuild": ("An emptied Redis is whole again", rebuild),
     "hnsw": ("The vector index by its settings", hnsw),
     "agent_day": ("Conversations lived through", agent_day),
