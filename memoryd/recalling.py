@@ -36,6 +36,7 @@ from memoryd.model.results import Counted, Hit, Part, Ranked, Recalled
 from memoryd.model.scope import Scope
 from memoryd.model.terms import query_terms
 from memoryd.recall.diverse import by_session, diverse, likeness
+from memoryd.recall.layout import Layouts
 from memoryd.recall.pool import Pool
 from memoryd.recall.profiles import Profiles
 from memoryd.recall.rank import QUOTE_WEIGHT, rank
@@ -121,6 +122,7 @@ class Recalling:
         self._rerank_seconds = rerank_seconds
         self._answers = answers
         self._pages = Pages(records.redis)
+        self._layouts = Layouts()
 
     async def recall(self, scope: Scope, question: Question, *, events: EpisodeFilter | None = None) -> Recalled:
         """The memories of the scope that fit the question best, each with its reasons. Raises BadRequest, CursorExpired.
@@ -223,9 +225,9 @@ class Recalling:
             ended.late(one, f"the search by {one} took too long and has not looked at everything")
         ways = (("words", terms), ("meaning", vector), (ARCHIVE, tiers and vector))
         searched = [name for name, used in ways if used]
-        speaking = {row.speaker for row in candidates.rows.values()}
+        pool = Pool(candidates, terms, sum(found.memories.values()) + below.looked_at, counted, self._layouts)
+        speaking = pool.layout.said_by.keys()
         who = (who & speaking) | named(question.query, speaking - speakers)  # also who has said none of the words
-        pool = Pool(candidates, terms, sum(found.memories.values()) + below.looked_at, counted)
         return pool, who, found.quoted | below.quoted, searched
 
     async def _worded(

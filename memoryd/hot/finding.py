@@ -92,12 +92,12 @@ class Finder:
         place = _place(scope, query)
         if not query.nearest:
             return Met(briefs) if (briefs := self._briefs.known(place, listed)) is not None else None
-        pairs = [one.split(b" ") for one in listed]
-        briefs = self._briefs.known(place, [stamp for stamp, _ in pairs])
+        flat = b" ".join(listed).split(b" ")  # a stamp, a distance, a stamp, …
+        briefs = self._briefs.known(place, flat[::2])
         if briefs is None:
             return None
-        near = zip(briefs, pairs, strict=True)
-        return Met(briefs, {brief.memory_id: _near(distance) for brief, (_, distance) in near if distance})
+        near = zip(briefs, flat[1::2], strict=True)
+        return Met(briefs, {brief.memory_id: 1.0 - float(distance) for brief, distance in near})
 
     def _learn(self, scope: Scope, query: Query, answer: Any) -> Met:
         place, briefs, similarity = _place(scope, query), list[Brief](), dict[str, float]()
@@ -110,12 +110,8 @@ class Finder:
                     self._briefs.put(place, stamp, brief)
                 briefs.append(brief)
                 if b"distance" in fields:
-                    similarity[brief.memory_id] = _near(fields[b"distance"])
+                    similarity[brief.memory_id] = 1.0 - float(fields[b"distance"])
         return Met(briefs, similarity)
-
-
-def _near(distance: bytes) -> float:
-    return 1.0 - float(distance)
 
 
 def _list_of(answer: Any) -> tuple[Sequence[bytes], int]:

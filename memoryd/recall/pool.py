@@ -8,13 +8,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from memoryd.hot.briefs import Words, numbered
+from memoryd.hot.briefs import numbered
 from memoryd.hot.rows import Candidates
+from memoryd.recall.layout import Layout, Layouts, Places
 
 Values = NDArray[np.float64]
 """One number a candidate."""
-
-Places = NDArray[np.int64]
 
 
 class Pool:
@@ -30,9 +29,12 @@ class Pool:
         terms: Sequence[str],
         memories: int,
         counted: Mapping[str, Mapping[str, int]] | None = None,
+        layouts: Layouts | None = None,
     ) -> None:
+        """`layouts` knows the candidates of recalls before this one."""
         self.ids = sorted(candidates.rows)
         self.rows = [candidates.rows[key] for key in self.ids]
+        self.layout = layouts.of(self.rows) if layouts else Layout(self.rows)
         self.similarity: Mapping[str, float] = candidates.similarity
         """To the question's vector, of those that were found by meaning, by id."""
         self.terms = list(terms)
@@ -43,48 +45,28 @@ class Pool:
         return len(self.rows)
 
     @cached_property
-    def lengths(self) -> Values:
-        """How many terms each candidate has."""
-        return self._per_row.astype(float)
-
-    @cached_property
-    def _per_row(self) -> Places:
-        return np.array([len(row.words) for row in self.rows], dtype=np.int64)
-
-    @cached_property
-    def _words(self) -> Words:
-        """All terms of the candidates, one candidate after another: some ten thousand."""
-        return np.concatenate([row.words for row in self.rows]) if self.rows else np.zeros(0, dtype=np.int64)
-
-    @cached_property
-    def _ends(self) -> NDArray[np.uint16]:
-        """The last 16 bits of each: enough to tell most words from those that are asked for."""
-        return self._words.astype(np.uint16)
-
-    @cached_property
-    def _whose(self) -> Places:
-        """Of each of all terms the candidate's place."""
-        return np.repeat(np.arange(len(self)), self._per_row)
-
-    @cached_property
     def counts(self) -> NDArray[np.float64]:
         """How often each candidate (a line) has each of the question's terms (a column)."""
-        return self.count(self.terms)
+        return self.table(*self.hits(self.terms), len(self.terms))
 
-    def count(self, terms: Sequence[str]) -> NDArray[np.float64]:
-        """How often each candidate (a line) has each of these terms (a column)."""
+    def hits(self, terms: Sequence[str]) -> tuple[Places, Places]:
+        """Each time that a candidate has one of these terms: whose it is, and which term. Equal ones lie side by side."""
         if not terms:
-            return np.zeros((len(self), 0))
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         # Without a loop of Python's over the words, which would take longer than everything else here.
         asked = numbered(" ".join(terms))
         perhaps = np.zeros(1 << 16, dtype=bool)
         perhaps[asked.astype(np.uint16)] = True
-        at = np.flatnonzero(perhaps[self._ends])
-        found, order = self._words[at], np.argsort(asked)
+        at = np.flatnonzero(perhaps[self.layout.ends])
+        found, order = self.layout.words[at], np.argsort(asked)
         nearest = np.searchsorted(asked[order], found).clip(max=len(terms) - 1)
         wanted = asked[order][nearest] == found
-        places = self._whose[at[wanted]] * len(terms) + order[nearest[wanted]]
-        return np.bincount(places, minlength=len(self) * len(terms)).reshape(len(self), len(terms)).astype(float)
+        return self.layout.whose[at[wanted]], order[nearest[wanted]]
+
+    def table(self, whose: Places, which: Places, columns: int) -> NDArray[np.float64]:
+        """How often each candidate (a line) was hit in each column."""
+        counted = np.bincount(whose * columns + which, minlength=len(self) * columns)
+        return counted.reshape(len(self), columns).astype(float)
 
     @cached_property
     def with_term(self) -> dict[str, int]:
@@ -97,9 +79,3 @@ class Pool:
             term: count + sum(counted.get(term, 0) for counted in self._counted.values())
             for term, count in zip(self.terms, among, strict=True)
         }
-
-    @cached_property
-    def sessions(self) -> Places:
-        """A number for the session of each candidate; what belongs to none is a session of its own."""
-        known: dict[tuple[str, ...], int] = {}
-        return np.array([known.setdefault(row.place, len(known)) for row in self.rows], dtype=np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
@@ -98,9 +99,10 @@ def scaled(name: str, values: Values, profile: Profile) -> Values:
         return values
     if not profile.standard:  # only BM25 has no scale of its own
         return values / values.max() if name not in ("meaning", "recency", "importance") and values.max() > 0 else values
-    spread = values.std()
+    centred = values - values.mean()
+    spread = math.sqrt((centred * centred).mean())
     # Equal up to rounding: nothing to tell apart.
-    return (values - values.mean()) / spread if spread > 1e-9 else np.zeros(len(values))
+    return centred / spread if spread > 1e-9 else np.zeros(len(values))
 
 
 def _short(value: float) -> float:

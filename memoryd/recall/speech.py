@@ -23,10 +23,12 @@ def speaker(pool: Pool, who: set[str]) -> Values:
 
     From the metadata, not from the text (speaker-aware retrieval as in Maharana et al., LoCoMo, ACL 2024, section 5).
     """
-    own = np.array([row.speaker in who for row in pool.rows], dtype=float)
-    if who and not all(row.speaker for row in pool.rows):
-        names = pool.count(sorted({query_terms(name)[0] for name in who})).any(axis=1)
-        own[np.array([not row.speaker for row in pool.rows]) & np.asarray(names)] = 1.0
+    own, said_by = np.zeros(len(pool)), pool.layout.said_by
+    for name in who & said_by.keys():
+        own[said_by[name]] = 1.0
+    if who and "" in said_by:
+        whose, _ = pool.hits(sorted({query_terms(name)[0] for name in who}))
+        own[np.intersect1d(whose, said_by[""])] = 1.0
     return own
 
 

@@ -34,11 +34,7 @@ def neighbours(pool: Pool, own: Values) -> Values:
 
     A neighbour that is no candidate has none of the words, so nothing has to be looked up.
     """
-    place = {memory_id: at for at, memory_id in enumerate(pool.ids)}
-    each = np.repeat(np.arange(len(pool)), [len(row.follows) for row in pool.rows])
-    before = np.array([place.get(one, -1) for row in pool.rows for one in row.follows], dtype=np.int64)
-    here = before >= 0
-    each, before = each[here], before[here]
+    each, before = pool.layout.follows
     to, says = np.stack([each, before], axis=1), np.stack([own[before], own[each] / 2], axis=1)
     return np.asarray(np.bincount(to.ravel(), says.ravel(), minlength=len(pool)), dtype=float)
 
@@ -48,13 +44,13 @@ def session(pool: Pool) -> Values:
     look, also for turns that do not repeat it. Of Callan, "Passage-Level Evidence in Document Retrieval" (SIGIR 1994),
     the other way round. The session's length is left out: it is unknown here, and measured it changes nothing.
     """
-    count = int(pool.sessions.max(initial=-1)) + 1
+    count = int(pool.layout.sessions.max(initial=-1)) + 1
     terms = len(pool.terms)
-    places = pool.sessions[:, None] * terms + np.arange(terms)
+    places = pool.layout.sessions[:, None] * terms + np.arange(terms)
     whole = np.bincount(places.ravel(), pool.counts.ravel(), minlength=count * terms).reshape(count, terms)
     rarity = _rarity(count, np.count_nonzero(whole, axis=0))
     scores = (rarity * whole * (K1 + 1) / (whole + K1)).sum(axis=1)
-    return np.asarray(scores[pool.sessions])
+    return np.asarray(scores[pool.layout.sessions])
 
 
 def expansion(pool: Pool, own: Values) -> Values:
@@ -64,11 +60,19 @@ def expansion(pool: Pool, own: Values) -> Values:
     """
     best = [at for at in np.argsort(-own, kind="stable")[:BEST] if own[at] > 0]
     terms = list(dict.fromkeys(term for at in best for term in pool.rows[at].terms.split() if _may_expand(pool, term)))
-    counts = pool.count(terms)
-    having = np.count_nonzero(counts, axis=0)
-    worth = (np.where(counts[best] > 0, own[best][:, None], 0.0)).sum(axis=0) * _rarity(len(pool), having)
+    whose, which = pool.hits(terms)
+    first = np.ones(len(whose), dtype=bool)
+    first[1:] = (whose[1:] != whose[:-1]) | (which[1:] != which[:-1])  # of the equal terms of one candidate
+    having = np.bincount(which[first], minlength=len(terms))
+    value = np.zeros(len(pool))
+    value[best] = own[best]
+    worth = np.bincount(which[first], value[whose[first]], minlength=len(terms)) * _rarity(len(pool), having)
     chosen = sorted(range(len(terms)), key=lambda at: (-worth[at], terms[at]))[:EXPANSIONS]
-    return _bm25(pool, counts[:, chosen], having[chosen], memories=len(pool))
+    column = np.full(len(terms), -1)
+    column[chosen] = np.arange(len(chosen))
+    wanted = column[which] >= 0
+    counts = pool.table(whose[wanted], column[which[wanted]], len(chosen))
+    return _bm25(pool, counts, having[chosen], memories=len(pool))
 
 
 def _may_expand(pool: Pool, term: str) -> bool:
@@ -76,9 +80,7 @@ def _may_expand(pool: Pool, term: str) -> bool:
 
 
 def _bm25(pool: Pool, counts: NDArray[np.float64], with_term: Sequence[int] | NDArray[Any], memories: int | None = None) -> Values:
-    known = pool.lengths[pool.lengths > 0]  # of a memory that is light here, and was found by meaning only, nobody knows
-    mean = known.mean() if len(known) else 1.0
-    norm = K1 * (1 - B + B * pool.lengths / mean)
+    norm = K1 * (1 - B + B * pool.layout.scale)
     rarity = _rarity(pool.memories if memories is None else memories, np.array(with_term, dtype=float))
     return np.asarray((rarity * counts * (K1 + 1) / (counts + norm[:, None])).sum(axis=1))
 

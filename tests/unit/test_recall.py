@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,6 +22,7 @@ from memoryd.model.memory import MemoryType
 from memoryd.model.scope import Scope
 from memoryd.model.terms import query_terms, terms
 from memoryd.recall.diverse import by_session, diverse, likeness
+from memoryd.recall.layout import Layouts
 from memoryd.recall.meaning import meaning
 from memoryd.recall.pool import Pool
 from memoryd.recall.profiles import CONVERSATION, FACTS, RECENT, Profiles
@@ -311,3 +313,30 @@ def test_what_happened_then_comes_first_and_is_told_later() -> None:
     ranked = rank(found, CONVERSATION, who=set(), quoted=(), now=0, times=times)
     assert [one.memory_id for one in ranked] == ["mem_1", "mem_2", "mem_3", "mem_0"]
     assert "when" not in rank(found, CONVERSATION, who=set(), quoted=(), now=0)[0].why
+
+
+def test_what_is_known_of_candidates_is_of_these_very_briefs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was read anew is another; what no recall meets is dropped, and so is what there is no room for."""
+    layouts, rows = Layouts(), [row(at, text) for at, (_, text) in enumerate(TALK)]
+    known = layouts.of(rows)
+
+    assert layouts.of(list(rows)) is known
+    assert layouts.of([*rows[:-1], row(4, TALK[4][1])]) is not known
+    assert layouts.of(rows[:-1]) is not known
+    assert layouts.of(rows) is known
+    monkeypatch.setattr("memoryd.recall.layout.LAYOUT_WORDS_MAX", len(known.words))
+    assert layouts.of(rows[:2]) is not known
+    assert layouts.of(rows) is not known
+    monkeypatch.undo()
+    known = layouts.of(rows)
+    monkeypatch.setattr("memoryd.recall.layout.BRIEFS_SECONDS", 0)
+    assert layouts.of(rows[:2]) is not known
+    assert layouts.of(rows) is not known
+
+
+def test_terms_are_told_apart_that_end_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By all of their numbers, not only by the last bits that are compared first."""
+    monkeypatch.setattr("memoryd.recall.pool.numbered", lambda _: np.array([(1 << 16) + 7, 7], dtype=np.int64))
+    ends_alike = replace(row(0, "", follows=[]), words=np.array([7, (2 << 16) + 7, 7], dtype=np.int64))
+
+    assert Pool(Candidates({"mem_0": ends_alike}), ["one", "other"], 1).counts.tolist() == [[0, 2]]
