@@ -53,6 +53,10 @@ BENCHES: Sequence[Bench] = (
     ),
     Bench("sessions", quick="--long 500 --rounds 100", smoke="--short 2 --long 4 --rounds 2 --appends 2 --embedder none"),
     Bench("tracing", quick="--rounds 5", smoke="--rounds 1 --operations 8 --way all"),
+    Bench(
+        "scale", quick="--sizes 2000,20000", full="--sizes 10000,100000,1000000",
+        smoke="--sizes 100,200 --gets 8 --recalls 2 --stores 2",
+    ),
     Bench("soak", quick="--seconds 60", full="--seconds 600", smoke="--seconds 1 --clients 1 --kept 2"),
     Bench("rebuild", quick="--memories 2000", smoke="--memories 20 --writers 1 --without-verify --embedder hashed"),
     Bench("hnsw", quick="--documents 2000", smoke="--documents 50"),

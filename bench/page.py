@@ -188,6 +188,21 @@ def peers_speed(report: Report) -> str:
     return why + "\n\n" + table(head, lines)
 
 
+def scale(report: Report) -> str:
+    """Times, bytes and the time of a rebuild, by size."""
+    curves = report["curves"]
+    rows: list[tuple[str, list[Any]]] = []
+    for verb in curves[0]["times"]:
+        for name in ("p50_ms", "p99_ms"):
+            rows.append((f"`{verb}`, {name.removesuffix('_ms')} ms", [one["times"][verb][name] for one in curves]))
+    for name in curves[0]["bytes_per_memory"]:
+        rows.append((f"bytes a memory: {name}", [_number(one["bytes_per_memory"][name]) for one in curves]))
+    rows.append(("of the ten nearest of all, found by the graph", [one["graph_recall_at_10"] for one in curves]))
+    rows.append(("an emptied Redis is whole after, s", [one["filled"]["seconds"] for one in curves]))
+    rows.append(("memories filled a second", [one["filled"]["memories_per_second"] for one in curves]))
+    return table(("memories", *(f"{one['size']:,}" for one in curves)), [(what, *values) for what, values in rows])
+
+
 def soak(report: Report) -> str:
     """What the processes hold in memory in the second and in the last third."""
     lines = [(name, held["second_third"], held["last_third"]) for name, held in report["megabytes"].items()]
@@ -244,6 +259,7 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Report], str]]] = {
     "journey": ("The whole journey, with the embedding model", journey),
     "sessions": ("Sessions as they grow", sessions),
     "tracing": ("What tracing costs", tracing),
+    "scale": ("As a store grows", scale),
     "soak": ("A long run", soak),
     "rebuild": ("An emptied Redis is whole again", rebuild),
     "hnsw": ("The vector index by its settings", hnsw),

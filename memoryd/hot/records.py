@@ -335,6 +335,7 @@ class Records:
             IDEMPOTENCY_TTL_SECONDS, TOMBSTONE_TTL_SECONDS, names.events_prefix(one.scope), one.request.traceparent,
             one.memory_id, to_tag(one.scope.tenant), to_tag(one.scope.project), to_tag(one.scope.agent),
             to_tag(one.scope.session), one.memory_type, one.content_hash, one.said_before,
+            one.request.asked_at,
         ]  # fmt: skip
         return keys, args
 

@@ -13,11 +13,12 @@ from bson.timestamp import Timestamp
 from memoryd import MemoryClient
 from memoryd.embed.protocol import Vectors
 from memoryd.errors import NotFound
+from memoryd.hot.changes import Doomed, Request
 from memoryd.hot.records import Records
 from memoryd.keys import DEAD_LETTERS
 from memoryd.local.servers import Servers
 from memoryd.model.ids import hash_content
-from memoryd.model.memory import Tier
+from memoryd.model.memory import MemoryType, Tier
 from memoryd_schemas.mongo_apply import apply_mongo
 from tests.integration.tools import a_hand, archived, caught_up, hot, new_fact, one_story, past
 from tests.waiting import eventually
@@ -306,6 +307,46 @@ async def test_a_request_that_is_done_again_brings_nothing_back_that_has_gone_si
         await eventually(lambda: _no_backlog(memory), what="all is acknowledged")
         await nothing_is_left(unsynced, memory, kept.id)
         assert (await memory.store(SECRET, type="fact")).outcome == "stored"
+
+
+@pytest.mark.parametrize("record", ["in Redis", "lost from Redis"])
+async def test_a_forget_that_is_done_again_takes_nothing_that_was_stored_since(unsynced: World, record: str) -> None:
+    """Redis has lost that it was done, and has the request still (seed 601188); a new forget takes it all the same."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        kept = await memory.store(SECRET, type="fact")
+        asked_at = await redis_time(unsynced)
+        await memory.forget(kept.id)
+        again = await memory.store(SECRET, type="fact")
+        assert (again.outcome, again.version) == ("stored", 3)
+        await hand.archive_all()
+        if record == "lost from Redis":
+            await unsynced.redis.delete(unsynced.keys.memory("semantic", memory.scope, kept.id))
+
+        records, scope = Records(unsynced.redis, unsynced.keys), memory.scope
+        late = Doomed(
+            kept.id, MemoryType.FACT, scope, scope, Request("again", "f", asked_at=asked_at), archived_version=again.version
+        )
+        for _ in range(2):
+            [written] = await records.forget([late], now=asked_at)
+            assert (written.outcome, written.version) == ("already", 2)
+        assert (await memory.get(kept.id)).version == again.version
+
+        new = replace(late, request=Request("new", "f", asked_at=await redis_time(unsynced)))
+        [written] = await records.forget([new], now=asked_at)
+        assert (written.outcome, written.version) == ("forgotten", 4)
+
+
+async def test_a_forget_that_found_it_forgotten_is_not_done_again_either(unsynced: World) -> None:
+    """Its answer was lost, the content stored again, and the request sent once more."""
+    async with unsynced.connect() as memory:
+        kept = await memory.store(SECRET, type="fact")
+        await memory.forget(kept.id)
+        receipt = await memory.forget(kept.id, request_id="late")
+        assert receipt.outcome == "already"
+        again = await memory.store(SECRET, type="fact")
+
+        assert await memory.forget(kept.id, request_id="late") == receipt
+        assert (await memory.get(kept.id)).version == again.version
 
 
 async def redis_time(world: World) -> int:
