@@ -59,7 +59,7 @@ class Bench:
     async def prepared(self) -> None:
         """Waits until the daemon has made the indexes."""
         state: Any = {}
-        while not state:
+        while b"version" not in state:
             state = await self.redis.hgetall(SCHEMA)
             await asyncio.sleep(LOOK_SECONDS)
         self.model, self.dims = state[b"model"].decode(), int(state[b"dims"])

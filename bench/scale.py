@@ -118,7 +118,7 @@ async def at_size(size: int, arguments: argparse.Namespace) -> dict[str, Any]:
         open_redis(servers.redis_url) as redis, open_mongo(servers.mongo_url) as mongo,
     ):  # fmt: skip
         archive = Archive(mongo[load_settings().mongo_database])
-        await until(lambda: redis.exists(SCHEMA), "the daemon has prepared Redis")
+        await until(lambda: redis.hexists(SCHEMA, "version"), "the daemon has prepared Redis")
         state: Any = await redis.hgetall(SCHEMA)
         empty = await used(redis)
         ids = await archived(made, archive, state[b"model"].decode())

@@ -61,7 +61,7 @@ def index_of(kind: str, slot: str) -> str:
 async def load_state(client: Redis, state_key: str) -> RedisState | None:
     """The state, or None on a Redis that memoryd has not used yet."""
     stored = {text(name): text(value) for name, value in (await client.hgetall(state_key)).items()}
-    if not stored:
+    if "version" not in stored:  # or emptied, while somebody was about to write one of the other fields
         return None
     if int(stored["version"]) > SCHEMA_VERSION:  # before anything else is read: its other fields may mean something new
         raise _newer(stored["version"])

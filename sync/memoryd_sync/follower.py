@@ -95,7 +95,7 @@ class Follower:
             state = cast("dict[bytes, bytes]", await self._records.redis.hgetall(SCHEMA))
         self._projector.model = state.get(b"model", b"").decode()
         self._records.slot = state.get(b"slot", b"").decode()
-        return bool(state)
+        return b"version" in state
 
     async def _lose_place(self, kind: str, why: str) -> None:
         place = await self._places.load()

@@ -109,6 +109,17 @@ async def test_another_width_of_the_search_rebuilds_nothing(redis: Redis) -> Non
     assert await apply(redis, vector=replace(VECTOR, ef_runtime=50)) == []
 
 
+async def test_a_redis_emptied_at_the_wrong_moment_is_prepared_again(redis: Redis) -> None:
+    """Somebody wrote one field beside a state that had just gone; no daemon could read what was left, for ever."""
+    await apply(redis)
+    client: Any = redis
+    await client.delete(KEY)
+    await client.hset(KEY, "origin", "0a1b")
+    await apply(redis)
+    assert await load_state(redis, KEY) is not None
+    assert await client.hget(KEY, "origin") == b"0a1b"
+
+
 async def test_an_index_that_somebody_dropped_is_created_again(redis: Redis) -> None:
     await apply(redis)
     await redis.ft("aether:index:episodic").dropindex()
