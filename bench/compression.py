@@ -89,7 +89,8 @@ def _turns(found: Recalled, sources: Mapping[str, Sequence[str]]) -> set[str]:
 
 async def compress_old(memory: MemoryClient, sessions: Sequence[str]) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """Compresses all sessions but the last ones; what was done, and the turns behind each summary, compared one by one."""
-    counts = {"memories": 0, "moved": 0, "groups": 0, "refused": 0, "chars": 0, "summary_chars": 0, "expanded": 0, "same": 0}
+    names = ("memories", "compressed", "moved", "groups", "refused", "chars", "summary_chars", "expanded", "same")
+    counts = dict.fromkeys(names, 0)
     sources: dict[str, list[str]] = {}
     for session in sessions[:-LAST]:
         were = {one.id: one for one in (await memory_of(memory, session))}
@@ -101,6 +102,7 @@ async def compress_old(memory: MemoryClient, sessions: Sequence[str]) -> tuple[d
             if group.outcome != "compressed":
                 continue
             expanded = await memory.expand(group.summary)
+            counts["compressed"] += group.memories
             counts["expanded"] += len(expanded.memories)
             counts["same"] += sum(_said(one) == _said(were[one.id]) for one in expanded.memories)
             sources[group.summary] = [str(one.metadata["dia_id"]) for one in expanded.memories]
@@ -150,9 +152,25 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any] | None:
         tokens = {name: await tokens_of(some) for name, some in texts.items()}
     return {
         "before": before, "after": after, **counts, "tokens": tokens, "compressing_seconds": round(seconds, 1),
-        "times fewer tokens": round(tokens["turns"] / max(1, tokens["summaries"]), 1),
-        "times fewer hot bytes": round(before["hot bytes"] / max(1, after["hot bytes"]), 1),
+        "promises": promises(before, after, counts, tokens),
     }  # fmt: skip
+
+
+def promises(
+    before: Mapping[str, float], after: Mapping[str, float], counts: Mapping[str, int], tokens: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """What is promised of compression, beside what was measured."""
+    fall = before["recall@10"] - after["recall@10"]
+    fewer = {
+        "bytes": before["hot bytes"] / max(1, after["hot bytes"]), "tokens": tokens["turns"] / max(1, tokens["summaries"]),
+    }  # fmt: skip
+    same = 100 * counts["same"] / max(1, counts["compressed"])
+    return [
+        harness.promise("fewer hot bytes of what is compressed", harness.spread([fewer["bytes"]]), least=5, unit="×"),
+        harness.promise("fewer tokens of what is compressed", harness.spread([fewer["tokens"]]), least=8, unit="×"),
+        harness.promise("fall of recall@10", harness.spread([fall]), most=1, unit="points"),
+        harness.promise("expanded as it was", harness.spread([same]), least=100, unit="%"),
+    ]
 
 
 def options() -> argparse.ArgumentParser:

@@ -167,7 +167,8 @@ SUMMARY_GROUP_MIN = 2  # one memory alone is its own summary
 SUMMARY_SHARE = 0.1  # of the characters of what it stands for: ten times fewer tokens
 SUMMARY_CHARS_MIN = 160  # one sentence with some detail: a shorter summary could not name what it is about
 SUMMARY_CHARS_MAX = 8_000  # a page; models read about as much
-SUMMARY_WORDS_EACH_MAX = 6  # words of one memory by which its summary is found besides its own: a query has about five
+SUMMARY_WORDS_MAX = 1_000  # by which a summary is found besides its own: 24 turns of a talk have some 160
+SUMMARY_WORDS_BYTES_MAX = 12 * 1024  # of them: the rest of METADATA_BYTES_MAX is for what else is said of a summary
 SUMMARIZE_MEMORIES_MAX = 5_000  # of one `summarize`: the passages of a long book, about 1 s of choosing
 SUMMARIZE_TRIES_MAX = 3  # calls to an endpoint that says 429, 5xx or nothing, within the time of one summary
 

@@ -60,7 +60,7 @@ class _Made:
     """A summary that may stand for a group, or the reason why none does."""
 
     text: str = ""
-    words: Sequence[str] = ()
+    words: str = ""
     reason: str = ""
 
 
@@ -247,7 +247,7 @@ def _summary(some: Sequence[Memory], made: _Made, made_by: str) -> NewMemory:
         valid_from=some[0].valid_from,
         metadata={
             SUMMARY: {
-                "memories": len(some), "chars": size_of(some), "made_by": made_by, "words": list(made.words),
+                "memories": len(some), "chars": size_of(some), "made_by": made_by, "words": made.words,
                 "from": some[0].valid_from.isoformat(), "until": some[-1].valid_from.isoformat(),
             }
         },

@@ -63,20 +63,26 @@ def query_terms(text: str) -> list[str]:
 
 def bounded(text: str) -> str:
     """The terms of `text` as its record keeps them: equal ones side by side, in the order in which they came first."""
-    counted = Counter(terms(text)).items()
-    kept = [(term, count) for term, count in counted][:TERMS_MAX]
-    return " ".join(" ".join([term] * min(count, TERM_REPEATS_MAX)) for term, count in kept)
+    return side_by_side(dict(list(Counter(terms(text)).items())[:TERMS_MAX]))
+
+
+def side_by_side(counts: Mapping[str, int]) -> str:
+    """Terms, each as often as it counts."""
+    return " ".join(" ".join([term] * min(count, TERM_REPEATS_MAX)) for term, count in counts.items())
 
 
 def terms_of(content: str, metadata: Mapping[str, Any]) -> str:
     """The terms by which a memory is found: its own words; of a summary also those of what it stands for."""
-    return bounded(f"{content}\n{' '.join(_words_of_summary(metadata))}")
-
-
-def _words_of_summary(metadata: Mapping[str, Any]) -> list[str]:
     told = metadata.get(SUMMARY)
     words = told.get("words") if isinstance(told, Mapping) else None
-    return [one for one in words if isinstance(one, str)] if isinstance(words, list) else []
+    return found_by(content, words) if isinstance(words, str) else bounded(content)
+
+
+def found_by(content: str, words: str) -> str:
+    """The terms of a summary's record: of its content, and of the `words` that are kept beside it, which are terms already (a
+    stem has another stem). Each counts as often as where there are more of it."""
+    counts = Counter(terms(content)) | Counter(word[:TERM_CHARS_MAX] for word in words.split())
+    return side_by_side(dict(list(counts.items())[:TERMS_MAX]))
 
 
 def telling_words(text: str) -> dict[str, list[str]]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence, Set
+from itertools import chain, zip_longest
 
-from memoryd.limits import CONTENT_BYTES_MAX, SUMMARY_WORDS_EACH_MAX
-from memoryd.model.terms import tells_nothing, terms
+from memoryd.limits import CONTENT_BYTES_MAX, SUMMARY_WORDS_BYTES_MAX, SUMMARY_WORDS_MAX, TERM_REPEATS_MAX
+from memoryd.model.terms import found_by, side_by_side, tells_nothing, terms
 from memoryd.summarize.extractive import sentences_of
 from memoryd.summarize.protocol import Passage
 
@@ -29,8 +30,9 @@ _NO_SUMMARY = re.compile(
 )
 
 
-def judge(text: str, passages: Sequence[Passage], words: Sequence[str] = ()) -> str:
-    """Why the summary must not stand for the passages; empty when it may. `words` are those it is found by besides."""
+def judge(text: str, passages: Sequence[Passage], words: str = "") -> str:
+    """Why the summary must not stand for the passages; empty when it may. `words` are those it is found by besides: what
+    reaches it is asked of the very terms that its record will have."""
     size = sum(len(one.text) for one in passages)
     if not text.strip():
         return "it is empty"
@@ -43,20 +45,29 @@ def judge(text: str, passages: Sequence[Passage], words: Sequence[str] = ()) -> 
         return "it says nothing"
     if (share := len(own & theirs) / len(own)) < FAITHFUL_MIN:
         return f"it speaks of something else: {share:.0%} of its words are theirs"
-    reached, asked = _reached(own | _telling(" ".join(words)), passages)
+    reached, asked = _reached(set(found_by(text, words).split()), passages)
     if asked and reached < asked * REACHED_MIN:
         return f"what it stands for could not be found any more: queries made of {reached} of {asked} memories reach it"
     return ""
 
 
-def words_for(text: str, passages: Sequence[Passage]) -> list[str]:
-    """The words by which a summary is found besides its own: of each passage its rarest, which the summary lacks."""
-    held, known = _spread(passages), _telling(text)
-    found: dict[str, None] = {}
-    for one in passages:
-        rarest = _rarest(one, held)
-        found |= dict.fromkeys(term for term in rarest[:SUMMARY_WORDS_EACH_MAX] if term not in known)
-    return list(found)
+def words_for(text: str, passages: Sequence[Passage]) -> str:
+    """The terms by which a summary is found besides its own: those of all passages and the names of who speaks, each as often
+    as there are passages with it, where its own text has it less often.
+
+    Where there is no room for all, the rarest of each passage are the first, so that none goes without.
+    """
+    held, known = _spread(passages), Counter(terms(text))
+    names = (term for name in dict.fromkeys(one.speaker for one in passages) for term in terms(name))
+    turns = zip_longest(*(_rarest(one, held) for one in passages))
+    found: dict[str, int] = {}
+    room = SUMMARY_WORDS_BYTES_MAX
+    for term in dict.fromkeys(chain(names, (term for turn in turns for term in turn if term))):
+        count = min(max(held[term], 1), TERM_REPEATS_MAX)
+        size = count * (len(term.encode()) + 1)
+        if count > known[term] and size <= room and len(found) < SUMMARY_WORDS_MAX:
+            found[term], room = count, room - size
+    return side_by_side(found)
 
 
 def _reached(own: Set[str], passages: Sequence[Passage]) -> tuple[int, int]:

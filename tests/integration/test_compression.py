@@ -207,6 +207,33 @@ async def test_a_forget_reaches_what_is_archived_and_every_summary_of_it(quick: 
         assert (await quick.archive.living(ids[1:])).keys() == set(ids[1:])
 
 
+async def test_a_word_that_no_summary_quotes_still_finds_it_until_its_memory_is_forgotten(quick: World) -> None:
+    """The plainest word of one memory: neither the summary has it, nor is it one of that memory's rarest."""
+    scripted = quick.summarizer
+    assert isinstance(scripted, Scripted)
+
+    async def terse(_: Sequence[Passage], __: int) -> str:
+        return "Ben signed the mortgage for Elm Street; Ada made a vase in Boston."
+
+    scripted.act = terse
+    async with quick.connect() as memory:
+        ids = await remember(memory, "s1")
+        [group] = (await memory.compress(session="s1")).groups
+        assert (group.outcome, group.moved) == ("compressed", 6)
+        assert "dog" not in (await memory.get(group.summary)).content
+        found = {hit.memory.id: hit.found_by for hit in await memory.recall("dog")}
+        assert "words" in found[group.summary]
+        assert (await memory.count("dog")).with_words == 1
+
+        forgotten = await memory.forget(ids[1], durability="archived")
+        assert (await memory.verify_receipt(forgotten.receipt)).ok
+        await eventually(lambda: is_gone(memory, group.summary), what="its summary is forgotten too")
+        assert (await memory.count("dog")).with_words == 0
+        assert not [hit for hit in await memory.recall("dog") if "words" in hit.found_by]
+        assert b"shelter" not in await quick.everything_in_redis()
+        assert "shelter" not in await quick.everything_in_mongo()
+
+
 async def is_gone(memory: MemoryClient, memory_id: str) -> bool:
     """Whether a client sees it no more."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 import memoryd.summarize.chat
 from memoryd.config import SummarizerKind, load_settings
 from memoryd.errors import ConfigError, SummarizerFailed
+from memoryd.limits import SUMMARY_WORDS_BYTES_MAX, SUMMARY_WORDS_MAX
+from memoryd.model.terms import found_by, query_terms, tells_nothing, terms, terms_of
 from memoryd.summarize.chat import Chat
 from memoryd.summarize.extractive import Extractive, sentences_of, summary_of
 from memoryd.summarize.gate import judge, words_for
@@ -77,10 +80,38 @@ def test_sentences_end_where_they_end_in_every_script() -> None:
 
 # --- what may stand for what --------------------------------------------------------------------------------------------
 def test_a_good_summary_passes_and_is_found_by_the_words_of_what_it_stands_for() -> None:
-    """With the words that it is found by besides."""
-    assert judge(GOOD, PASSAGES, words_for(GOOD, PASSAGES)) == ""
-    assert "boston" in words_for(GOOD, PASSAGES)
-    assert "yosemit" not in words_for(GOOD, PASSAGES)  # its own
+    """With the words that it is found by besides: all that say something, as often as there are memories with them."""
+    words = words_for(GOOD, PASSAGES)
+    assert judge(GOOD, PASSAGES, words) == ""
+    assert "yosemit" not in words.split()  # its own
+    assert Counter(words.split())["rex"] == 2  # its own once, and said by both
+    record = found_by(GOOD, words).split()
+    assert {one for text in PASSAGES for one in terms(text.text) if not tells_nothing(one)} <= set(record)
+    assert Counter(record)["rex"] == 2
+    assert terms_of(GOOD, {"summary": {"words": words}}) == found_by(GOOD, words)
+
+
+def test_what_is_said_is_asked_for_as_it_was_analysed_once() -> None:
+    """The stem of a stem is another one: a question for basketball would not meet it."""
+    passages = [*PASSAGES, Passage("b", "He plays basketball.", "Ben")]
+    assert query_terms("basketball")[0] in found_by(GOOD, words_for(GOOD, passages)).split()
+
+
+def test_the_words_of_a_summary_are_bounded_and_none_of_its_memories_goes_without() -> None:
+    """The rarest of each come first; the gate asks for what the record has."""
+    many = [Passage(str(n), " ".join(f"{'long' * 8}{n}w{word}" for word in range(2_000))) for n in range(24)]
+    words = words_for("", many)
+    assert len(words.encode()) <= SUMMARY_WORDS_BYTES_MAX
+    assert len(words.split()) <= SUMMARY_WORDS_MAX
+    each = Counter(word[32:].partition("w")[0] for word in words.split())
+    assert min(each.values()) > max(each.values()) / 2
+    assert len(each) == len(many)
+    assert "could not be found" in judge(GOOD, [*PASSAGES, *many[:3]], " ".join(words.split()[:2]))
+
+
+def test_who_speaks_is_named_by_a_summary_that_quotes_only_the_other() -> None:
+    """What did Ada do? The summary stands for what she said, too."""
+    assert "ada" in words_for("Ben: I went to the pottery class in Boston yesterday.", PASSAGES).split()
 
 
 @pytest.mark.parametrize(
