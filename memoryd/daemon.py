@@ -39,7 +39,7 @@ from memoryd.archive.selves import ArchivedSelf
 from memoryd.clock import Clock, SystemClock
 from memoryd.config import OverflowKept, Settings
 from memoryd.embed.cache import model_of
-from memoryd.embed.follower import EmbedFollower, EmbedState
+from memoryd.embed.follower import PACE_SECONDS, PACE_WITHOUT_MODEL_SECONDS, EmbedFollower, EmbedState
 from memoryd.embed.protocol import Embedder
 from memoryd.embed.tokens import Estimate, open_tokens
 from memoryd.engine import Engine
@@ -191,7 +191,8 @@ def build(
         rerank_seconds=settings.rerank_timeout_seconds, synonyms=Synonyms(settings.synonyms),
         answers=QueryCache(stores.redis, stores.keys),
     )  # fmt: skip
-    follower = Follower(stores.redis, stores.blocking, stores.keys, group="embed", consumer=name)
+    pace = PACE_SECONDS if cache else PACE_WITHOUT_MODEL_SECONDS
+    follower = Follower(stores.redis, stores.blocking, stores.keys, group="embed", consumer=name, pace_seconds=pace)
     return engine, recalling, EmbedFollower(
         follower, records, cache, state, models, contents=Wholes(records, stores.archive, lambda: model_of(cache)).texts,
         told=told,

@@ -122,7 +122,6 @@ DEAD_LETTERS_MAX = (
     100_000  # per deployment; the oldest go first, the count of all is kept in the stream's entries-added
 )
 FOLLOW_BATCH_MAX = 250  # documents of one round trip of the follower: about 1 MB with vectors
-ADOPTIONS_MAX = 16  # edits by hand that are given their version at the same time: each waits for a majority of MongoDB
 LEASE_SECONDS = 4.0  # a dead follower is replaced within 5 s
 
 # --- what has been seen ---------------------------------------------------------------------------------------------

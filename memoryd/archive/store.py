@@ -386,9 +386,25 @@ class Archive:
 
     async def keep_edit(self, document: Document) -> None:
         """Adds to the history what a person wrote and nobody has followed; its number may be another's as well."""
-        version_id = f"{document['_id']}:{document['version']}"
         with archive_errors("archive"):
-            await self._write_beside([{**document, "_id": version_id, "memory_id": document["_id"], "op": "updated"}])
+            await self._write_beside([_version_of(document, "updated")])
+
+    async def replace(self, many: Sequence[tuple[Document, Document]]) -> list[bool]:
+        """Puts a document in the place of each that matches; whether it stands there now. The others have changed meanwhile."""
+        with archive_errors("replace"):
+            await _write_once(self.memories, [ReplaceOne(match, document) for match, document in many])
+            wanted = {"_id": {"$in": [document["_id"] for _, document in many]}}
+            found = self.memories.find(wanted, {"version": 1, "seal": 1})
+            there = {one["_id"]: (one.get("version"), one.get("seal")) async for one in found}
+        return [there.get(one["_id"]) == (one["version"], one["seal"]) for _, one in many]
+
+    async def keep_adopted(self, documents: Sequence[Document]) -> list[str]:
+        """Adds to the history what somebody else wrote, as it stands now; those of its versions that stood there already."""
+        versions = [_version_of(one, "updated") for one in documents]
+        with archive_errors("keep"):
+            known = await write_unordered(self.versions, [InsertOne(one) for one in versions])
+            await self.bury_past([one["_id"] for one in documents])  # it may have been forgotten since
+        return [versions[index]["_id"] for index in known]
 
     async def buried_since(self, moment: Timestamp) -> AsyncIterator[dict[str, int]]:
         """The memories whose tombstones have been written since then, some at a time, with the versions that they forget."""
@@ -403,6 +419,11 @@ class Archive:
 
 
 LIVING: Document = {"tombstone": {"$ne": True}, "seal": {"$exists": True}}
+
+
+def _version_of(document: Document, op: str) -> Document:
+    """A document as the history keeps it."""
+    return {**document, "_id": f"{document['_id']}:{document['version']}", "memory_id": document["_id"], "op": op}
 
 
 def _living(scope: Scope) -> Document:

@@ -31,6 +31,8 @@ log = get_logger("memoryd.embed")
 
 WRITTEN = ("stored", "updated", "moved")  # entries that carry a memory whole
 BLOCK_SECONDS = 0.5  # how soon a stop is noticed
+PACE_SECONDS = 0.01  # nobody feels it in a vector's time, and entries that come together are acknowledged together
+PACE_WITHOUT_MODEL_SECONDS = 0.1  # then nothing waits for it but the journal's trim
 FIRST_PAUSE_SECONDS = 0.5  # doubled with each try: an endpoint that restarts is back within the five tries' 15 s
 
 
@@ -68,7 +70,7 @@ class EmbedFollower:
         self._stop = stop
         if self._models:
             await self._models.follow()
-        entries = await self._follower.take_over(EMBED_BATCH_MAX)
+        entries = await self._follower.left_over(EMBED_BATCH_MAX)
         entries = entries or await self._follower.read(EMBED_BATCH_MAX, block_seconds=BLOCK_SECONDS)
         for batch in _batches(entries):
             await self.handle(batch)

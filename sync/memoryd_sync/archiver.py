@@ -42,6 +42,7 @@ log = get_logger("memoryd.archiver")
 EARLY_SECONDS_MAX = 120.0  # whoever held the memory's own entry has lost it to another by then
 REFUSED_SECONDS_MAX = 60.0  # a validator that somebody is about to correct must not bury what is good
 PARTIAL = ("embedded", "touched", "judged", "refollowed")  # of a version that has an entry of its own
+PACE_SECONDS = 0.05  # a batch is ten round trips, of ten entries as of one; far below what an archived write waits for a majority
 BLOCK_SECONDS = 0.5  # how soon a stop is noticed, and how often dead archivers' entries are looked for
 
 
@@ -65,7 +66,7 @@ class Archiver:
 
     async def step(self) -> None:
         """Archives what is there, or waits a moment for it. Raises HotUnavailable or ArchiveUnavailable."""
-        entries = await self._follower.take_over(ARCHIVE_BATCH_MAX)
+        entries = await self._follower.left_over(ARCHIVE_BATCH_MAX)
         self._burial.note(self._follower.removed())
         await self._burial.step()
         entries = entries or await self._follower.read(ARCHIVE_BATCH_MAX, block_seconds=BLOCK_SECONDS)

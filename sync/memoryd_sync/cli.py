@@ -52,6 +52,10 @@ DIFFERENT = 1
 def service(context: typer.Context) -> None:
     """Keep Redis and MongoDB telling one story. Without a command it runs the service (the same as `memoryd-sync`)."""
     if context.invoked_subcommand is None:
+        with contextlib.suppress(ImportError):
+            import uvloop
+
+            uvloop.install()
         output.run(_serve())
 
 

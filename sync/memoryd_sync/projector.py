@@ -6,14 +6,14 @@ was written by someone else: it is given a version first, and then comes back as
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
 from bson.timestamp import Timestamp
-from pymongo.errors import DuplicateKeyError
+from opentelemetry.util.types import Attributes
 
 from memoryd.archive.codec import Document, to_record, to_tombstone
 from memoryd.archive.foreign import adopted
@@ -23,19 +23,19 @@ from memoryd.clock import Clock, to_microseconds
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, Overloaded
 from memoryd.hot.changes import Doomed, Projection, Request, fitted
 from memoryd.hot.codec import to_record as from_hash
+from memoryd.hot.echoes import echoes
 from memoryd.hot.journal import last_written
 from memoryd.hot.receipts import Forgets
 from memoryd.hot.records import Records
 from memoryd.lifecycle.receipts import receipt_of_sync
-from memoryd.limits import ADOPTIONS_MAX
 from memoryd.model.memory import Memory
 from memoryd.model.record import SEALED, Record, seal
 from memoryd.model.scope import Scope
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.logs import get_logger
 from memoryd_telemetry.metrics import measure
-from memoryd_telemetry.propagation import inject
-from memoryd_telemetry.tracing import linked_span, tell
+from memoryd_telemetry.propagation import inject, traceparent_of
+from memoryd_telemetry.tracing import linked_span, linked_spans, tell
 
 log = get_logger("memoryd.follower")
 
@@ -102,39 +102,63 @@ class Projector:
         except (HotUnavailable, ArchiveUnavailable, Overloaded, Fenced):
             raise
         except Exception as error:
-            # One document that cannot be followed must not hold up the others; it is kept by name and reason.
-            outcome = "dead"
-            log.exception("follow.dead_letter", id=str(document["_id"])[:64])
-            await self._records.bury("follow", str(document["_id"])[:64], type(error).__name__)
-        measure(telemetry.FOLLOW_EVENTS, 1, {telemetry.OUTCOME: outcome})
+            await self._bury(document, error)
+        else:
+            _measure([outcome])
+
+    async def _bury(self, document: Document, error: Exception) -> None:
+        """One document that cannot be followed must not hold up the others; it is kept by name and reason."""
+        log.error("follow.dead_letter", id=str(document["_id"])[:64], exc_info=error)
+        await self._records.bury("follow", str(document["_id"])[:64], type(error).__name__)
+        _measure(["dead"])
 
     async def apply_all(self, documents: Sequence[Document], *, name: str = telemetry.RECONCILE) -> None:
-        """The same for many documents, none of them twice, with one round trip for all that are our own. `name` is the span's."""
+        """The same for many documents, none of them twice, together. `name` is the span's of all that are our own."""
         ours: list[tuple[Document, Projection]] = []
+        before: list[Document] = []
         others: list[Document] = []
         for document in documents:
             projection = self._projection(document)
             # What somebody else wrote, or had written when it was given its version, is traced each on its own.
-            if projection is None or projection.adopted:
+            if projection is None:
                 others.append(document)
+            elif projection.adopted:
+                before.append(document)
             else:
                 ours.append((document, projection))
         if ours:
             began = time.time_ns()
-            outcomes = await self._records.project_many([one for _, one in ours])
-            for outcome in outcomes:
-                measure(telemetry.FOLLOW_EVENTS, 1, {telemetry.OUTCOME: self._unfenced(outcome)})
+            outcomes = await self._projected([one for _, one in ours])
+            _measure(outcomes)
             _trace(name, [document for document, _ in ours], outcomes, began)
-        for start in range(0, len(others), ADOPTIONS_MAX):
-            some = [self.apply_document(one) for one in others[start : start + ADOPTIONS_MAX]]
-            for failure in filter(None, await asyncio.gather(*some, return_exceptions=True)):
-                raise failure
+        if before:
+            _measure(await self._adopted_before(before))
+        if others:
+            await self._adopt_all(others)
+
+    async def _adopt_all(self, documents: Sequence[Document]) -> None:
+        """Adopts them together; one by one where the stores refuse one of them."""
+        now, ready = self._clock.now(), []
+        for document in documents:
+            try:
+                ready.append((document, adopted(document, now)))
+            except Exception as error:
+                await self._bury(document, error)
+        try:
+            _measure(await self._adopt(ready))
+        except (HotUnavailable, ArchiveUnavailable, Overloaded, Fenced):
+            raise
+        except Exception:
+            for document, _ in ready:
+                await self.apply_document(document)
 
     async def _outcome(self, document: Document) -> str:
         projection = self._projection(document)
-        if projection is None:
-            return await self._adopt(document)
-        return await (self._adopted_before(document) if projection.adopted else self._project(projection, document))
+        if projection is not None and not projection.adopted:
+            return await self._project(projection, document)
+        if projection is not None:
+            return (await self._adopted_before([document]))[0]
+        return (await self._adopt([(document, adopted(document, self._clock.now()))]))[0]
 
     def _projection(self, document: Document) -> Projection | None:
         """A document that memoryd wrote, on its way to Redis; None when somebody else wrote it."""
@@ -148,69 +172,70 @@ class Projector:
             if document.get("seal") != seal(record.memory):
                 return None
             # An adoption that died before its projection comes back as ours: the journal has yet to hear of it.
-            return self._fitted(record, cause=cause_of(document), adopted="adopted" in document)
+            return self._fitted(record, cause=inject() or cause_of(document), adopted="adopted" in document)
         except (KeyError, ValueError, TypeError, OverflowError):
             return None
 
     def _fitted(self, record: Record, *, cause: str, adopted: bool = False) -> Projection:
-        """`record` as this Redis's index can take it. What it makes others do is caused by the current span, or by `cause`."""
+        """`record` as this Redis's index can take it. What it makes others do is caused by `cause`."""
         record, unembedded = fitted(record, self.model)
-        return Projection(
-            record, foreign=adopted or unembedded, traceparent=inject() or cause, fence=self.fence, adopted=adopted
-        )
+        return Projection(record, foreign=adopted or unembedded, traceparent=cause, fence=self.fence, adopted=adopted)
 
     async def _project(self, projection: Projection, document: Document) -> str:
         began = time.time_ns()
-        outcome = await self._projected(projection)
+        [outcome] = await self._projected([projection])
         if outcome == "applied":  # known only now: the archiver's own writes come back, are not newer, and are not traced
             cause, told = cause_of(document), {telemetry.RECORD_ID: document["_id"], telemetry.OUTCOME: outcome}
             with linked_span(telemetry.FOLLOW, [cause], told, began=began):
                 pass
         return outcome
 
-    async def _adopted_before(self, document: Document) -> str:
-        """Somebody else's write with its version. Traced whatever comes of it: who has given it that was perhaps killed then."""
-        with linked_span(telemetry.FOLLOW, [cause_of(document)], {telemetry.RECORD_ID: document["_id"]}):
-            outcome = await self._projected(self._fitted(to_record(document), cause=cause_of(document), adopted=True))
-            tell({telemetry.OUTCOME: outcome})
-            return outcome
+    async def _adopted_before(self, documents: Sequence[Document]) -> list[str]:
+        """Somebody else's writes with their versions. Traced whatever comes of it: who has given one that was perhaps killed
+        then."""
+        works: list[tuple[Sequence[str], Attributes]] = [([cause_of(one)], {telemetry.RECORD_ID: one["_id"]}) for one in documents]
+        with linked_spans(telemetry.FOLLOW, works) as spans:
+            causes = [traceparent_of(span) or cause_of(one) for span, one in zip(spans, documents, strict=True)]
+            outcomes = await self._adopted_projected(documents, causes)
+            for span, outcome in zip(spans, outcomes, strict=True):
+                span.set_attribute(telemetry.OUTCOME, outcome)
+        return outcomes
 
-    async def _projected(self, projection: Projection) -> str:
-        outcome = self._unfenced(await self._records.project(projection))
-        if outcome == "applied":
-            log.debug("follow.applied", id=projection.record.memory.id, version=projection.record.memory.version)
-        return outcome
+    async def _adopted_projected(self, documents: Sequence[Document], causes: Sequence[str]) -> list[str]:
+        pairs = zip(documents, causes, strict=True)
+        return await self._projected([self._fitted(to_record(one), cause=cause, adopted=True) for one, cause in pairs])
 
-    def _unfenced(self, outcome: str) -> str:
-        if outcome == "fenced":
+    async def _projected(self, many: Sequence[Projection]) -> list[str]:
+        """What becomes of each, of which this Redis knows most already."""
+        known = await echoes(self._records, many) if many else []
+        unknown = [one for one, echo in zip(many, known, strict=True) if not echo]
+        answers = iter(await self._records.project_many(unknown) if unknown else [])
+        outcomes = ["ignored" if echo else next(answers) for echo in known]
+        if "fenced" in outcomes:
             raise Fenced
-        return outcome
+        return outcomes
 
-    async def _adopt(self, document: Document) -> str:
-        """Gives someone else's write the next version, completes it, keeps it in `versions`, and projects it."""
-        whole = adopted(document, self._clock.now())
-        with linked_span(telemetry.FOLLOW, [], {telemetry.RECORD_ID: document["_id"]}):
-            whole |= {"traceparent": inject(), "adopted": True}
-            with archive_errors("adopt"):
-                # Only if nobody has written since; otherwise that write's own event brings us back here.
-                replaced = await self._archive.memories.replace_one(_exactly(document), whole)
-                if not replaced.matched_count:
-                    return "outdated"
-                await self._keep_version(whole)
-            log.info("follow.adopted", id=document["_id"], version=whole["version"])
-            outcome = await self._projected(self._fitted(to_record(whole), cause="", adopted=True))
-            tell({telemetry.OUTCOME: outcome})
-            return outcome
+    async def _adopt(self, many: Sequence[tuple[Document, Document]]) -> list[str]:
+        """Gives what others wrote the next version, keeps it in `versions`, and projects it: documents, and what they become."""
+        works: list[tuple[Sequence[str], Attributes]] = [([], {telemetry.RECORD_ID: one["_id"]}) for _, one in many]
+        with linked_spans(telemetry.FOLLOW, works) as spans:
+            for (_, whole), span in zip(many, spans, strict=True):
+                whole |= {"traceparent": traceparent_of(span), "adopted": True}
+            # Only if nobody has written since; otherwise that write's own event brings us back here.
+            stand = await self._archive.replace([(_exactly(document), whole) for document, whole in many])
+            taken = [whole for (_, whole), stands in zip(many, stand, strict=True) if stands]
+            await self._keep_versions(taken)
+            answers = iter(await self._adopted_projected(taken, [one["traceparent"] for one in taken]))
+            outcomes = [next(answers) if stands else "outdated" for stands in stand]
+            for span, outcome in zip(spans, outcomes, strict=True):
+                span.set_attribute(telemetry.OUTCOME, outcome)
+        for one in taken:
+            log.info("follow.adopted", id=one["_id"], version=one["version"])
+        return outcomes
 
-    async def _keep_version(self, whole: Document) -> None:
-        version_id = f"{whole['_id']}:{whole['version']}"
-        try:
-            await self._archive.versions.insert_one(
-                {**whole, "_id": version_id, "memory_id": whole["_id"], "op": "updated"}
-            )
-        except DuplicateKeyError:
-            log.warning("follow.version_known", version_id=version_id)
-        await self._archive.bury_past([whole["_id"]])  # it may have been forgotten since
+    async def _keep_versions(self, wholes: Sequence[Document]) -> None:
+        if wholes and (known := await self._archive.keep_adopted(wholes)):
+            log.warning("follow.version_known", versions=len(known))
 
     async def forget_deleted(self, memory_id: str, *, at: Timestamp | None = None, told: int = 0) -> None:
         """A person deleted the document: that is a forget, and its past goes too.
@@ -261,6 +286,11 @@ def cause_of(document: Document) -> str:
     """The traceparent of what wrote a document; a person may have put anything there."""
     cause = document.get("traceparent", "")
     return cause if isinstance(cause, str) else ""
+
+
+def _measure(outcomes: Sequence[str]) -> None:
+    for outcome, count in Counter(outcomes).items():
+        measure(telemetry.FOLLOW_EVENTS, count, {telemetry.OUTCOME: outcome})
 
 
 def _trace(name: str, documents: Sequence[Document], outcomes: Sequence[str], began: int) -> None:

@@ -31,7 +31,7 @@ from memoryd.retry import persistently, work
 from memoryd.traces.keep import archive_spans
 from memoryd_schemas.errors import SchemaError
 from memoryd_schemas.mongo_apply import apply_mongo
-from memoryd_sync.archiver import Archiver
+from memoryd_sync.archiver import PACE_SECONDS, Archiver
 from memoryd_sync.follower import Follower
 from memoryd_sync.lease import follower_lease
 from memoryd_sync.place import Places
@@ -128,7 +128,7 @@ def build(
     """Both halves of sync over open stores, and what chains the receipts."""
     clock, keys = SystemClock(), Keys(settings.buckets)
     records = Records(redis, keys, settings.vector_type)
-    journals = JournalFollower(redis, blocking, keys, group="archive", consumer=name)
+    journals = JournalFollower(redis, blocking, keys, group="archive", consumer=name, pace_seconds=PACE_SECONDS)
     follower = Follower(
         records,
         archive,

@@ -13,7 +13,12 @@ TRACEPARENT_CHARS_MAX = 128  # version 00 has 55; the parser's regular expressio
 
 def inject() -> str:
     """The `traceparent` of the current span, or "" where there is none."""
-    span = trace.get_current_span().get_span_context()
+    return traceparent_of(trace.get_current_span())
+
+
+def traceparent_of(one: trace.Span) -> str:
+    """The `traceparent` of a span, or "" where it is none."""
+    span = one.get_span_context()
     return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}" if span.is_valid else ""
 
 

@@ -19,7 +19,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, SpanKind, Statu
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from memoryd_telemetry import names
-from memoryd_telemetry.tracing import error_type, recorded
+from memoryd_telemetry.tracing import error_type, recorded, tell_commands
 
 _COMMAND = re.compile(r"[A-Za-z][A-Za-z0-9._]{0,39}(?: [A-Za-z-]{1,20})?")  # HSET, FT.SEARCH, XGROUP CREATE, findAndModify
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,59}")  # MongoDB's names of errors, and Python's
@@ -52,6 +52,7 @@ def trace_stores() -> None:
     PymongoInstrumentor().instrument(
         tracer_provider=provider, response_hook=_mongo_answered, failed_hook=_mongo_failed, capture_statement=False
     )
+    tell_commands()
 
 
 class _Provider(trace.TracerProvider):

@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 _tracer = trace.get_tracer(names.SCOPE)  # of the provider that is set until the first span
 _kept: KeptSpans | None = None
+_commands = False
 _log = logging.getLogger(__name__)
 
 
@@ -152,6 +153,24 @@ def linked_span(
         yield span
 
 
+@contextmanager
+def linked_spans(name: str, works: Sequence[tuple[Sequence[str], Attributes]]) -> Iterator[list[Span]]:
+    """The same for several works that are done together: of each its causes and its attributes. None is the current span."""
+    spans = [_tracer.start_span(name, Context(), SpanKind.CONSUMER, attributes) for _, attributes in works]
+    for span, (traceparents, _) in zip(spans, works, strict=True):
+        if span.is_recording():
+            _link(span, traceparents)
+    try:
+        yield spans
+    except BaseException as error:
+        for span in spans:
+            _fail(span, error)
+        raise
+    finally:
+        for span in spans:
+            span.end()
+
+
 def received(traceparents: Sequence[str], attributes: Attributes = None) -> None:
     """Tells that notifications have come, as a trace of its own that links to what caused them. Of what nobody traced, nothing."""
     causes = [one for one in traceparents if one]
@@ -162,9 +181,11 @@ def received(traceparents: Sequence[str], attributes: Attributes = None) -> None
 
 def add_links(traceparents: Sequence[str]) -> None:
     """Links the current span, which has none yet, to the writes that caused it, where that is known after its beginning."""
-    span = recorded()
-    if span is None:
-        return
+    if span := recorded():
+        _link(span, traceparents)
+
+
+def _link(span: Span, traceparents: Sequence[str]) -> None:
     links = [link for traceparent in dict.fromkeys(traceparents) for link in link_to(traceparent)]
     for one in links[:LINKS_MAX]:
         span.add_link(one.context)
@@ -217,6 +238,17 @@ def recorded() -> Span | None:
     return span if span.is_recording() else None
 
 
+def tell_commands() -> None:
+    """Commands to the stores are spans from now on."""
+    global _commands  # noqa: PLW0603 - the instrumentations are of the process, too
+    _commands = True
+
+
+def commands_told() -> bool:
+    """Whether a command that is sent now is told as a part of the current span. Then several works do not share one."""
+    return _commands and recorded() is not None
+
+
 def tell(attributes: Mapping[str, AttributeValue]) -> None:
     """Attributes of the current span, where their values are at hand."""
     get_current_span().set_attributes(attributes)
@@ -241,11 +273,15 @@ class _Within:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if error is not None:
-            # Its type only: `record_exception` would tell its message, which may quote a memory.
-            self._span.set_attribute(names.ERROR_TYPE, error_type(error))
-            self._span.set_status(StatusCode.ERROR)
+            _fail(self._span, error)
         detach(self._token)
         self._span.end()
+
+
+def _fail(span: Span, error: BaseException) -> None:
+    # Its type only: `record_exception` would tell its message, which may quote a memory.
+    span.set_attribute(names.ERROR_TYPE, error_type(error))
+    span.set_status(StatusCode.ERROR)
 
 
 def _count(verb: str, outcome: str, seconds: float) -> None:

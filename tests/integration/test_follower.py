@@ -181,7 +181,7 @@ async def test_mongodb_may_fail_in_the_middle_of_an_adoption(unsynced: World, mo
             raise AutoReconnect("connection closed")
 
         with monkeypatch.context() as patch:
-            patch.setattr(unsynced.archive.memories, "replace_one", away, raising=False)
+            patch.setattr(unsynced.archive.memories, "bulk_write", away, raising=False)
             with pytest.raises(ArchiveUnavailable):
                 await hand.projector.apply_document(dict(MINIMAL))
 
@@ -203,7 +203,7 @@ async def test_an_adoption_that_died_half_way_is_finished_by_its_own_event(
             raise asyncio.CancelledError
 
         with monkeypatch.context() as patch:
-            patch.setattr(hand.projector, "_keep_version", died)
+            patch.setattr(hand.projector, "_keep_versions", died)
             with pytest.raises(asyncio.CancelledError):
                 await hand.projector.apply_document(dict(MINIMAL))
 
@@ -238,6 +238,75 @@ async def test_our_own_writes_come_back_and_do_nothing(world: World, memory: Mem
     assert seen == []
     assert await one_story(world) == before
     assert not await dead_letters(world)
+
+
+async def test_what_this_redis_knows_costs_one_look_and_what_it_does_not_know_comes(unsynced: World) -> None:
+    """No atomic step for our own writes; but one for a vector, a count or a record that only the archive has."""
+
+    async def steps() -> int:
+        stats: Any = await unsynced.redis.info("commandstats")
+        return int(stats["cmdstat_evalsha"]["calls"])
+
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        kept = [await memory.store(f"Ada knows fact {number}.", type="fact") for number in range(4)]
+        await eventually(lambda: _none_pending(memory), what="all have their vectors")
+        await hand.archive_all()
+        documents = await unsynced.memories.find({}).to_list(None)
+        before, known = await steps(), await hot(unsynced)
+
+        await hand.projector.apply_all(documents)
+        assert await steps() == before
+        assert await hot(unsynced) == known
+
+        keys: list[Any] = [unsynced.keys.memory("semantic", memory.scope, one.id) for one in kept]
+        redis: Any = unsynced.redis
+        await redis.delete(keys[0])
+        await redis.hdel(keys[1], "embedding", "embedding_model")
+        await redis.hset(keys[1], "pending", "1")
+        documents[2]["access_count"] = 7
+        await hand.projector.apply_all(documents)
+        now = await hot(unsynced)
+        assert {key: one.vector for key, one in now.items()} == {key: one.vector for key, one in known.items()}
+        assert now[documents[2]["_id"]].memory.access_count == 7
+
+
+async def _none_pending(memory: MemoryClient) -> bool:
+    stats = await memory.stats()
+    return stats.pending == 0 and stats.embed_backlog == 0
+
+
+async def test_many_edits_by_hand_are_adopted_together_and_one_that_mongodb_refuses_hinders_none(
+    unsynced: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each gets its version, its place in the history and its record; only those that nobody has changed since."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        items = [{"content": f"Ada knows fact {number}.", "type": "fact"} for number in range(8)]
+        kept = [one.id for one in await memory.store_many(items) if isinstance(one, Stored)]
+        refused, late, *others = kept
+        await hand.archive_all()
+        await unsynced.memories.update_many({}, {"$set": {"importance": 0.9}})
+        read = await unsynced.memories.find({}).to_list(None)
+        await unsynced.memories.update_one({"_id": late}, {"$set": {"importance": 0.8}})
+        replace, sizes = hand.projector._archive.replace, []
+
+        async def refuses_one(many: Any) -> Any:
+            sizes.append(len(many))
+            if any(document["_id"] == refused for _, document in many):
+                raise OperationFailure("Document failed validation", 121)
+            return await replace(many)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(hand.projector._archive, "replace", refuses_one)
+            await hand.projector.apply_all(read)
+
+        assert {one["id"] for one in await dead_letters(unsynced)} == {refused}
+        here = await hot(unsynced)
+        assert {key: one.memory.version for key, one in here.items()} == {refused: 1, late: 1, **dict.fromkeys(others, 2)}
+        assert sizes == [8, *[1] * 8], "one by one after the refusal"
+        await hand.projector.apply_all(await unsynced.memories.find({}).to_list(None))
+        assert {one.memory.version for one in (await hot(unsynced)).values()} == {2}
+        for memory_id in kept:
+            assert [version for version, _ in await past(unsynced, memory_id)] == [1, 2]
 
 
 # --- its place ----------------------------------------------------------------------------------------------------------

@@ -269,14 +269,17 @@ async def test_a_follower_that_lost_its_lease_cannot_write(world: World, memory:
     kept = await memory.store("Ada prefers tea.", type="fact", durability="archived")
     document = await world.memories.find_one({"_id": kept.id})
     assert document is not None
+    document["access_count"] += 7  # something that this Redis does not know
     stale, successor = projector_of(world), projector_of(world)
     stale.fence, successor.fence = 1_000, 1_001
     await Records(world.redis, world.keys).raise_fences(successor.fence)
 
     with pytest.raises(Fenced):
         await stale.apply_document(document)
+    assert (await memory.get(kept.id)).access_count < 7
 
     await successor.apply_document(document)
+    assert (await memory.get(kept.id)).access_count >= 7
 
 
 async def test_a_dead_letter_can_be_tried_again_or_dropped(world: World, memory: MemoryClient) -> None:
