@@ -34,6 +34,7 @@ from memoryd.limits import (
     IDEMPOTENCY_TTL_SECONDS,
     JOURNAL_ENTRIES_MAX,
     RECALL_LIFE_SECONDS,
+    STORES_TOGETHER_MAX,
     TOMBSTONE_TTL_SECONDS,
 )
 from memoryd.model.episode import FIELDS as EVENT_FIELDS
@@ -41,9 +42,10 @@ from memoryd.model.fact import FIELDS as FACT_FIELDS
 from memoryd.model.memory import Memory, MemoryType, Tier
 from memoryd.model.record import Record, Tombstone
 from memoryd.model.scope import Scope, from_tag, to_tag
+from memoryd.together import Together
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.propagation import inject
-from memoryd_telemetry.tracing import inside, recorded
+from memoryd_telemetry.tracing import commands_told, inside, recorded
 
 
 class Records:
@@ -55,16 +57,31 @@ class Records:
         self.keys = keys
         self.datatype = datatype
         self.slot = SLOTS[0]
+        self._together = Together(self._store_together, at_most=STORES_TOGETHER_MAX)
 
     @inside(telemetry.WRITE)
     async def store(self, new: Sequence[NewRecord], *, fsync: bool = False) -> tuple[list[Written], bool]:
-        """Stores each in its own atomic step, all in one round trip; the flag says whether a wanted fsync happened."""
+        """Stores each in its own atomic step, all in one round trip; the flag says whether a wanted fsync happened.
+
+        One memory goes with those that others store at the same time, where its round trip need not be told of on its own.
+        """
         calls = [self.store_call(one) for one in new]
         self._tell_of([one.memory.id for one in new])
+        if len(new) == 1 and not fsync and not commands_told():
+            answer = await self._together((calls[0], (new[0].memory.scope, new[0].memory.content_hash)))
+            with hot_errors("store"):
+                if isinstance(answer, Exception):
+                    raise answer
+                return [Written.parse(answer)], True
         with hot_errors("store"):
             seen = noting(self.keys, [(one.memory.scope, one.memory.content_hash) for one in new])
             answers = await scripts.store.many(self.redis, calls, first=seen, then=scripts.waitaof() if fsync else ())
             return [Written.parse(one) for one in answers[: len(calls)]], not fsync or scripts.fsynced(answers[len(calls) :])
+
+    async def _store_together(self, many: Sequence[tuple[scripts.Call, tuple[Scope, str]]]) -> list[Any]:
+        with hot_errors("store"):
+            seen = noting(self.keys, [content for _, content in many])
+            return await scripts.store.each(self.redis, [call for call, _ in many], first=seen)
 
     def store_call(self, new: NewRecord) -> scripts.Call:
         """What the atomic step is called with."""

@@ -49,6 +49,21 @@ class Script:
         `then` is a command to run after them on the same connection (WAITAOF counts only that connection's writes). Its
         answer comes last, an error of it as an exception: one answer, or two where Redis had to be sent the script.
         """
+        answers = await self.each(redis, calls, first=first, then=then)
+        for answer in answers[: len(calls)]:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    async def each(
+        self,
+        redis: Redis,
+        calls: Sequence[Call],
+        *,
+        first: Sequence[Sequence[Encoded]] = (),
+        then: Sequence[Encoded] = (),
+    ) -> list[Any]:
+        """The same, with an exception in the place of an answer that a call had none of."""
         answers = await self._pipelined(redis, calls, "EVALSHA", self.sha, first, then)
         unknown = [index for index, one in enumerate(answers[: len(calls)]) if isinstance(one, NoScriptError)]
         if unknown:
@@ -56,9 +71,6 @@ class Script:
             for index, answer in zip(unknown, again, strict=False):
                 answers[index] = answer
             answers += again[len(unknown) :]
-        for answer in answers[: len(calls)]:
-            if isinstance(answer, Exception):
-                raise answer
         return answers
 
     async def durably(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.trace import SpanKind
 from redis.asyncio import Redis
@@ -26,6 +26,8 @@ from memoryd.hot.headroom import memory_share
 from memoryd.limits import (
     CLAIM_TTL_SECONDS,
     REDIS_MEMORY_PERCENT_MAX,
+    REPLIES_TOGETHER_MAX,
+    REPLY_ALONE_BYTES,
     REQUESTS_BACKLOG_MAX,
     REQUESTS_IN_FLIGHT_MAX,
     TAKEOVER_IDLE_SECONDS,
@@ -38,6 +40,7 @@ from memoryd.protocol.telling import described, quoted
 from memoryd.protocol.verbs import FORMS
 from memoryd.protocol.verbs.verb import Handler
 from memoryd.retry import persistently
+from memoryd.together import Together
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.kept import Told, told_to_nobody
 from memoryd_telemetry.logs import get_logger
@@ -55,6 +58,14 @@ RESTARTS_MAX = 3  # of Redis during one write
 READ_MAX = 32  # requests of one read: bounds what a burst of large ones can occupy
 
 Fields = Mapping[bytes, bytes]
+
+
+class Sendable(NamedTuple):
+    """An answer, to whom it goes, and the entry that goes with it."""
+
+    entry_id: bytes
+    reply_to: str
+    reply: bytes
 
 
 class Server:
@@ -81,6 +92,7 @@ class Server:
         self._handlers = handlers
         self._told = told
         self._texts = texts
+        self._together = Together(self._send_all, at_most=REPLIES_TOGETHER_MAX)
         self._long: set[bytes] = set()  # entries whose verbs may take longer than a takeover waits
         self._kept_at = 0.0
 
@@ -264,14 +276,21 @@ class Server:
         raise HotUnavailable("Redis was restarted again and again while the write waited for the archive")
 
     async def _send(self, entry_id: bytes, reply_to: str, reply: bytes) -> None:
+        one = Sendable(entry_id, reply_to, reply)
+        await (self._send_all([one]) if len(reply) > REPLY_ALONE_BYTES else self._together(one))
+
+    async def _send_all(self, replies: Sequence[Sendable]) -> Sequence[None]:
+        entry_ids = [one.entry_id for one in replies]
         with hot_errors("answer"):
             # As one: a loss of power between them would leave an entry that nobody has and nobody removes.
             async with self._redis.pipeline(transaction=True) as pipe:
-                if reply_to:
-                    pipe.publish(keys.replies(reply_to), reply)
-                pipe.xack(keys.REQUESTS, GROUP, entry_id)
-                pipe.xdel(keys.REQUESTS, entry_id)
+                for one in replies:
+                    if one.reply_to:
+                        pipe.publish(keys.replies(one.reply_to), one.reply)
+                pipe.xack(keys.REQUESTS, GROUP, *entry_ids)
+                pipe.xdel(keys.REQUESTS, *entry_ids)
                 await pipe.execute()
+        return [None] * len(replies)
 
 
 def _asked_at(entry_id: bytes) -> int:

@@ -145,7 +145,7 @@ class Projector:
             except Exception as error:
                 await self._bury(document, error)
         try:
-            _measure(await self._adopt(ready))
+            _measure(await self._adopt(ready) if ready else [])
         except (HotUnavailable, ArchiveUnavailable, Overloaded, Fenced):
             raise
         except Exception:

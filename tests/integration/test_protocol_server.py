@@ -13,7 +13,9 @@ import msgspec
 import pytest
 
 from memoryd import MemoryClient, keys
-from memoryd.errors import NoAnswer, NotFound, Overloaded, RequestIdReused
+from memoryd.errors import MemorydError, NoAnswer, NotFound, Overloaded, RequestIdReused
+from memoryd.model.ids import content_id, hash_content
+from memoryd.model.memory import MemoryType
 from memoryd.model.results import Stored
 from memoryd.protocol import connection, server
 from memoryd.protocol.messages import Envelope
@@ -42,6 +44,29 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     monkeypatch.setattr(Server, "carry_out", counted)
     return count
+
+
+# --- several at a time ------------------------------------------------------------------------------------------------
+async def test_what_arrives_together_is_stored_and_answered_together(world: World, memory: MemoryClient) -> None:
+    """In a few round trips; one that Redis refuses has the only failure, and every request is answered and gone."""
+    contents = [f"Ada has {number} cats." for number in range(40)]
+    refused = content_id(memory.scope, MemoryType.FACT, hash_content(contents[7]))
+    redis: Any = world.redis
+    await redis.set(world.keys.memory("semantic", memory.scope, refused), "not a hash")
+    await redis.config_resetstat()
+
+    answers = await asyncio.gather(*[memory.store(one, type="fact") for one in contents], return_exceptions=True)
+
+    failed = [one for one in answers if isinstance(one, BaseException)]
+    assert [type(one) for one in failed] == [MemorydError]
+    assert answers.index(failed[0]) == 7
+    stored = {one.id for one in answers if isinstance(one, Stored)}
+    assert len(stored) == 39
+    assert {one.memory.id for one in (await memory.recall("Ada cats", limit=50)).hits} == stored
+    assert await redis.xlen(keys.REQUESTS) == 0
+    commands = await redis.info("commandstats")
+    assert commands["cmdstat_exec"]["calls"] < 20, "each answer had a round trip of its own"
+    await redis.delete(world.keys.memory("semantic", memory.scope, refused))
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
