@@ -2,7 +2,9 @@
 
     python -m bench.tiers PATH/locomo_dev.json [--conversation 0] [--share 0.9] [--json FILE]
 
-Redis's bytes of a memory are those of its record (`MEMORY USAGE`) and its share of the indexes (`FT.INFO`), with where they go.
+Redis's bytes of a memory are those of its record (`MEMORY USAGE`) and its share of the indexes (`FT.INFO`), with where they go,
+both times after the indexes have given back what they no longer need. Redis has its graph in blocks of 1,024 vectors, the last
+one partly empty: what is left of a load of thousands fills little of one, and so the table has it without empty places, too.
 recall@10 is scored as `bench.recall` does it. Which memories go is chosen by chance, always the same ones.
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import statistics
 import tempfile
@@ -47,8 +50,11 @@ from memoryd.keys import KINDS, SCHEMA, Keys, index, memories
 from memoryd.lifecycle.moving import Mover
 
 BATCH = 500
+BLOCK = 1024  # vectors of a graph for which Redis has room at a time
+VECTORS, TEXTS = ("embedding", "half"), ("content", "metadata", "terms", "brief")
 PARTS = {  # of FT.INFO, in megabytes
-    "words": ("inverted_sz_mb", "offset_vectors_sz_mb"), "vectors": ("vector_index_sz_mb",), "tags": ("tag_overhead_sz_mb",),
+    "words, tags, numbers": ("inverted_sz_mb", "offset_vectors_sz_mb", "text_overhead_sz_mb", "tag_overhead_sz_mb"),
+    "vectors": ("vector_index_sz_mb",),
     "documents": ("doc_table_size_mb", "sortable_values_size_mb", "key_table_size_mb"),
 }  # fmt: skip
 
@@ -65,11 +71,13 @@ async def bytes_of(redis: Redis) -> dict[str, float]:
     async with client.pipeline(transaction=False) as pipe:
         for key in keys:
             pipe.memory_usage(key, samples=0)
-            for name in ("embedding", "content", "metadata", "terms", "brief"):
+            for name in (*VECTORS, *TEXTS):
                 pipe.hstrlen(key, name)
         answers = await pipe.execute()
-    sizes = [answers[at::6] for at in range(6)]
-    found = {"record": sum(sizes[0]), "record: its vector": sum(sizes[1]), "record: its text": sum(map(sum, sizes[2:]))}
+    step = 1 + len(VECTORS) + len(TEXTS)
+    record, *rest = [answers[at::step] for at in range(step)]
+    vectors, texts = (sum(map(sum, some)) for some in (rest[: len(VECTORS)], rest[len(VECTORS) :]))
+    found = {"record": sum(record), "record: its vector": vectors, "record: its text": texts}
     for name, fields in PARTS.items():
         found[f"index: {name}"] = 0
         for kind in KINDS:
@@ -78,6 +86,37 @@ async def bytes_of(redis: Redis) -> dict[str, float]:
     per_memory = {name: round(size / max(1, len(keys)), 1) for name, size in found.items()}
     whole = per_memory["record"] + sum(size for name, size in per_memory.items() if name.startswith("index"))
     return {"all": round(whole, 1), **per_memory}
+
+
+async def tidy(redis: Redis, settle_seconds: float) -> None:
+    """Has the indexes give back what they no longer need, as they do in time by themselves."""
+    client: Any = redis
+    await client.execute_command("FT.CONFIG", "SET", "FORK_GC_CLEAN_THRESHOLD", "0")
+    for kind in KINDS:
+        name = (await client.ft(index(kind)).info())["index_name"]
+        await client.execute_command("FT.DEBUG", "GC_FORCEINVOKE", name)
+    await asyncio.sleep(settle_seconds)
+
+
+def in_full_blocks(before: dict[str, float], after: dict[str, float], memories: int, light: int) -> None:
+    """Adds to both what a memory takes without the empty places of the graph's last block: before, all are in the graph."""
+    place = before["index: vectors"] * memories / _places(memories)
+    empty = (place * (_places(count) - count) / max(1, memories) for count in (memories, memories - light))
+    for one, bytes_ in zip((before, after), empty, strict=True):
+        one["all, in full blocks"] = round(one["all"] - bytes_, 1)
+
+
+def _places(vectors: int) -> int:
+    return max(1, math.ceil(vectors / BLOCK)) * BLOCK
+
+
+def bytes_table(before: dict[str, float], after: dict[str, float]) -> str:
+    """Where the bytes of a memory go, as Markdown."""
+    lines = ["| bytes a memory | before | after | fewer |", "| --- | --: | --: | --: |"]
+    for name, was in before.items():
+        fewer = f"{100 * (1 - after[name] / was):.1f} %" if was else "–"
+        lines.append(f"| {name} | {was:,.0f} | {after[name]:,.0f} | {fewer} |")
+    return "\n".join(lines)
 
 
 async def ask(url: str, asked: Sequence[Asked]) -> tuple[list[dict[str, Any]], list[float]]:
@@ -135,17 +174,17 @@ async def before_and_after(data: Path, arguments: argparse.Namespace) -> dict[st
         asked = load(data)
         settings = load_settings(redis_url=servers.redis_url, mongo_url=servers.mongo_url)
         async with open_redis(servers.redis_url) as redis:
-            client: Any = redis
             await ask(servers.redis_url, asked[:20])
             before, before_ms = await ask(servers.redis_url, asked)
+            await tidy(redis, arguments.settle_seconds)
             bytes_before = await bytes_of(redis)
             moved = await demote(redis, settings, servers.mongo_url, arguments.share)
-            await client.execute_command("FT.CONFIG", "SET", "FORK_GC_RUN_INTERVAL", "1")
-            await client.execute_command("FT.CONFIG", "SET", "FORK_GC_CLEAN_THRESHOLD", "0")
-            await asyncio.sleep(arguments.settle_seconds)
+            await tidy(redis, arguments.settle_seconds)
             after, after_ms = await ask(servers.redis_url, asked)
             bytes_after = await bytes_of(redis)
     print(table({"before": means(before), "after": means(after)}), flush=True)
+    in_full_blocks(bytes_before, bytes_after, int(moved["memories"]), int(moved["light"]))
+    print(bytes_table(bytes_before, bytes_after), flush=True)
     return {
         "questions": len(asked), **moved,
         "recall@10": {"before": means(before)["R@10"], "after": means(after)["R@10"]},
@@ -159,7 +198,7 @@ def options() -> argparse.ArgumentParser:
     parser = data_options(__doc__)
     parser.add_argument("--conversation", type=int, help="only this one of the file, the first is 0")
     parser.add_argument("--share", type=float, default=0.9, help="of the memories that are demoted")
-    parser.add_argument("--settle-seconds", type=float, default=5, help="in which the index gives back what it no longer needs")
+    parser.add_argument("--settle-seconds", type=float, default=1, help="to wait when the indexes have been told to tidy up")
     return parser
 
 

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from memoryd.limits import BRIEFS_MAX, BRIEFS_SECONDS
 from memoryd.model.feedback import Feedback, from_text
 
+LIGHT_BRIEF = ("speaker", "agent_id", "session_id", "follows", "importance", "valid_from", "feedback")
+"""The lines of a brief, by the fields of a record that say the same; the words follow."""
+
 Words = NDArray[np.int64]
 """The words of a memory, each as a number."""
 
@@ -95,6 +98,11 @@ def to_brief(memory_id: str, kind: str, text: str) -> Brief:
         memory_id, kind, terms, speaker, (agent, session) if session else ("", ""), follows.split(",") if follows else [],
         float(importance), int(valid_from), from_text("".join(feedback)), numbered(terms),
     )  # fmt: skip
+
+
+def light_brief(row: Sequence[bytes | None]) -> bytes:
+    """The brief that a light record has no field for, from its LIGHT_BRIEF: all but the words, which are in the archive."""
+    return b"\n".join([*(one or b"" for one in row), b""])
 
 
 def numbered(terms: str) -> Words:

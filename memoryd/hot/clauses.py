@@ -86,6 +86,13 @@ class Clause:
         return " ".join(self.parts)
 
 
+def copied(clause: Clause) -> Clause:
+    """The same, to go on from: a query adds parameters of its own."""
+    copy = Clause()
+    copy.parts, copy.params = list(clause.parts), dict(clause.params)
+    return copy
+
+
 def scope_clause(scope: Scope, filters: Filters = Filters()) -> Clause:  # frozen
     """The exact tags that keep a query inside its scope."""
     clause = Clause()

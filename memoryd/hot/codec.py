@@ -37,6 +37,9 @@ MEMORY_FIELDS = (
 LIGHT = {b"content": b"", b"metadata": b"{}"}
 """What a light record lacks (`Memory.light`). Whoever reads for a journal entry or the archive must not fill it in."""
 
+HALF = "float16"
+"""How a light record keeps its vector, in its field `half`. The whole one is in the archive."""
+
 Encoded: TypeAlias = str | bytes | int | float
 
 
@@ -74,15 +77,22 @@ def to_memory(fields: Mapping[bytes, bytes]) -> Memory:
 
 def to_record(fields: Mapping[bytes, bytes], datatype: str) -> Record:
     """The memory and its vector."""
-    vector = _one_vector(fields).get(b"embedding")
-    return Record(to_memory(fields), from_hot_vector(vector, datatype) if vector is not None else None)
+    fields = _one_vector(fields)
+    return Record(to_memory(fields), float32_of(fields.get(b"embedding"), fields.get(b"half"), datatype))
+
+
+def float32_of(whole: bytes | None, half: bytes | None, datatype: str) -> bytes | None:
+    """The float32 vector of a record or a journal entry, which has it whole as `datatype`, or by half."""
+    if whole is not None:
+        return from_hot_vector(whole, datatype)
+    return from_hot_vector(half, HALF) if half is not None else None
 
 
 def _one_vector(fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
     """The fields with the vector that there is under the first slot's names, whichever slot it is in."""
     if b"embedding_model" in fields or b"embedding_model2" not in fields:
         return fields
-    second = {b"embedding": b"embedding2", b"embedding_model": b"embedding_model2"}
+    second = {b"embedding": b"embedding2", b"half": b"half2", b"embedding_model": b"embedding_model2"}
     return {**fields, **{name: fields[raw] for name, raw in second.items() if raw in fields}}
 
 

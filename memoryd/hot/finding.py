@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from memoryd import keys as names
-from memoryd.hot.briefs import Brief, Briefs, to_brief
+from memoryd.hot.briefs import LIGHT_BRIEF, Brief, Briefs, light_brief, to_brief
 from memoryd.hot.client import hot_errors
 from memoryd.model.scope import Scope, to_tag
 
@@ -52,9 +52,9 @@ class Query:
         return ["FT.SEARCH", names.index(self.kind), self.text, *self.arguments, "RETURN", len(fields), *fields, *order,
                 "LIMIT", 0, self.most, "DIALECT", 2]  # fmt: skip
 
-    def for_keys(self) -> list[Any]:
-        """The same search for the nearest, whose answer has their keys alone."""
-        return ["FT.SEARCH", names.index(self.kind), self.text, *self.arguments, "NOCONTENT", "SORTBY", "distance",
+    def for_distances(self) -> list[Any]:
+        """The same search for the nearest, whose answer has their keys and distances alone."""
+        return ["FT.SEARCH", names.index(self.kind), self.text, *self.arguments, "RETURN", 1, "distance", "SORTBY", "distance",
                 "LIMIT", 0, self.most, "DIALECT", 2]  # fmt: skip
 
 
@@ -78,9 +78,22 @@ class Finder:
                     pipe.execute_command(*queries[at].for_briefs())
                 with hot_errors("recall"):
                     whole = await pipe.execute()
+            light = await self._light(whole)
             for at, answer in zip(unknown, whole, strict=True):
-                found[at] = self._learn(scope, queries[at], answer)
+                found[at] = self._learn(scope, queries[at], answer, light)
         return [one or Met() for one in found]
+
+    async def _light(self, answers: Sequence[Any]) -> Mapping[bytes, bytes]:
+        """The briefs of the records that have none in the answers, because they are light: by key, in one round trip."""
+        keys = {one[b"id"]: None for answer in answers for one in answer[b"results"] if _lacks_brief(one)}
+        if not keys:
+            return {}
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hmget(key, LIGHT_BRIEF)
+            with hot_errors("recall"):
+                rows = await pipe.execute()
+        return {key: light_brief(row) for key, row in zip(keys, rows, strict=True) if any(one is not None for one in row)}
 
     def _known(self, scope: Scope, query: Query, answer: Any) -> Met | None:
         """None when one of them is not known."""
@@ -99,19 +112,24 @@ class Finder:
         near = zip(briefs, flat[1::2], strict=True)
         return Met(briefs, {brief.memory_id: 1.0 - float(distance) for brief, distance in near})
 
-    def _learn(self, scope: Scope, query: Query, answer: Any) -> Met:
+    def _learn(self, scope: Scope, query: Query, answer: Any, light: Mapping[bytes, bytes]) -> Met:
         place, briefs, similarity = _place(scope, query), list[Brief](), dict[str, float]()
         for one in answer[b"results"]:
             # A search that was cut short leaves empty places, and who is gone since has no fields.
             fields = one.get(b"extra_attributes") or {}
-            if b"brief" in fields:
-                brief = to_brief(one[b"id"][-names.ID_CHARS:].decode(), query.kind, fields[b"brief"].decode())
+            if text := fields.get(b"brief") or light.get(one[b"id"]):
+                brief = to_brief(one[b"id"][-names.ID_CHARS:].decode(), query.kind, text.decode())
                 if stamp := fields.get(b"stamp"):  # what an earlier memoryd wrote has none, and is read each time
                     self._briefs.put(place, stamp, brief)
                 briefs.append(brief)
                 if b"distance" in fields:
                     similarity[brief.memory_id] = 1.0 - float(fields[b"distance"])
         return Met(briefs, similarity)
+
+
+def _lacks_brief(one: Any) -> bool:
+    fields = one.get(b"extra_attributes")
+    return bool(fields) and b"brief" not in fields
 
 
 def _list_of(answer: Any) -> tuple[Sequence[bytes], int]:

@@ -244,7 +244,7 @@ async def entries_with_text(redis: Redis, journal: str) -> AsyncIterator[tuple[s
             rows = await client.xrange(journal, min=last, count=READ_MAX)
         for entry_id, fields in rows:
             last = f"({entry_id.decode()}"
-            if any(name in fields for name in (b"content", b"embedding", b"embedding2")):
+            if any(name in fields for name in (b"content", b"embedding", b"embedding2", b"half")):
                 yield fields[b"id"].decode(), int(fields[b"version"])
         if not rows:
             return

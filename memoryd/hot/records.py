@@ -15,11 +15,12 @@ from memoryd.hot import scripts
 from memoryd.hot.changes import Attached, Doomed, Judgement, NewRecord, Projection, Request, Sighting, Written
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import (
+    HALF,
     LIGHT,
     MEMORY_FIELDS,
     SLOTS,
     Encoded,
-    from_hot_vector,
+    float32_of,
     record_fields,
     to_fields,
     to_hot_vector,
@@ -233,10 +234,10 @@ class Records:
         with hot_errors("get vectors"):
             async with self.redis.pipeline(transaction=False) as pipe:
                 for memory_id, kind in memory_ids.items():
-                    pipe.hget(self.keys.memory(kind, scope, memory_id), f"embedding{self.slot}")
+                    pipe.hmget(self.keys.memory(kind, scope, memory_id), [f"embedding{self.slot}", f"half{self.slot}"])
                 rows = await pipe.execute()
-        found = zip(memory_ids, rows, strict=True)
-        return {memory_id: from_hot_vector(row, self.datatype) for memory_id, row in found if row is not None}
+        vectors = [float32_of(whole, half, self.datatype) for whole, half in rows]
+        return {memory_id: vector for memory_id, vector in zip(memory_ids, vectors, strict=True) if vector is not None}
 
     async def pending(self, scope: Scope, memory_ids: Sequence[str]) -> set[str]:
         """Those of the memories that live here and wait for their vector."""
@@ -457,6 +458,7 @@ class Records:
             one.record.memory.version, stone, TOMBSTONE_TTL_SECONDS, one.journal_as,
             names.events_prefix(one.record.memory.scope), one.traceparent or inject(), "" if one.fence is None else one.fence,
             int(one.adopted), self.slot, int(one.away), int(one.whole), one.light_seal,
+            to_hot_vector(one.record.vector, HALF) if one.light_seal and one.record.vector else "",
         ]  # fmt: skip
         return control + [part for pair in record_fields(one.record, self.datatype).items() for part in pair]
 

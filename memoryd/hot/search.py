@@ -12,9 +12,9 @@ from redis.exceptions import ResponseError
 from memoryd import keys as names
 from memoryd.errors import Overloaded
 from memoryd.hot.briefs import Brief
-from memoryd.hot.clauses import Clause, Filters, scope_clause
+from memoryd.hot.clauses import Clause, Filters, copied, scope_clause
 from memoryd.hot.client import hot_errors
-from memoryd.hot.codec import to_hot_vector
+from memoryd.hot.codec import HALF, to_hot_vector
 from memoryd.hot.finding import Finder, Query
 from memoryd.hot.rows import Candidates, Found, rarest, told_in
 from memoryd.limits import CANDIDATES_MAX, EXACT_MEMORIES_MAX, FORGET_PLAN_MAX, RECALL_LIMIT_MAX
@@ -179,9 +179,11 @@ class Search:
         seconds: float | None,
     ) -> Iterator[Query]:  # fmt: skip
         for kind in kinds:
+            few = found.memories[kind] <= EXACT_MEMORIES_MAX
             for clause, most, all_here in _near(scope, filters, found, kind, terms):
-                exact = all_here or found.memories[kind] <= EXACT_MEMORIES_MAX
-                yield self._nearest(kind, clause, vector, exact=exact, seconds=seconds, most=most)
+                yield self._nearest(kind, clause, vector, exact=all_here or few, seconds=seconds, most=most)
+            if found.long:  # what is light has no words here, and its vector is in a field of its own
+                yield self._nearest(kind, scope_clause(scope, filters), vector, light=True, exact=few, seconds=seconds)
 
     def _by_name(
         self, scope: Scope, filters: Filters, kinds: Sequence[str], named: Mapping[str, str], vector: QueryVector | None,
@@ -189,10 +191,11 @@ class Search:
     ) -> Iterator[Query]:  # fmt: skip
         for kind in kinds:
             for clause in _named(scope, filters, [one for one, of in named.items() if of == kind]):
-                if vector:
-                    yield self._nearest(kind, clause, vector, exact=True, seconds=seconds)
-                else:
+                if not vector:
                     yield _newest(kind, clause, NAMED_MAX, seconds)
+                    continue
+                for light in (False, True):  # one on its way into the tier has its vector whole
+                    yield self._nearest(kind, copied(clause), vector, light=light, exact=True, seconds=seconds)
 
     async def matching(self, scope: Scope, filters: Filters, terms: Sequence[str]) -> int:
         """How many memories of the scope pass the filters here, and have one of the terms if any is given."""
@@ -210,32 +213,35 @@ class Search:
 
     async def _ids(self, queries: Iterable[list[Any]]) -> list[str]:
         """The ids that queries without contents find, in one round trip. Raises Overloaded."""
-        return [memory_id for found in await self._ids_of_each(queries) for memory_id in found]
+        return [_id_of(row) for rows in await self._rows_of_each(queries) for row in rows]
 
-    async def _ids_of_each(self, queries: Iterable[list[Any]]) -> list[list[str]]:
+    async def _rows_of_each(self, queries: Iterable[list[Any]]) -> list[Sequence[Any]]:
         with hot_errors("search"):
             async with self._pipeline() as pipe:
                 for query in queries:
                     pipe.execute_command(*query)
                 answers = await pipe.execute()
-        return [[row[b"id"][-names.ID_CHARS:].decode() for row in whole(one, "search")[b"results"]] for one in answers]
+        return [whole(one, "search")[b"results"] for one in answers]
 
     def _pipeline(self) -> Any:
         return self._redis.pipeline(transaction=False)
 
     def _nearest(
-        self, kind: str, clause: Clause, vector: QueryVector, *, exact: bool, seconds: float | None, most: int = CANDIDATES_MAX
-    ) -> Query:
-        clause.params |= {"k": most, "model": vector.model, "vector": to_hot_vector(vector.vector, self._datatype)}
+        self, kind: str, clause: Clause, vector: QueryVector, *, exact: bool, seconds: float | None, most: int = CANDIDATES_MAX,
+        light: bool = False,
+    ) -> Query:  # fmt: skip
+        datatype = HALF if light else self._datatype
+        clause.params |= {"k": most, "model": vector.model, "vector": to_hot_vector(vector.vector, datatype)}
         how = ""
         if exact:
             # Vector by vector through the scope: exact, and what others store has no part in it, as it has in a graph.
             how = " HYBRID_POLICY ADHOC_BF"
-        elif self._ef_runtime is not None:
+        elif self._ef_runtime is not None and not light:
             clause.params["ef"] = max(self._ef_runtime, most)
             how = " EF_RUNTIME $ef"
         # The model is a condition: a query cannot meet another model's vectors, whatever the index holds by now.
-        text = f"({clause} @embedding_model:{{$model}})=>[KNN $k @embedding $vector{how} AS distance]"
+        field = "half" if light else "embedding"
+        text = f"({clause} @embedding_model:{{$model}})=>[KNN $k @{field} $vector{how} AS distance]"
         return Query(kind, text, clause.arguments(seconds), most, nearest=True)
 
     async def neighbours(
@@ -247,10 +253,13 @@ class Search:
         """
         queries = []
         for scope, memory_type, vector in asked:
-            clause = scope_clause(scope, Filters(Narrowing(types=[memory_type])))
-            query = self._nearest(names.kind_of(memory_type), clause, vector, exact=False, seconds=None, most=most)
-            queries.append(query.for_keys())
-        return await self._ids_of_each(queries)
+            for light in (False, True):
+                clause = scope_clause(scope, Filters(Narrowing(types=[memory_type])))
+                kind = names.kind_of(memory_type)
+                query = self._nearest(kind, clause, vector, light=light, exact=False, seconds=None, most=most)
+                queries.append(query.for_distances())
+        found = await self._rows_of_each(queries)
+        return [_nearest_ids([*whole, *light], most) for whole, light in zip(found[::2], found[1::2], strict=True)]
 
     async def naming(self, scope: Scope, field: str, memory_ids: Sequence[str]) -> set[str]:
         """The ids of the scope's memories whose `derived_from` or `related` names one of these, as far as indexed."""
@@ -434,6 +443,15 @@ def _kinds(filters: Filters) -> list[str]:
 
 def _all_of(index: str, clause: Clause, count: int = FORGET_PLAN_MAX + 1) -> list[Any]:
     return ["FT.SEARCH", index, str(clause), *clause.arguments(), "NOCONTENT", "LIMIT", 0, count, "DIALECT", 2]
+
+
+def _id_of(row: Any) -> str:
+    return str(row[b"id"][-names.ID_CHARS :].decode())
+
+
+def _nearest_ids(rows: Iterable[Any], most: int) -> list[str]:
+    there = [(float(fields[b"distance"]), _id_of(row)) for row in rows if (fields := row.get(b"extra_attributes"))]
+    return [memory_id for _, memory_id in sorted(there)[:most]]
 
 
 def _of_another_model(error: Any) -> bool:

@@ -7,10 +7,12 @@ from typing import Any
 
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
+from memoryd.hot.codec import HALF, to_hot_vector
 from memoryd.hot.records import Records
 from memoryd.keys import kind_of
 from memoryd.limits import JOURNAL_ENTRIES_MAX, TIER_BATCH_MAX
 from memoryd.model.memory import Memory
+from memoryd.model.record import Record, seal
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.propagation import inject
 from memoryd_telemetry.tracing import linked_span, tell
@@ -45,16 +47,17 @@ class HotTiers:
         tell({telemetry.RECORD_COUNT: counted})
         return counted
 
-    async def lighten(self, seals: Sequence[tuple[Memory, str]]) -> list[str]:
-        """Takes the content out of the records of memories, each with the seal under which the archive was seen to have it:
-        light, absent, changed, or waiting (a follower of the journal has still to see what it holds of it)."""
-        keys = self._records.keys
-        calls: list[scripts.Call] = [
-            (
-                [keys.memory(kind_of(one.memory_type), one.scope, one.id), keys.journal(keys.bucket(one.id))],
-                [one.version, seal],
-            )
-            for one, seal in seals
-        ]
+    async def lighten(self, archived: Sequence[Record]) -> list[str]:
+        """Takes the contents out of the records of memories, and half of their vectors, each as the archive was seen to have
+        it: light, absent, changed, or waiting (a follower of the journal has still to see what it holds of it)."""
+        calls = [self._lighten_call(one.memory, one.vector) for one in archived if one.vector is not None]
+        assert len(calls) == len(archived), "only what has its vector is of the tier long"
         with hot_errors("lighten"):
             return [one.decode() for one in await scripts.lighten.many(self._records.redis, calls)] if calls else []
+
+    def _lighten_call(self, one: Memory, vector: bytes) -> scripts.Call:
+        keys = self._records.keys
+        return (
+            [keys.memory(kind_of(one.memory_type), one.scope, one.id), keys.journal(keys.bucket(one.id))],
+            [one.version, seal(one), self._records.slot, one.embedding_model, one.context, to_hot_vector(vector, HALF)],
+        )

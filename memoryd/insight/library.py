@@ -12,7 +12,7 @@ from memoryd import keys as names
 from memoryd.model.scope import Scope, to_tag
 
 PLACE = re.compile(r"<([a-z]+)>")
-WANTS_VECTOR = "<vector>"
+WANTS_VECTOR = ("<vector>", "<half>")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Filling:
     tag: str = ""
     words: str = ""
     memory_id: str = ""
-    vector: bytes | None = None
+    vector: tuple[bytes, bytes] | None = None
+    """As the index has those of whole records, and of light ones."""
     since_microseconds: int = 0
 
 
@@ -49,7 +50,7 @@ def saved_queries() -> list[SavedQuery]:
 
 def filled(query: SavedQuery, filling: Filling) -> SavedQuery | None:
     """The query ready to run; None for one that is about a vector when none is given."""
-    if WANTS_VECTOR in query.text and filling.vector is None:
+    if filling.vector is None and any(one in query.text for one in WANTS_VECTOR):
         return None
     values = _values(query, filling)
     text = PLACE.sub(lambda place: values[place[1]], query.text)
@@ -65,8 +66,12 @@ def _values(query: SavedQuery, filling: Filling) -> Mapping[str, str]:
         "words": _words(filling.words) or "WORDS",
         "id": filling.memory_id or "ID",
         "since": str(filling.since_microseconds),
-        "vector": "".join(f"\\x{byte:02x}" for byte in filling.vector or b""),
+        **dict(zip(("vector", "half"), map(_escaped, filling.vector or (b"", b"")), strict=True)),
     }
+
+
+def _escaped(vector: bytes) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in vector)
 
 
 def _scope(scope: Scope) -> str:

@@ -22,7 +22,7 @@ from memoryd.hot.search import Search
 from memoryd.hot.tiers import HotTiers
 from memoryd.limits import MOVE_WAIT_SECONDS
 from memoryd.model.memory import Memory, Tier
-from memoryd.model.record import Record, seal
+from memoryd.model.record import Record
 from memoryd.model.scope import Scope
 from memoryd.whole import Wholes
 from memoryd_telemetry import names as telemetry
@@ -88,11 +88,10 @@ class Mover:
         """Takes out the contents of those that the archive has whole; those that have to wait for that."""
         archived = await self._archive.records(list(memories))
         hot = await self._here(list(memories.values()), Tier.LONG)
-        heavy = {key: one for key, one in hot.items() if not one.light}
-        seen = [(one, seal(archived[key].memory)) for key, one in heavy.items() if key in archived and same(one, archived[key])]
+        seen = [archived[key] for key, one in hot.items() if key in archived and kept(one, archived[key])]
         outcomes = await self._tiers.lighten(seen)
-        done = {one.id for (one, _), outcome in zip(seen, outcomes, strict=True) if outcome != "waiting"}
-        return {key: one for key, one in heavy.items() if key not in done}
+        done = {one.memory.id for one, outcome in zip(seen, outcomes, strict=True) if outcome != "waiting"}
+        return {key: one for key, one in hot.items() if key not in done and not one.light}
 
     async def _move(self, memories: Sequence[Memory], tier: Tier, traceparent: str) -> dict[str, Written]:
         """What the step of each did. One that turns out to be light gets its content first: a version is journaled whole."""
@@ -174,6 +173,14 @@ class Mover:
         if restored:
             count_moves(Tier.ARCHIVE, Tier.SHORT, reason, restored)
         return restored
+
+
+def kept(hot: Memory, archived: Record) -> bool:
+    """Whether the archive has all of a memory that its light record lacks; that may be light already, but for its vector."""
+    there = archived.memory
+    if archived.vector is None or (hot.version, hot.content_hash) != (there.version, there.content_hash):
+        return False
+    return same(hot.filled(there) if hot.light else hot, archived)
 
 
 def same(hot: Memory, archived: Record) -> bool:

@@ -47,8 +47,9 @@ async def reindex(
         async for batch in _batches(redis, keys):
             await wholes.bring([one for one in await records.read([record for record, _ in batch]) if one.light])
             derived = await _derived(redis, [record for record, _ in batch])
+            stays: list[Encoded] = [embedder.model, length, SLOTS[0], embedder.dims * 2]
             answers = await scripts.unembed.many(
-                redis, [(place, [embedder.model, length, SLOTS[0], *own]) for place, own in zip(batch, derived, strict=True)]
+                redis, [(place, [*stays, *own]) for place, own in zip(batch, derived, strict=True)]
             )
             count += sum(1 for answer in answers if answer)
             progress(len(batch))

@@ -26,6 +26,7 @@ _FIELDS = (
     "session_id",
 )  # fmt: skip
 _TEXTS = {"content": 1, "metadata": 1, "terms": 3}  # what a light record lacks, and how often it is kept, index included
+_VECTOR = "embedding"  # which is whole: a light record has half of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Surveyed:
     candidate: Candidate
     whole: bool
     """Whether its content is here."""
+    vector: bool
+    """Whether its vector is here whole."""
     pending: bool
     version: int
     created_at: float
@@ -70,7 +73,7 @@ class Survey:
 
     async def of(self, keys: Sequence[str], uses: Mapping[str, int], now: float, configured: Configured) -> list[Surveyed]:
         """The same of those of these records that are there, which may be few; `uses` as `uses()` has found them. Whether a
-        content is there, and how large, is not looked at."""
+        content or a vector is there, and how large, is not looked at."""
         return await self._look(keys, uses, now, configured, texts=()) if keys else []
 
     async def one(self, scope: Scope, memory_id: str, now: float, configured: Configured) -> Surveyed | None:
@@ -90,14 +93,14 @@ class Survey:
 
     async def _look(
         self, keys: Sequence[str], uses: Mapping[str, int], now: float, configured: Configured, *,
-        texts: Sequence[str] = tuple(_TEXTS),
+        texts: Sequence[str] = (*_TEXTS, _VECTOR),
     ) -> list[Surveyed]:  # fmt: skip
         with hot_errors("look at the tiers"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for key in keys:
                     pipe.hmget(key, _FIELDS)
                     for name in texts:
-                        pipe.hstrlen(key, name)
+                        pipe.hstrlen(key, f"{_VECTOR}{self._records.slot}" if name == _VECTOR else name)
                 answers = [_row(one) for one in await pipe.execute(raise_on_error=False)]
         step, found = 1 + len(texts), []
         for number, key in enumerate(keys):
@@ -128,7 +131,7 @@ def _surveyed(
     said = from_text(text["feedback"])
     used_at = max(int(text["created_at"]), int(text["last_accessed"])) / 1e6
     size = sum(size * times for size, times in zip(sizes, _TEXTS.values(), strict=False))
-    whole = bool(sizes and sizes[0])
+    whole, vector = bool(sizes and sizes[0]), bool(sizes and sizes[-1])
     candidate = Candidate(
         text["id"], Tier(text["tier"]), MemoryType(text["memory_type"]), float(text["importance"]),
         now if uses else used_at, from_tag(text["agent_id"]), int(text["access_count"]) + uses,
@@ -137,7 +140,7 @@ def _surveyed(
         size if whole else int(text["weight"] or 0),
     )  # fmt: skip
     return Surveyed(
-        key, project, candidate, whole=whole, pending=text["pending"] == "1", version=int(text["version"]),
+        key, project, candidate, whole=whole, vector=vector, pending=text["pending"] == "1", version=int(text["version"]),
         created_at=int(text["created_at"]) / 1e6, session=from_tag(text["session_id"]), tags=tags,
         derived_from=list(filter(None, text["derived_from"].split(","))),
     )  # fmt: skip

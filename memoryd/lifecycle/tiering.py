@@ -49,7 +49,8 @@ class Sweep(msgspec.Struct, kw_only=True):
     moved: dict[str, int] = {}
     """By reason."""
     lightened: int = 0
-    """Memories whose content has left Redis, those of moves that others had begun included."""
+    """Memories whose content has left Redis, or the whole vector that they had got since; those of moves that others had begun
+    included."""
     brought: int = 0
     """Memories that wait for a vector and got their content back to be embedded."""
     archive_away: bool = False
@@ -78,7 +79,7 @@ class _Seen:
     projects: dict[Scope, list[Candidate]] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     heavy: set[str] = field(default_factory=set)
-    """Ids of what is in the tier long and has its content here still."""
+    """Ids of what is in the tier long and has its content here still, or its vector whole."""
     hungry: set[str] = field(default_factory=set)
     """Ids of light records that wait for a vector."""
     size: int = 0
@@ -88,7 +89,7 @@ class _Seen:
         self.projects.setdefault(one.project, []).append(one.candidate)
         self.keys[memory_id] = one.key
         self.size += one.candidate.size
-        if long and one.whole and not one.pending:
+        if long and (one.whole or one.vector) and not one.pending:
             self.heavy.add(memory_id)
         if not one.whole and one.pending:
             self.hungry.add(memory_id)

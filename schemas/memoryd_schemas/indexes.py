@@ -57,7 +57,7 @@ def definition(kind: str, vector: VectorSettings | None) -> dict[str, Any]:
 def _with_vector(field: dict[str, Any], vector: VectorSettings | None) -> dict[str, Any]:
     if vector is None or field["type"] != "vector":
         return field
-    own = replace(vector, algorithm=field["attrs"].get("algorithm", vector.algorithm))
+    own = replace(vector, **{name: field["attrs"][name] for name in ("algorithm", "datatype") if name in field["attrs"]})
     return {**field, "attrs": {**field["attrs"], **_vector_attributes(own)}}
 
 

@@ -108,7 +108,7 @@ def _in_slot(fields: Sequence[Field], vectors: Vectors | None) -> list[Field]:
     """The fields of an index, with those of the vector taken from its slot of a record, under their plain names."""
     slot = vectors.slot if vectors else SLOTS[0]
     for field in fields:
-        if field.name in ("embedding", "embedding_model") and slot:
+        if field.name in ("embedding", "half", "embedding_model") and slot:
             field.name, field.as_name = f"{field.name}{slot}", field.name
     return [*fields, TagField(f"embedding_model{other_slot(slot)}", as_name=OTHER_MODEL, case_sensitive=True, separator=",")]
 

@@ -20,7 +20,7 @@ from memoryd.archive.foreign import adopted, is_edited
 from memoryd.archive.store import Archive, ArchiveRefused, archive_errors
 from memoryd.clock import Clock
 from memoryd.errors import ArchiveUnavailable, BadRequest, HotUnavailable, Overloaded
-from memoryd.hot.codec import from_hot_vector, to_record
+from memoryd.hot.codec import float32_of, to_record
 from memoryd.hot.documents import Documents
 from memoryd.hot.journal import Entry, Follower
 from memoryd.hot.records import Records
@@ -145,7 +145,8 @@ class Archiver:
                 case "refollowed":
                     batch.vectors.append(_follows_now(entry))
                 case "embedded":
-                    vector = from_hot_vector(entry.fields[b"embedding"], self._records.datatype)
+                    vector = float32_of(entry.fields.get(b"embedding"), entry.fields.get(b"half"), self._records.datatype)
+                    assert vector is not None, "an entry that brings a vector has it"
                     batch.vectors.append(
                         Vector(
                             entry.memory_id,

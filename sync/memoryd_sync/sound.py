@@ -33,6 +33,7 @@ from memoryd_sync.projector import Projector, cause_of
 from memoryd_sync.reconcile import NOT_WHOLE, values_of
 
 BATCH = 500  # records that are looked at together: about 2 MB of usual ones
+VECTORS = ("embedding", "half")  # the fields of one, whole and of a light record
 FLAWS_MAX = 100_000  # that one look tells; the next one finds the others
 
 
@@ -66,6 +67,8 @@ class _Seen:
     model: str
     length: int
     """Of its vector, in bytes."""
+    half: int
+    """Of what a light record has of it."""
     spare: int
     """Of the vector in the slot that is not read."""
 
@@ -149,12 +152,13 @@ class Soundness:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for key in keys:
                     pipe.hmget(key, [*MEMORY_FIELDS, "pending", f"embedding_model{slot}"])
-                    pipe.hstrlen(key, f"embedding{slot}")
-                    pipe.hstrlen(key, f"embedding{other_slot(slot)}")
+                    for name in VECTORS:
+                        pipe.hstrlen(key, f"{name}{slot}")
+                        pipe.hstrlen(key, f"{name}{other_slot(slot)}")
                     pipe.exists(key)
                 answers = values_of(await pipe.execute(raise_on_error=False))
-        rows = zip(keys, answers[::4], answers[1::4], answers[2::4], answers[3::4], strict=True)
-        return [_seen(key, row, length, spare) for key, row, length, spare, here in rows if here]
+        found = [(key, answers[6 * at : 6 * at + 6]) for at, key in enumerate(keys)]
+        return [_seen(key, row, lengths) for key, (row, *lengths, here) in found if here]
 
     def _flaw(self, one: _Seen, state: RedisState | None) -> Flaw | None:
         memory = one.memory()
@@ -164,10 +168,12 @@ class Soundness:
             return Flaw.STRAY
         if state is None or state.vectors is None or state.filling is not None:
             return None  # words alone; or vectors of two models side by side, as they should be
-        fits = one.length > 0 and one.model == state.vectors.model
-        if one.spare or one.pending == fits or (one.length and not fits):
+        has = one.length > 0 or one.half > 0
+        fits = has and one.model == state.vectors.model
+        if one.spare or one.pending == fits or (has and not fits):
             return Flaw.VECTOR
-        return Flaw.UNINDEXED if fits and one.length != _bytes_of(state.vectors) else None
+        whole, half = _bytes_of(state.vectors)
+        return Flaw.UNINDEXED if fits and (one.length not in (0, whole) or one.half not in (0, half)) else None
 
     async def _still(self, lacking: Sequence[_Seen]) -> list[_Seen]:
         """Those that are there, and in no index, also when they are looked at again: some were on their way in or out."""
@@ -255,11 +261,12 @@ class Soundness:
                 yield key.decode()
 
 
-def _seen(key: str, row: Any, length: Any, spare: Any) -> _Seen:
+def _seen(key: str, row: Any, lengths: Sequence[Any]) -> _Seen:
     if row is None:
-        return _Seen(key, [None] * len(MEMORY_FIELDS), pending=False, model="", length=0, spare=0)
+        return _Seen(key, [None] * len(MEMORY_FIELDS), pending=False, model="", length=0, half=0, spare=0)
     *values, pending, model = row
-    return _Seen(key, values, pending == b"1", (model or b"").decode(errors="replace"), int(length), int(spare))
+    length, spare, half, spare_half = map(int, lengths)
+    return _Seen(key, values, pending == b"1", (model or b"").decode(errors="replace"), length, half, spare + spare_half)
 
 
 def _version(one: _Seen) -> int:
@@ -268,6 +275,6 @@ def _version(one: _Seen) -> int:
     return int(raw) if raw.isdigit() else 0
 
 
-def _bytes_of(vectors: Vectors) -> int:
-    """How long a vector is that the index takes."""
-    return vectors.settings.dims * (4 if vectors.settings.datatype == "float32" else 2)
+def _bytes_of(vectors: Vectors) -> tuple[int, int]:
+    """How long a vector is that the index takes, and half of one."""
+    return vectors.settings.dims * (4 if vectors.settings.datatype == "float32" else 2), vectors.settings.dims * 2

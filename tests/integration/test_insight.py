@@ -102,6 +102,7 @@ EXPECTED: dict[str, Callable[[Rows, dict[str, str]], bool]] = {
     "High-importance facts": lambda found, ids: contents(found) == [TEA],
     "Memories with these words": lambda found, ids: set(contents(found)) == {TEA, OLD},
     "Memories like this one": lambda found, ids: contents(found)[0] == TEA and len(found) == 4,
+    "Light memories like this one": lambda found, ids: found == [],
     "One memory": lambda found, ids: [(row["content"], row["access_count"]) for row in found] == [(TEA, "1")],
     "Memories with a tag": lambda found, ids: contents(found) == [TEA],
     "What was made of a memory": lambda found, ids: contents(found) == [ABOUT],

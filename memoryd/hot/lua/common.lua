@@ -8,8 +8,8 @@ local function said_now()
   return now[1] .. string.format('%06d', now[2])
 end
 
--- A light record is that of a memory of the tier `long`: without content, metadata and terms, which only the archive has,
--- but with the archive's seal of them. A record with a content is whole.
+-- A light record is that of a memory of the tier `long`: without content, metadata, terms and brief, which only the archive
+-- has, but with the archive's seal of them; its vector is `half` of one. A record with a content is whole.
 local function read_record(key)
   local flat = redis.call('HGETALL', key)
   local record = {}
@@ -154,14 +154,29 @@ end
 
 -- A record's vectors go: that of the model that is read, and that of one which is filled beside it. Memory follows.
 local function drop_vectors(key, record)
-  redis.call('HDEL', key, 'embedding', 'embedding_model', 'embedding2', 'embedding_model2')
-  record.embedding, record.embedding_model, record.embedding2, record.embedding_model2 = nil, nil, nil, nil
+  redis.call('HDEL', key, 'embedding', 'half', 'embedding_model', 'embedding2', 'half2', 'embedding_model2')
+  record.embedding, record.half, record.embedding_model = nil, nil, nil
+  record.embedding2, record.half2, record.embedding_model2 = nil, nil, nil
+end
+
+-- The vector in a slot, and by which name a record and a journal entry carry it: `half`, as float16, where it is light.
+local function vector_in(record, slot)
+  if record['embedding' .. slot] then return record['embedding' .. slot], 'embedding' end
+  return record['half' .. slot], 'half'
+end
+
+-- The brief and its stamp as fields of a record. A light one has no brief: it lacks the words, and says the rest itself.
+local function told_by(record)
+  local text, stamp = brief(record)
+  if not record.content then return { 'stamp', stamp } end
+  return { 'brief', text, 'stamp', stamp }
 end
 
 -- Writes a record anew, whole or light, in one go: the index takes it in once.
 local function write_record(key, record)
   local flat = {}
   record.brief, record.stamp = brief(record)
+  if not record.content then record.brief = nil end
   for name, value in pairs(record) do
     flat[#flat + 1] = name
     flat[#flat + 1] = value
@@ -170,10 +185,17 @@ local function write_record(key, record)
   redis.call('HSET', key, unpack(flat))
 end
 
--- Takes out of a record what a light one lacks. `weight` is about how many bytes that are, index included.
-local function lighten(record, seal)
-  record.weight = #record.content + #record.metadata + 3 * #(record.terms or '')
+-- Takes out of a record what a light one lacks. `weight` is about how many bytes that are, index included. `half` is the
+-- vector in the slot as float16: the whole one is in the archive. What says nothing is left out as well.
+local function lighten(record, seal, slot, half)
+  if record.content then
+    record.weight = #record.content + #record.metadata + 3 * #(record.terms or '')
+  end
   record.content, record.metadata, record.terms, record.used, record.seal = nil, nil, nil, nil, seal
+  record['embedding' .. slot], record['half' .. slot] = nil, half
+  for _, name in ipairs({ 'tags', 'related', 'derived_from', 'source_tool' }) do
+    if record[name] == '' then record[name] = nil end
+  end
 end
 
 -- How often feedback has changed: the higher count knows more.

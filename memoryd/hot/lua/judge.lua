@@ -30,8 +30,7 @@ record.feedback = string.format('%d %.6f %.6f %.0f', count + 1, sum(so_far, usef
 local entry = redis.call('XADD', KEYS[2], '*', 'op', 'judged', 'traceparent', ARGV[8], 'id', record.id,
   'tenant', record.tenant, 'project', record.project, 'memory_type', record.memory_type, 'version', record.version,
   'feedback', record.feedback)
-local told, stamp = brief(record)
-redis.call('HSET', KEYS[1], 'feedback', record.feedback, 'brief', told, 'stamp', stamp)
+redis.call('HSET', KEYS[1], 'feedback', record.feedback, unpack(told_by(record)))
 redis.call('SET', KEYS[3], ARGV[9] .. ' ' .. ARGV[10] .. ' ' .. ARGV[1], 'EX', ARGV[11])
 notify(KEYS[4], ARGV[7], 'judged', record, record.version, entry, ARGV[8])
 return answer('judged', entry)

@@ -4,7 +4,7 @@
 --       5 events prefix  6 traceparent  7 the writer's fence ('' = none)  8 inserted there by hand ('1'|'0')
 --       9 the slot of the record that its vector is for  10 it belongs to the archive only: nothing comes here that is not
 --       here ('1'|'0')  11 its content is wanted here ('1'|'0')  12 the archive's seal of a memory that may be light here
---       ('' = may not)  13.. the record's fields and values
+--       ('' = may not)  13 the vector of such a one as float16  14.. the record's fields and values
 -- Returns away (it is not here, and belongs there) | whole (its record was light, and has its content again)
 --       | applied | enriched (same version: a vector, a context, newer counters, feedback) | ignored | fenced (a newer writer is active)
 --       | kept (a forget from elsewhere met what was said after it, which is lifted above the tombstone).
@@ -12,7 +12,7 @@
 -- Atomic because a local write between the comparison and the copy would be overwritten by its own past.
 local version, tombstone, slot = tonumber(ARGV[1]), ARGV[2], ARGV[9]
 local fields = {}
-for i = 13, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+for i = 14, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 local known = redis.call('HMGET', KEYS[1], 'version', 'entries', 'pending', 'content_hash', 'access_count',
   'said_at', 'reinforced_at', 'context', 'follows', 'valid_from', 'feedback')
 local context, known_context = tonumber(fields.context or '0'), tonumber(known[8] or '0')
@@ -61,6 +61,14 @@ end
 if version == current and light and ARGV[11] == '1' and fields.content_hash == known[4] then
   local record = read_record(KEYS[1])
   record.content, record.metadata, record.terms, record.seal, record.weight = fields.content, fields.metadata, fields.terms, nil, nil
+  if record['half' .. slot] then
+    if fields.embedding and fields.embedding_model == record['embedding_model' .. slot] and context == known_context then
+      record['embedding' .. slot], record['half' .. slot] = fields.embedding, nil
+    else -- the archive has another one by now: it is made anew
+      drop_vectors(KEYS[1], record)
+      record.pending = '1'
+    end
+  end
   if record.pending == '1' then -- nobody could embed it so far
     record.entries = entries_with(record.entries, KEYS[2],
       journal_record(KEYS[2], 'updated', ARGV[6], record, nil, nil, true))
@@ -74,9 +82,8 @@ if version == current then
     local record = read_record(KEYS[1])
     record.follows = fields.follows
     drop_vectors(KEYS[1], record)
-    local told, stamp = brief(record)
-    redis.call('HSET', KEYS[1], 'follows', fields.follows, 'context', fields.context, 'pending', '1', 'brief', told,
-      'stamp', stamp)
+    redis.call('HSET', KEYS[1], 'follows', fields.follows, 'context', fields.context, 'pending', '1',
+      unpack(told_by(record)))
     known[3], known_context, enriched = '1', context, 'enriched'
   end
   if known[3] == '1' and fields.embedding and fields.content_hash == known[4] and context == known_context then
@@ -92,8 +99,7 @@ if version == current then
   if judgements(fields.feedback) > judgements(known[11]) then
     local record = read_record(KEYS[1])
     record.feedback = fields.feedback
-    local told, stamp = brief(record)
-    redis.call('HSET', KEYS[1], 'feedback', fields.feedback, 'brief', told, 'stamp', stamp)
+    redis.call('HSET', KEYS[1], 'feedback', fields.feedback, unpack(told_by(record)))
     enriched = 'enriched'
   end
   return enriched
@@ -130,11 +136,12 @@ elseif replaced then
     'access_count', fields.access_count, 'last_accessed', fields.last_accessed, 'replaced_hash', replaced)
 end
 fields.entries, fields.came_at = entries, said_now()
-if ARGV[12] ~= '' and ARGV[11] == '0' and not journaled and fields.embedding then lighten(fields, ARGV[12]) end
+local embedded = fields.embedding
 if slot ~= '' then
   fields['embedding' .. slot], fields['embedding_model' .. slot] = fields.embedding, fields.embedding_model
   fields.embedding, fields.embedding_model = nil, nil
 end
+if ARGV[12] ~= '' and ARGV[11] == '0' and not journaled and embedded then lighten(fields, ARGV[12], slot, ARGV[13]) end
 write_record(KEYS[1], fields)
 redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id)
 notify(KEYS[6], ARGV[5], current == 0 and 'stored' or 'updated', fields, version, entry, ARGV[6])

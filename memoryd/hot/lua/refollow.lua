@@ -28,7 +28,6 @@ local entry = record.content and journal_record(KEYS[2], 'updated', ARGV[3], rec
     'project', record.project, 'memory_type', record.memory_type, 'version', record.version,
     'content_hash', record.content_hash, 'context', record.context, 'follows', record.follows,
     'speaker', record.speaker or '')
-local told, stamp = brief(record)
 redis.call('HSET', KEYS[1], 'follows', record.follows, 'context', record.context, 'pending', '1',
-  'brief', told, 'stamp', stamp, 'entries', entries_with(record.entries, KEYS[2], entry))
+  'entries', entries_with(record.entries, KEYS[2], entry), unpack(told_by(record)))
 return entry

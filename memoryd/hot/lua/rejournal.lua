@@ -14,12 +14,13 @@ if record.id then
       'project', record.project, 'memory_type', record.memory_type, 'version', record.version, 'feedback', record.feedback)
     count = 1
   end
-  local slot = record.embedding and '' or '2'
-  if record['embedding' .. slot] then
+  local slot = vector_in(record, '') and '' or '2'
+  local vector, name = vector_in(record, slot)
+  if vector then
     local entry = redis.call('XADD', KEYS[2], '*', 'op', 'embedded', 'traceparent', ARGV[1], 'id', record.id,
       'tenant', record.tenant, 'project', record.project, 'memory_type', record.memory_type, 'version', record.version,
       'content_hash', record.content_hash, 'embedding_model', record['embedding_model' .. slot],
-      'embedding', record['embedding' .. slot],
+      name, vector,
       'context', record.context or '0', 'follows', record.follows or '')
     count, entries = count + 1, entries_with(entries, KEYS[2], entry)
   end

@@ -6,17 +6,18 @@
 -- without the entry that brings the new one.
 local record = read_record(KEYS[1])
 if not record.id then return 'gone' end
-local old = record['embedding' .. ARGV[2]] or record['embedding_model' .. ARGV[2]]
-local fits = record['embedding' .. ARGV[1]] and record['embedding_model' .. ARGV[1]] == ARGV[3]
+local old = vector_in(record, ARGV[2]) or record['embedding_model' .. ARGV[2]]
+local vector, name = vector_in(record, ARGV[1])
+local fits = vector and record['embedding_model' .. ARGV[1]] == ARGV[3]
 if not old and (record.pending == '1') == not fits then return 'nothing' end
 if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[4]) then return 'full' end
 local entry
 if fits then
   entry = redis.call('XADD', KEYS[2], '*', 'op', 'embedded', 'traceparent', '', 'id', record.id, 'tenant', record.tenant,
     'project', record.project, 'memory_type', record.memory_type, 'version', record.version,
-    'content_hash', record.content_hash, 'embedding_model', ARGV[3], 'embedding', record['embedding' .. ARGV[1]],
+    'content_hash', record.content_hash, 'embedding_model', ARGV[3], name, vector,
     'context', record.context or '0', 'follows', record.follows or '')
-  redis.call('HDEL', KEYS[1], 'embedding' .. ARGV[2], 'embedding_model' .. ARGV[2])
+  redis.call('HDEL', KEYS[1], 'embedding' .. ARGV[2], 'half' .. ARGV[2], 'embedding_model' .. ARGV[2])
 elseif not record.content then
   drop_vectors(KEYS[1], record)
   redis.call('HSET', KEYS[1], 'pending', '1')
