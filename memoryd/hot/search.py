@@ -65,15 +65,19 @@ class Search:
         may take at most.
         """
         kinds, found = _kinds(filters), Found()
+        every, long, quoting, worded = (scope_clause(scope, filters) for _ in range(4))
+        long.tag("tier", [Tier.LONG])
+        quoting.tag("content_hash", [content_hash])
         queries: list[Query] = []
         async with self._pipeline() as pipe:
             for kind in kinds:
-                pipe.execute_command(*_counted(names.index(kind), scope_clause(scope, filters), seconds=seconds))
-                pipe.execute_command(*_counted(names.index(kind), _long(scope, filters), seconds=seconds))
-                queries.append(_quoting(kind, scope_clause(scope, filters), content_hash, seconds))
-                if terms:
-                    # One more than a search brings tells that there are more.
-                    queries.append(_with_terms(kind, scope_clause(scope, filters), terms, CANDIDATES_MAX + 1, seconds))
+                pipe.execute_command(*_counted(names.index(kind), every, seconds=seconds))
+                pipe.execute_command(*_counted(names.index(kind), long, seconds=seconds))
+                queries.append(_newest(kind, quoting, RECALL_LIMIT_MAX, seconds))
+            if terms:
+                worded.words(terms)
+                # One more than a search brings tells that there are more.
+                queries += [_newest(kind, worded, CANDIDATES_MAX + 1, seconds) for kind in kinds]
             for query in queries:
                 pipe.execute_command(*query.for_stamps())
             pipe.hmget(names.FOLLOWER_PLACE, ["token", "compared_at"])
@@ -86,14 +90,11 @@ class Search:
         for kind in kinds:
             found.memories[kind] = next(counts)
             found.long += next(counts)
-        near = iter(await self._finder.read(scope, queries, answers[2 * len(kinds) :]))
-        for kind in kinds:
-            found.take(quoting := next(near))
-            found.quoted.update(one.memory_id for one in quoting.briefs)
-            if terms:
-                found.take(worded := next(near))
-                if len(worded.briefs) > CANDIDATES_MAX:
-                    found.crowded.add(kind)
+        met = await self._finder.read(scope, queries, answers[2 * len(kinds) :])
+        for one in met:
+            found.take(one)
+        found.quoted.update(brief.memory_id for one in met[: len(kinds)] for brief in one.briefs)
+        found.crowded.update(kind for kind, one in zip(kinds, met[len(kinds) :], strict=False) if len(one.briefs) > CANDIDATES_MAX)
         if found.crowded:
             await self._count_terms(scope, filters, found, terms, seconds)
         if span := recorded():
@@ -369,17 +370,6 @@ def _counted(index: str, clause: Clause, terms: Sequence[str] = (), *, seconds: 
     if terms:
         clause.words(terms)
     return ["FT.SEARCH", index, str(clause), *clause.arguments(seconds), "LIMIT", 0, 0, "DIALECT", 2]
-
-
-def _quoting(kind: str, clause: Clause, content_hash: str, seconds: float | None) -> Query:
-    clause.tag("content_hash", [content_hash])
-    return _newest(kind, clause, RECALL_LIMIT_MAX, seconds)
-
-
-def _long(scope: Scope, filters: Filters) -> Clause:
-    clause = scope_clause(scope, filters)
-    clause.tag("tier", [Tier.LONG])
-    return clause
 
 
 def _named(scope: Scope, filters: Filters, memory_ids: Sequence[str]) -> Iterator[Clause]:

@@ -13,8 +13,9 @@ from memoryd.recall.pool import Pool, Values
 
 def named(question: str, speakers: Iterable[str]) -> set[str]:
     """The speakers that the question names, by their first or their whole name."""
-    asked = set(query_terms(question))
-    return {name for name in speakers if name and (first := query_terms(name)[:1]) and first[0] in asked}
+    first = {name: query_terms(name)[:1] for name in speakers if name}
+    asked = set(query_terms(question)) if first else set()
+    return {name for name, term in first.items() if not asked.isdisjoint(term)}
 
 
 def speaker(pool: Pool, who: set[str]) -> Values:
