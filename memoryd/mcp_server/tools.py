@@ -26,6 +26,7 @@ from memoryd.mcp_server.answers import (
 )
 from memoryd.model.introspection import ToolReport
 from memoryd.model.memory import Memory
+from memoryd.model.summary import for_a_model
 
 Id = Annotated[str, Field(description="The memory's id (mem_…), as store_memory or search_memory gave it.")]
 Type = Literal["fact", "episodic", "procedural", "semantic"]
@@ -190,6 +191,6 @@ def _fields(memory: Memory) -> dict[str, Any]:
     return {
         "id": memory.id, "content": memory.content, "type": str(memory.memory_type), "version": memory.version,
         "agent": memory.agent_id, "session": memory.session_id, "importance": memory.importance, "tags": memory.tags,
-        "metadata": memory.metadata, "created_at": memory.created_at, "valid_from": memory.valid_from,
+        "metadata": for_a_model(memory), "created_at": memory.created_at, "valid_from": memory.valid_from,
         "valid_until": memory.valid_until,
     }  # fmt: skip

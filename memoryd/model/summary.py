@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
 from memoryd.model.memory import Memory
@@ -13,6 +16,14 @@ MADE_BY = "compress"  # its source_tool
 def is_summary(memory: Memory) -> bool:
     """Whether this memory stands for others."""
     return SUMMARY in memory.tags and memory.source_tool == MADE_BY
+
+
+def for_a_model(memory: Memory) -> Mapping[str, Any]:
+    """Its metadata as a model reads them: without the words by which a summary is found, which are many more than its own."""
+    told = memory.metadata.get(SUMMARY)
+    if not is_summary(memory) or not isinstance(told, Mapping):
+        return memory.metadata
+    return {**memory.metadata, SUMMARY: {name: value for name, value in told.items() if name != "words"}}
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from memoryd.lifecycle.grouping import grouped
 from memoryd.limits import SUMMARY_GROUP_MAX
 from memoryd.model.memory import Memory
 from memoryd.model.results import Stored
-from memoryd.model.summary import Expanded
+from memoryd.model.summary import Expanded, for_a_model
 from memoryd.summarize.protocol import Passage
 from memoryd_sync.place import Places
 from tests.integration.test_summaries import Scripted
@@ -220,7 +220,10 @@ async def test_a_word_that_no_summary_quotes_still_finds_it_until_its_memory_is_
         ids = await remember(memory, "s1")
         [group] = (await memory.compress(session="s1")).groups
         assert (group.outcome, group.moved) == ("compressed", 6)
-        assert "dog" not in (await memory.get(group.summary)).content
+        summary = await memory.get(group.summary)
+        assert "dog" not in summary.content
+        assert "dog" in summary.metadata["summary"]["words"].split()
+        assert for_a_model(summary)["summary"].keys() == summary.metadata["summary"].keys() - {"words"}  # no model pays for them
         found = {hit.memory.id: hit.found_by for hit in await memory.recall("dog")}
         assert "words" in found[group.summary]
         assert (await memory.count("dog")).with_words == 1
