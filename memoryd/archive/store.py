@@ -394,9 +394,10 @@ class Archive:
         with archive_errors("replace"):
             await _write_once(self.memories, [ReplaceOne(match, document) for match, document in many])
             wanted = {"_id": {"$in": [document["_id"] for _, document in many]}}
-            found = self.memories.find(wanted, {"version": 1, "seal": 1})
-            there = {one["_id"]: (one.get("version"), one.get("seal")) async for one in found}
-        return [there.get(one["_id"]) == (one["version"], one["seal"]) for _, one in many]
+            # Another sync may have put the same content there, with the same version, at its own time.
+            found = self.memories.find(wanted, dict.fromkeys(WRITTEN_AS, 1))
+            there = {one["_id"]: [one.get(name) for name in WRITTEN_AS] async for one in found}
+        return [there.get(one["_id"]) == [one[name] for name in WRITTEN_AS] for _, one in many]
 
     async def keep_adopted(self, documents: Sequence[Document]) -> list[str]:
         """Adds to the history what somebody else wrote, as it stands now; those of its versions that stood there already."""
@@ -418,6 +419,7 @@ class Archive:
             await write_unordered(self.versions, up_to(forgotten))
 
 
+WRITTEN_AS = ("version", "seal", "recorded_at")  # who wrote a document, and nobody else, has written these together
 LIVING: Document = {"tombstone": {"$ne": True}, "seal": {"$exists": True}}
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ import memoryd_sync.follower
 import memoryd_sync.service
 from memoryd import MemoryClient
 from memoryd.archive.codec import Document
+from memoryd.archive.foreign import adopted
 from memoryd.errors import ArchiveUnavailable, NotFound
 from memoryd.keys import FOLLOWER_LEASE, FOLLOWER_PLACE
 from memoryd.limits import LEASE_SECONDS
@@ -170,6 +171,23 @@ async def test_what_is_no_memory_goes_to_the_dead_letters_and_the_old_value_stay
     await world.memories.update_one({"_id": kept.id}, {"$set": {"metadata": {"a": 2}}})
     await eventually(sees(memory, kept.id, 2), what="the repair reaches Redis")
     assert (await memory.get(kept.id)).metadata == {"a": 2}
+
+
+async def test_of_two_who_adopt_the_same_edit_one_has_it(unsynced: World) -> None:
+    """The followers of two Redis give it the same version and seal, each at its own time; what is in Redis is what stands."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        kept = await memory.store("Ada lives in Porto.", type="fact")
+        await hand.archive_all()
+        await unsynced.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Lisbon."}})
+        [edited] = await unsynced.archive.memories.find({"_id": kept.id}).to_list()
+        now = datetime.now(UTC)
+        mine, theirs = adopted(edited, now), adopted(edited, now + timedelta(milliseconds=1))
+        assert (mine["version"], mine["seal"]) == (theirs["version"], theirs["seal"])
+
+        exactly = {"_id": kept.id, "seal": edited["seal"]}
+        assert await unsynced.archive.replace([(exactly, mine)]) == [True]
+        assert await unsynced.archive.replace([(exactly, theirs)]) == [False]
+        assert await unsynced.archive.replace([(exactly, mine)]) == [True], "its answer was lost, and it is asked again"
 
 
 async def test_mongodb_may_fail_in_the_middle_of_an_adoption(unsynced: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from memoryd import MemoryClient
 from memoryd.archive.codec import Document
 from memoryd.archive.codec import to_record as from_document
 from memoryd.clock import SystemClock
-from memoryd.errors import MemorydError, NotFound
+from memoryd.errors import HotUnprepared, MemorydError, NotFound
 from memoryd.hot.changes import NewRecord, Request
 from memoryd.hot.client import open_blocking_redis
 from memoryd.hot.codec import to_record as from_hash
@@ -139,6 +140,8 @@ async def a_hand(world: World, name: str = "by hand") -> AsyncIterator[Hand]:
         journals = JournalFollower(world.redis, blocking, world.keys, group="archive", consumer=name)
         projector = Projector(records, world.archive, SystemClock())
         projector.model = world.embedder.model
+        with contextlib.suppress(HotUnprepared):  # no daemon has begun yet
+            await journals.take_over(1, idle_seconds=3600)  # nothing, but it knows Redis now, as one that has read does
         yield Hand(journals, Archiver(journals, records, world.archive, SystemClock()), projector)
 
 
