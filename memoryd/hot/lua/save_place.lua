@@ -6,7 +6,7 @@
 -- Also 0 when Redis was restarted since: it may have lost its last second, and with it effects that this place is behind.
 -- Atomic because the lease may pass on between the look and the write.
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-if string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') ~= ARGV[4] then return 0 end
+if run_of_redis() ~= ARGV[4] then return 0 end
 redis.call('HSET', KEYS[1], 'token', ARGV[2], 'saved_at', ARGV[3])
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'collection', ARGV[5], 'compared_at', ARGV[3]) end
 return 1
