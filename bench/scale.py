@@ -30,6 +30,7 @@ from redis.commands.search.query import Query
 
 from bench import harness, load
 from bench.harness import HASHED, own_servers, promise, quantiles, service, until
+from bench.tiers import index_bytes
 from memoryd import MemoryClient, connect
 from memoryd.archive.codec import to_document
 from memoryd.archive.store import Archive, open_mongo
@@ -50,10 +51,6 @@ CENTRES, CENTRES_OF_PROJECT, SPREAD = 500, 12, 0.6
 WORDS = 5_000
 CLIENTS = 8  # each of a project of its own
 NEAREST, SEARCHED = 10, 50
-INDEX_PARTS = {
-    "words": ("inverted_sz_mb", "offset_vectors_sz_mb"), "vectors": ("vector_index_sz_mb",), "tags": ("tag_overhead_sz_mb",),
-    "documents": ("doc_table_size_mb", "sortable_values_size_mb", "key_table_size_mb"),
-}  # fmt: skip
 
 
 @dataclass
@@ -143,9 +140,7 @@ async def used(redis: Redis) -> int:
 
 async def bytes_of(redis: Redis, archive: Archive, size: int, empty: int) -> dict[str, float]:
     """Bytes of a memory: all of Redis's, the index's parts, and MongoDB's, as its files have them."""
-    client: Any = redis
-    about = await client.ft(index("episodic")).info()
-    parts = {name: sum(float(about.get(one, 0)) for one in fields) * 2**20 for name, fields in INDEX_PARTS.items()}
+    parts = await index_bytes(redis)
     sizes = {name: await archive.database.command("collStats", name) for name in ("memories", "versions")}
     found = {"Redis": await used(redis) - empty, **{f"Redis: index: {name}": one for name, one in parts.items()}}
     found |= {f"MongoDB: {name}": one["storageSize"] + one["totalIndexSize"] for name, one in sizes.items()}

@@ -64,6 +64,15 @@ async def keys_of(redis: Redis) -> list[str]:
     return sorted([key.decode() for kind in KINDS async for key in redis.scan_iter(match=f"{memories(kind)}*", count=1000)])
 
 
+async def index_bytes(redis: Redis) -> dict[str, float]:
+    """What the indexes of all memories take, by part."""
+    client: Any = redis
+    told = [await client.ft(index(kind)).info() for kind in KINDS]
+    return {
+        name: sum(float(about.get(one, 0)) for about in told for one in fields) * 1024 * 1024 for name, fields in PARTS.items()
+    }
+
+
 async def bytes_of(redis: Redis) -> dict[str, float]:
     """Bytes a memory, and where they go."""
     client: Any = redis
@@ -78,11 +87,7 @@ async def bytes_of(redis: Redis) -> dict[str, float]:
     record, *rest = [answers[at::step] for at in range(step)]
     vectors, texts = (sum(map(sum, some)) for some in (rest[: len(VECTORS)], rest[len(VECTORS) :]))
     found = {"record": sum(record), "record: its vector": vectors, "record: its text": texts}
-    for name, fields in PARTS.items():
-        found[f"index: {name}"] = 0
-        for kind in KINDS:
-            about = await client.ft(index(kind)).info()
-            found[f"index: {name}"] += sum(float(about.get(one, 0)) for one in fields) * 1024 * 1024
+    found |= {f"index: {name}": size for name, size in (await index_bytes(redis)).items()}
     per_memory = {name: round(size / max(1, len(keys)), 1) for name, size in found.items()}
     whole = per_memory["record"] + sum(size for name, size in per_memory.items() if name.startswith("index"))
     return {"all": round(whole, 1), **per_memory}
