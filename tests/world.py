@@ -84,8 +84,9 @@ class World:
         """Ends it where it stands: nothing is finished, handed over or given back."""
         task, _ = self._running.pop(name)
         task.cancel()
-        await asyncio.wait([task], timeout=10)
-        assert task.done(), f"{name} lives on although it was cancelled"
+        await asyncio.wait([task], timeout=30)
+        left = [] if task.done() else [repr(one) for one in asyncio.all_tasks()]
+        assert task.done(), "\n".join([f"{name} lives on although it was cancelled. All tasks:", *left])
 
     def connect(self, **scope: Any) -> MemoryClient:
         """A client, by default for acme / support / scout."""

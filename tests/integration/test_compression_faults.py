@@ -16,6 +16,7 @@ from memoryd.engine import Engine
 from memoryd.errors import ArchiveUnavailable
 from memoryd.hot.records import Records
 from memoryd.lifecycle.summarizing import Summarizing
+from memoryd.retry import heed_cancellation
 from tests.integration.test_compression import before, remember, told
 from tests.integration.tools import caught_up, hot
 from tests.waiting import eventually
@@ -39,6 +40,7 @@ class Trap:
         async def step(*given: Any, **named: Any) -> Any:
             result = None if first else await original(*given, **named)
             self.reached.set()
+            heed_cancellation()  # the driver may have swallowed it on the way here
             await asyncio.Event().wait()
             return result
 
