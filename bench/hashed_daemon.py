@@ -7,7 +7,8 @@ import contextlib
 import json
 
 from memoryd.config import load_settings
-from memoryd.daemon import serve, stop_on_signals
+from memoryd.daemon import serve
+from memoryd.retry import stop_on_signals
 from memoryd_telemetry.logs import setup_logs
 from tests.fakes import HashEmbedder
 

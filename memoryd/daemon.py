@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -348,18 +347,3 @@ def _forgetters(
     ]  # fmt: skip
     planner = Planner(stores.records, _search(stores, settings), stores.archive, recalling.recall, holders, stores.clock)
     return planner, Forgetting(stores.records, stores.archive, planner, holders, stores.clock), holders
-
-
-def stop_on_signals() -> asyncio.Event:
-    """Set by the first SIGINT or SIGTERM; the second one leaves at once."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal(number: int) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal, number)
-    return stop

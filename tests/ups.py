@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.integration.commands import COMMAND, clean_environment
 
-START_SECONDS = 60  # two servers and two Pythons on a busy machine
+START_SECONDS = 120  # two servers and two Pythons on a busy machine
 
 
 @dataclass
@@ -38,10 +38,10 @@ class Up:
 
 
 @asynccontextmanager
-async def up(cache: Path, data: Path) -> AsyncIterator[Up]:
+async def up(cache: Path, data: Path, *options: str, **settings: str) -> AsyncIterator[Up]:
     """Runs it on free ports, with its own servers and without a model."""
-    environment = clean_environment() | {"MEMORYD_EMBEDDER": "none", "MEMORYD_CACHE_DIR": str(cache)}
-    words = ("up", "--json", "--data", str(data), "--redis-port", "0", "--mongo-port", "0")
+    environment = clean_environment() | {"MEMORYD_EMBEDDER": "none", "MEMORYD_CACHE_DIR": str(cache)} | settings
+    words = ("up", "--json", "--data", str(data), "--redis-port", "0", "--mongo-port", "0", *options)
     process = await asyncio.create_subprocess_exec(
         *COMMAND, *words, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         start_new_session=True,

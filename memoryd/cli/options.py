@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from memoryd.errors import BadRequest
+from memoryd.limits import WORKERS_MAX
 
 if TYPE_CHECKING:
     from memoryd.protocol.client import MemoryClient
@@ -38,6 +39,15 @@ Agent = Annotated[
 ]
 Session = Annotated[str, typer.Option("--session", help="One session's only.", rich_help_panel="Scope")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for a pipe.")]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=1,
+        max=WORKERS_MAX,
+        help="Daemons side by side, each a process with its own model; one that dies is replaced.",
+    ),
+]
 Durability = Annotated[
     str,
     typer.Option("--durability", help="Acknowledge when it is hot, fsync (on Redis's disk) or archived (in MongoDB)."),

@@ -6,16 +6,19 @@ import contextlib
 import json
 import sys
 
-from memoryd.cli import output
+from memoryd.cli import options, output
 
 
-def serve() -> None:
-    """Run the daemon: serve agents and embed what they store. Settings come from MEMORYD_* (see `memoryd config`)."""
+def serve(workers: options.Workers = 1) -> None:
+    """Run the daemon: serve agents and embed what they store. Settings come from MEMORYD_* (see `memoryd config`).
+
+    With --workers, the first one answers probes on MEMORYD_HEALTH_PORT, each further one on the port after.
+    """
     with contextlib.suppress(ImportError):
         import uvloop
 
         uvloop.install()
-    output.run(_serve())
+    output.run(_serve() if workers == 1 else _serve_side_by_side(workers))
 
 
 async def _serve() -> None:
@@ -23,6 +26,7 @@ async def _serve() -> None:
 
     from memoryd import daemon
     from memoryd.config import Kept, LogsKept, load_settings
+    from memoryd.retry import stop_on_signals
     from memoryd_telemetry.logs import setup_logs
     from memoryd_telemetry.metrics import setup_metrics
     from memoryd_telemetry.tracing import Sampling, setup_tracing
@@ -35,10 +39,21 @@ async def _serve() -> None:
         setup_metrics("memoryd", fetched=bool(settings.health_port), kept=settings.metrics is not Kept.NONE),
     ]
     try:
-        await daemon.serve(settings, daemon.stop_on_signals(), ready=_say_ready)
+        await daemon.serve(settings, stop_on_signals(), ready=_say_ready)
     finally:
         for end in endings:
             await asyncio.to_thread(end)
+
+
+async def _serve_side_by_side(workers: int) -> None:
+    from memoryd.config import load_settings
+    from memoryd.local.workers import serve_with_workers
+    from memoryd.retry import stop_on_signals
+    from memoryd_telemetry.logs import setup_logs
+
+    settings = load_settings()
+    setup_logs(settings.log_level, "memoryd", kept=False)
+    await serve_with_workers(workers, stop_on_signals(), health_port=settings.health_port, ready=_say_ready)
 
 
 def _say_ready() -> None:

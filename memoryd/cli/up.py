@@ -21,6 +21,7 @@ def up(
     data: DataDir = None,
     redis_port: Annotated[int, typer.Option("--redis-port", min=0, max=65535, help="0 takes a free one.")] = 6379,
     mongo_port: Annotated[int, typer.Option("--mongo-port", min=0, max=65535, help="0 takes a free one.")] = 27017,
+    workers: options.Workers = 1,
     json: options.Json = False,
 ) -> None:
     """Start a real Redis Stack and MongoDB, the daemon and sync; keep the data; drain all of it on Ctrl-C.
@@ -35,6 +36,6 @@ def up(
         from memoryd.local.up import up as run_all
 
         folder = data or default_data()
-        await run_all(load_settings(), data=folder, redis_port=redis_port, mongo_port=mongo_port, json_output=json)
+        await run_all(load_settings(), data=folder, redis_port=redis_port, mongo_port=mongo_port, workers=workers, json_output=json)
 
     output.run(work())

@@ -78,7 +78,7 @@ class Process:
         with _open_log(self.log) as log:
             self._log_start = log.tell()
             self._child = subprocess.Popen(  # noqa: S603 - the command is ours or a server that was found on PATH
-                _dying_with_us(self.command),
+                dying_with_us(self.command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -161,7 +161,8 @@ def kill_all() -> None:
         process.kill()
 
 
-def _dying_with_us(command: Sequence[str]) -> list[str]:
+def dying_with_us(command: Sequence[str]) -> list[str]:
+    """The command as one that the kernel kills when we die; elsewhere than on Linux as it is."""
     if sys.platform != "linux":
         return list(command)
     return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]

@@ -17,7 +17,7 @@ class Service(Process):
         await self._wait_for(self._said_ready, READY_SECONDS)
 
     async def _said_ready(self) -> bool:
-        return any(map(_is_ready, self._said()))
+        return any(map(says_ready, self._said()))
 
     def _said(self) -> list[str]:
         with self.log.open(errors="replace") as log:
@@ -25,7 +25,8 @@ class Service(Process):
             return log.read().splitlines()
 
 
-def _is_ready(line: str) -> bool:
+def says_ready(line: str) -> bool:
+    """Whether this line of a service says that it serves."""
     try:
         said = json.loads(line)
     except ValueError:  # plain words, or a line that is still being written

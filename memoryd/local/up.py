@@ -29,7 +29,9 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOOK_SECONDS = 0.2  # how soon the end of a part is noticed
 
 
-async def up(settings: Settings, *, data: Path, redis_port: int, mongo_port: int, json_output: bool) -> None:
+async def up(
+    settings: Settings, *, data: Path, redis_port: int, mongo_port: int, workers: int = 1, json_output: bool
+) -> None:
     """Start all of it, say so, and run until a stop signal or until a part ends by itself; then drain in reverse order.
 
     Returns after a stop signal. Raises ServersUnavailable when a part did not start or has ended; the rest is drained.
@@ -39,7 +41,7 @@ async def up(settings: Settings, *, data: Path, redis_port: int, mongo_port: int
         console.print(f"starting Redis and MongoDB on the data in {data} …", soft_wrap=True)
         async with open_servers(settings, data, redis_port, mongo_port) as servers:
             _say_servers(console, servers)
-            async with open_services(servers) as services:
+            async with open_services(servers, workers) as services:
                 _say_ready(console, servers, json_output=json_output)
                 await until_one_ends([*services, *_ours(servers)])
 
@@ -51,18 +53,19 @@ def default_data() -> Path:
 
 
 @asynccontextmanager
-async def open_services(servers: Servers) -> AsyncIterator[list[Process]]:
-    """Run the daemon and sync against these servers for the block; they get SIGTERM in reverse order at its end."""
+async def open_services(servers: Servers, workers: int = 1) -> AsyncIterator[list[Process]]:
+    """Run the daemon, with so many workers, and sync against these servers; at the end they get SIGTERM in reverse order."""
     environment = {
         **os.environ,
         "MEMORYD_REDIS_URL": servers.redis_url,
         "MEMORYD_MONGO_URL": servers.mongo_url,
         "PYTHONUNBUFFERED": "1",  # their stdout is a file: the line that says ready would wait in a buffer
     }
+    services = {**SERVICES, "daemon": (*SERVICES["daemon"], "--workers", str(workers))}
     async with AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(Service(name, command, log_path(servers.data, name), environment))
-            for name, command in SERVICES.items()
+            for name, command in services.items()
         ]
 
 

@@ -18,10 +18,10 @@ from memoryd.archive.store import Archive
 from memoryd.cli import options, output
 from memoryd.clock import SystemClock
 from memoryd.config import Kept, LogsKept, Settings, load_settings
-from memoryd.daemon import stop_on_signals
 from memoryd.hot.documents import Documents
 from memoryd.hot.records import Records
 from memoryd.limits import FOLLOW_BATCH_MAX
+from memoryd.retry import stop_on_signals
 from memoryd.stores import open_both
 from memoryd_sync.dead import DeadLetters
 from memoryd_sync.documents import DocumentReconciler

@@ -59,7 +59,7 @@ async def test_killed_it_takes_all_its_parts_along_and_starts_again(local_settin
 async def test_when_a_part_dies_the_rest_is_drained_and_named(local_settings: Settings, tmp_path: Path) -> None:
     """Half a memoryd is none: it ends with exit code 5 and says which log to read."""
     async with up(local_settings.cache_dir, tmp_path / "data") as running:
-        [daemon] = [pid for pid in running.pids if read(Path(f"/proc/{pid}/cmdline")).endswith(b"memoryd\0serve\0")]
+        [daemon] = [pid for pid in running.pids if read(Path(f"/proc/{pid}/cmdline")).endswith(b"memoryd\0serve\0--workers\x001\0")]
         os.kill(daemon, signal.SIGKILL)
         assert running.process.stderr
         said = await asyncio.wait_for(running.process.stderr.read(), 30)
