@@ -11,6 +11,7 @@ from memoryd import MemoryClient
 from memoryd.errors import BadRequest, ChainBroken, Conflict, NotFound
 from memoryd.model.agent import agent_place, agent_scope, snapshot_place
 from tests.integration.commands import Commands
+from tests.integration.tools import verified
 from tests.wire import Wire, goes_on
 from tests.world import World
 
@@ -196,12 +197,12 @@ async def test_a_forget_reaches_states_and_snapshots_and_the_chain_still_holds(w
         await world.drained(memory)
         with pytest.raises(NotFound):
             await memory.agent.get()
-        assert (await memory.verify_receipt(receipt.id)).ok
+        assert (await verified(memory, receipt.id)).ok
         assert (await other.agent.get()).task == "mine"
     await memory.agent.set(task="anew")
     assert (await memory.agent.snapshot("first again")).number == 1
     assert (await memory.agent.verify()).snapshots == 1
-    assert (await memory.verify_receipt(receipt.id)).ok
+    assert (await verified(memory, receipt.id)).ok
 
 
 async def test_people_look_at_agents_and_bring_one_back(world: World, memory: MemoryClient) -> None:

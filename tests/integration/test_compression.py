@@ -25,7 +25,7 @@ from memoryd.model.summary import Expanded, for_a_model
 from memoryd.summarize.protocol import Passage
 from memoryd_sync.place import Places
 from tests.integration.test_summaries import Scripted
-from tests.integration.tools import caught_up, hot
+from tests.integration.tools import caught_up, hot, verified
 from tests.waiting import eventually
 from tests.world import World
 
@@ -176,7 +176,7 @@ async def test_the_archive_packs_what_it_takes_with_a_dictionary_that_ends_with_
         sample = dictionary["samples"][0]
         content = (await memory.get(sample)).content
         forgotten = await memory.forget(sample, durability="archived")
-        assert (await memory.verify_receipt(forgotten.receipt)).ok
+        assert (await verified(memory, forgotten.receipt)).ok
         assert await dictionaries.count_documents({"_id": dictionary["_id"]}) == 0
         assert await quick.memories.count_documents({"dictionary": dictionary["_id"]}) == 0
         assert await quick.versions.count_documents({"dictionary": dictionary["_id"]}) == 0
@@ -200,7 +200,7 @@ async def test_a_forget_reaches_what_is_archived_and_every_summary_of_it(quick: 
         plan = await memory.plan_forget(words="Ingrid nurse")
         assert {ids[4], more[4], second.summary} <= {one.id for one in plan.memories}
         receipt = await memory.forget_many(session="s2", durability="archived")
-        assert (await memory.verify_receipt(receipt.id)).ok
+        assert (await verified(memory, receipt.id)).ok
         assert {one.id for one in receipt.memories} == {*more, second.summary}
         left = await quick.everything_in_mongo()
         assert "Karl" not in left  # of the first session only packed contents are left
@@ -229,7 +229,7 @@ async def test_a_word_that_no_summary_quotes_still_finds_it_until_its_memory_is_
         assert (await memory.count("dog")).with_words == 1
 
         forgotten = await memory.forget(ids[1], durability="archived")
-        assert (await memory.verify_receipt(forgotten.receipt)).ok
+        assert (await verified(memory, forgotten.receipt)).ok
         await eventually(lambda: is_gone(memory, group.summary), what="its summary is forgotten too")
         assert (await memory.count("dog")).with_words == 0
         assert not [hit for hit in await memory.recall("dog") if "words" in hit.found_by]

@@ -16,7 +16,7 @@ from memoryd.model.duplicates import DuplicatePage
 from memoryd.model.results import Stored
 from memoryd.stores import open_stores
 from tests.integration.commands import Commands
-from tests.integration.tools import caught_up, gone, hot, one_story, past
+from tests.integration.tools import caught_up, gone, hot, one_story, past, verified
 from tests.waiting import eventually
 from tests.world import World
 
@@ -111,7 +111,7 @@ async def test_who_forgets_one_of_them_forgets_what_it_said_everywhere(world: Wo
         for one in ids:
             await eventually(gone(memory, one), what="both are forgotten")
         await caught_up(world, memory)
-        assert (await memory.verify_receipt(receipt.receipt)).ok
+        assert (await verified(memory, receipt.receipt)).ok
         assert [await past(world, one) for one in ids] == [[], []]
     assert "flower pot" not in await world.everything_in_mongo()
 

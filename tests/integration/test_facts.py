@@ -10,6 +10,7 @@ import pytest
 from memoryd import MemoryClient
 from memoryd.errors import BadRequest, Forgotten, RequestIdReused
 from memoryd.hot.facts import HotFacts
+from tests.integration.tools import verified
 from tests.wire import Wire, goes_on
 from tests.world import World
 
@@ -180,7 +181,7 @@ async def test_a_forget_reaches_facts_and_what_they_came_from(world: World, memo
 
     assert [one.id for one in receipt.memories] == [other.id]
     assert await objects(memory, ever=True) == ["bees"]
-    assert (await memory.verify_receipt(receipt.id)).ok
+    assert (await verified(memory, receipt.id)).ok
     assert b"kumquat" not in await world.everything_in_redis()
     assert "kumquat" not in await world.everything_in_mongo()
     with pytest.raises(Forgotten):

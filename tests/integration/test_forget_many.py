@@ -23,7 +23,7 @@ from memoryd.protocol import client, server
 from memoryd.protocol.connection import Patience
 from memoryd.storing import Storing
 from tests.fakes import FakeClock
-from tests.integration.tools import a_hand, archived, caught_up, hot, past
+from tests.integration.tools import a_hand, archived, caught_up, hot, past, verified
 from tests.waiting import eventually
 from tests.world import World, private_settings
 
@@ -301,7 +301,7 @@ async def test_what_was_made_of_a_memory_goes_with_it(world: World, memory: Memo
 
         assert listed(receipt) == {source, summary, second}
         assert set(await archived(world)) == {other, stranger}
-        assert (await memory.verify_receipt(receipt.id)).ok
+        assert (await verified(memory, receipt.id)).ok
         assert (await elsewhere.get(stranger)).version == 1
 
 
@@ -506,7 +506,7 @@ async def test_a_forget_that_was_cut_off_is_finished_with_the_same_receipt(
         assert not await hot(world)
         await caught_up(world, memory)
         await eventually(lambda: _chained(memory, receipt.id), what="the receipt is chained")
-        assert (await memory.verify_receipt(receipt.id)).ok
+        assert (await verified(memory, receipt.id)).ok
         left: Any = await world.redis.hgetall(forgetting(receipt.id))
         assert set(left) == {b"answer", b"entry"}
         assert not await world.redis.xlen(RECEIPTS)

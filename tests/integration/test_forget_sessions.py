@@ -14,6 +14,7 @@ from memoryd.hot.sessions import Gone, Sessions
 from memoryd.model.session import session_place
 from memoryd.protocol.sessions import WorkingMemory
 from tests.integration.test_sessions import contents, expire, said, small
+from tests.integration.tools import verified
 from tests.waiting import eventually
 from tests.world import World
 
@@ -63,7 +64,7 @@ async def test_everything_of_a_place_takes_its_sessions(world: World, memory: Me
         assert [await is_there(memory.working(name)) for name in ("s1", "s2", "s3")] == [False] * 3
         assert [await is_there(other.working(name)) for name in ("s1", "s2", "s3")] == [True] * 3
         await memory.working("s2").append(*said("begun since"))
-        assert (await project.verify_receipt(whole.id)).ok
+        assert (await verified(project, whole.id)).ok
 
         await project.forget_many(everything=True)
         await world.drained(project)
@@ -93,7 +94,7 @@ async def test_words_and_age_take_messages_out_of_sessions(world: World, memory:
     await world.drained(memory)
     assert "umquat" not in await texts(world)
 
-    assert (await memory.verify_receipt(aged.id)).findings == []
+    assert (await verified(memory, aged.id)).findings == []
     await world.archive.database["sessions"].replace_one({"_id": saved["_id"]}, saved)  # from a backup
     assert {one.where for one in (await memory.verify_receipt(aged.id)).findings} == {"sessions"}
 

@@ -31,7 +31,7 @@ from tests.integration.commands import invoke
 from tests.integration.test_compression import SAID
 from tests.integration.test_forget_many import gone, ids_of
 from tests.integration.test_tiers import demoted, records_of, remember
-from tests.integration.tools import caught_up
+from tests.integration.tools import caught_up, verified
 from tests.waiting import eventually
 from tests.world import World
 
@@ -102,7 +102,7 @@ async def test_what_is_too_old_goes_from_every_tier_with_a_receipt(world: World,
         receipt = await project.receipt(line.id)
         assert (line.asked_by, line.count) == ("retention", len(light) + len(packed) + 2)
         assert "older than its type is kept" in receipt.memories[0].reason
-        assert (await project.verify_receipt(line.id)).ok
+        assert (await verified(project, line.id)).ok
     assert "Yosemite" not in await world.everything_in_mongo()
     assert ids(await retaining.plan()) == {}
     assert await forgetting.run("") == {"forgotten": 0}

@@ -36,7 +36,7 @@ from memoryd.recalling import Recalling
 from memoryd_sync.reconcile import Difference, Kind, Place, Reconciler, rejournal
 from tests.fakes import FakeClock, HashEmbedder
 from tests.integration.commands import Commands
-from tests.integration.tools import a_hand, caught_up, dead_letters, sees
+from tests.integration.tools import a_hand, caught_up, dead_letters, sees, verified
 from tests.waiting import eventually
 from tests.world import World
 
@@ -280,7 +280,7 @@ async def test_whatever_is_done_to_a_light_memory_is_done_to_the_whole_one(world
     half = (await fields_of(world, ids[2]))["half"]
     assert half in await world.everything_in_redis()
     receipt = await memory.forget(ids[2], durability="archived")
-    assert (await memory.verify_receipt(receipt.receipt)).ok
+    assert (await verified(memory, receipt.receipt)).ok
     assert half not in await world.everything_in_redis()
     selected = await memory.plan_forget(words="piano spring")
     assert [one.id for one in selected.memories] == [ids[5]]

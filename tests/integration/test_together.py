@@ -11,6 +11,7 @@ from memoryd import MemoryClient
 from memoryd.errors import BadRequest, LeaseHeld, LeaseLost, RequestIdReused
 from memoryd.limits import CHANNEL_DATA_BYTES_MAX
 from memoryd.model.lease import Lease
+from tests.integration.tools import verified
 from tests.waiting import eventually
 from tests.wire import Wire
 from tests.world import World
@@ -220,7 +221,7 @@ async def test_a_forget_reaches_what_was_said(world: World, memory: MemoryClient
         receipt = await memory.forget_many(everything=True)
         assert receipt.removed["redis"]["channel_messages"] == 1
         await memory.channels.publish("other", "afterwards")
-        assert not (await memory.verify_receipt(receipt.id)).findings
+        assert not (await verified(memory, receipt.id)).findings
         assert [one.agent for one in (await ada.channels.read("other")).messages] == ["ada", "scout"]
         await project.forget_many(everything=True)
         assert (await ada.channels.read("other")).messages == (await ada.channels.read("news")).messages == []

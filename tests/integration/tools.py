@@ -24,11 +24,13 @@ from memoryd.hot.records import Records
 from memoryd.keys import KINDS, memories
 from memoryd.model.ids import content_id, hash_content
 from memoryd.model.memory import Memory, MemoryType
+from memoryd.model.receipt import Verification
 from memoryd.model.record import Record
 from memoryd.model.results import Stats
 from memoryd.model.scope import Scope
 from memoryd_sync.archiver import Archiver
 from memoryd_sync.projector import Projector
+from tests.waiting import eventually
 from tests.world import World
 
 PACE_SECONDS = 0.01  # between two writes of one writer: a steady load, not a flood
@@ -86,6 +88,17 @@ async def dead_letters(world: World) -> list[dict[str, str]]:
 async def caught_up(world: World, client: MemoryClient) -> Stats:
     """Waits until the journal is drained and every entry is acknowledged."""
     return await world.drained(client)
+
+
+async def verified(client: MemoryClient, receipt_id: str) -> Verification:
+    """What a look everywhere finds once all has followed, or as it is when that takes too long."""
+
+    async def whole() -> bool:
+        return (await client.verify_receipt(receipt_id)).ok
+
+    with contextlib.suppress(AssertionError):
+        await eventually(whole)
+    return await client.verify_receipt(receipt_id)
 
 
 def sees(memory: MemoryClient, memory_id: str, version: int) -> Callable[[], Awaitable[bool]]:
