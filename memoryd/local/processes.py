@@ -75,7 +75,7 @@ class Process:
 
     def launch(self) -> None:
         """Start it and return at once."""
-        with _open_log(self.log) as log:
+        with open_log(self.log) as log:
             self._log_start = log.tell()
             self._child = subprocess.Popen(  # noqa: S603 - the command is ours or a server that was found on PATH
                 dying_with_us(self.command),
@@ -168,7 +168,8 @@ def dying_with_us(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
 
 
-def _open_log(path: Path) -> IO[bytes]:
+def open_log(path: Path) -> IO[bytes]:
+    """The log of a child, to be written on; a long one begins anew."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > LOG_BYTES_MAX:
         path.replace(path.with_name(path.name + ".1"))

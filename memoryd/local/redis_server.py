@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import subprocess
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -11,10 +14,11 @@ from redis.exceptions import RedisError
 
 from memoryd.limits import COMPACT_FIELD_BYTES
 from memoryd.local.ports import free_port, wait_until_free
-from memoryd.local.processes import Process
+from memoryd.local.processes import Process, open_log
 from memoryd.local.program import Program
 
 START_SECONDS = 60.0  # an empty one needs 0.3 s; the rest is for reading a large append-only file
+CHECK_SECONDS = 600.0  # reads the file once, as fast as the disk
 # One command of each module, and WAITAOF (Redis 7.2) for `durability=fsync`.
 NEEDED_COMMANDS = ("FT.SEARCH", "JSON.SET", "BF.ADD", "TS.ADD", "WAITAOF")
 
@@ -39,12 +43,29 @@ class RedisServer(Process):
         """Start it and return when it has read its data. Raises ServersUnavailable, also when the port is in use."""
         await wait_until_free(self.port, "Redis", "--redis-port", "MEMORYD_REDIS_URL")
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await asyncio.to_thread(self._end_whole)
         await super().start()
 
     async def wait_until_ready(self) -> None:
         """Return when it answers."""
         async with self._client() as client:
             await self._wait_for(lambda: self._answers(client), START_SECONDS)
+
+    def _end_whole(self) -> None:
+        """Cuts a transaction that a loss of power has cut off the end of the file, from its beginning.
+
+        Redis (7.4.1) drops it, too, but cuts the file only after its last whole command: what is written then goes on from there,
+        and the start after the next carries out the half that was dropped before (docs/decisions/0021).
+        """
+        files = sorted((self.data / "appendonlydir").glob("*.incr.aof"), key=lambda one: int(one.name.split(".")[-3]))
+        server = Path(self.command[0])
+        if files and server.name == "redis-server":  # which is `redis-check-aof` when it is called so
+            with open_log(self.log) as log, contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                # What it cannot mend, Redis will name when it starts.
+                subprocess.run(  # noqa: S603 - the server that we start anyway
+                    ["redis-check-aof", "--fix", files[-1]],  # noqa: S607
+                    executable=server, input=b"y\n", stdout=log, stderr=log, timeout=CHECK_SECONDS, check=False,
+                )  # fmt: skip
 
     async def missing_commands(self) -> list[str]:
         """Which of NEEDED_COMMANDS it does not have."""

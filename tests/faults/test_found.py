@@ -442,3 +442,28 @@ async def test_what_a_dead_archiver_wrote_of_the_forgotten_is_removed_by_the_nex
             return not any(one in left for one in ("kumquat", "'data'", "'owner'"))
 
         await eventually(gone, what="the next archiver has looked, as it does each second")
+
+
+async def test_half_of_a_transaction_that_was_cut_never_comes_alive(own_servers: Servers) -> None:
+    """Redis drops it at the next start, and leaves its beginning in the file: the start after that would carry it out (601375)."""
+    server = own_servers.redis
+    assert server is not None
+    both = "redis.call('SET', KEYS[1], ARGV[1]); redis.call('SET', KEYS[2], ARGV[1])"  # two effects are one transaction
+    async with open_redis(server.url) as redis:
+        client: Any = redis
+        await client.eval(both, 2, "before", "cut", "x" * 1000)
+        await client.waitaof(1, 0, 5000)
+    server.kill()
+    [file] = (server.data / "appendonlydir").glob("*.incr.aof")
+    with file.open("r+b") as cut:
+        cut.truncate(file.stat().st_size - 500)  # the second SET and the EXEC never came to the disk
+
+    await server.start()
+    async with open_redis(server.url) as redis:
+        client = redis
+        assert await client.exists("before", "cut") == 0
+        await client.eval(both, 2, "after", "confirmed", "y")
+        assert (await client.waitaof(1, 0, 5000))[0] == 1
+    await server.restart()
+    async with open_redis(server.url) as redis:
+        assert await redis.mget("before", "cut", "after", "confirmed") == [None, None, b"y", b"y"]

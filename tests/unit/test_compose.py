@@ -89,6 +89,7 @@ def test_redis_keeps_everything_and_evicts_nothing() -> None:
     command = SERVICES["redis"]["command"][0]
     assert "--appendonly yes" in command
     assert "--maxmemory-policy noeviction" in command
+    assert "redis-check-aof --fix" in command  # docs/decisions/0021
     assert "docker-entrypoint.sh redis-server" in command  # what makes the image load search and JSON
 
 
