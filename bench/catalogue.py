@@ -57,6 +57,10 @@ BENCHES: Sequence[Bench] = (
         "scale", quick="--sizes 2000,20000", full="--sizes 10000,100000,1000000",
         smoke="--sizes 100,200 --gets 8 --recalls 2 --stores 2",
     ),
+    Bench(
+        "moves", quick="--memories 3000 --moved 1000 --rounds 2", full="--memories 200000 --moved 5000",
+        smoke="--memories 60 --moved 10 --rounds 1 --due 0.1 --idle-seconds 0.5",
+    ),
     Bench("soak", quick="--seconds 60", full="--seconds 600", smoke="--seconds 1 --clients 1 --kept 2"),
     Bench("rebuild", quick="--memories 2000", smoke="--memories 20 --writers 1 --without-verify --embedder hashed"),
     Bench("hnsw", quick="--documents 2000", smoke="--documents 50"),

@@ -41,7 +41,7 @@ async def not_archived(redis: Redis, keys: Keys, written: Mapping[K, Journaled])
 
     async def left(waiting: Mapping[K, Journaled]) -> Mapping[K, Journaled]:
         buckets = {keys.bucket(one.id) for one in waiting.values()}
-        places = {bucket: await archived_up_to(redis, keys, bucket) for bucket in buckets}
+        places = await archived_up_to(redis, keys, buckets)
         return {key: one for key, one in waiting.items() if entry_order(one.entry) > places[keys.bucket(one.id)]}
 
     if not written:

@@ -63,6 +63,7 @@ WORKER_PAUSE_SECONDS_MAX = 30.0  # up to this: what kills it at each start is no
 WORKER_STEADY_SECONDS = 60.0  # who has lived as long has not died of its start
 REDIS_MEMORY_PERCENT_MAX = 90  # the rest of its maxmemory is for what makes room: vectors, tombstones, acknowledgements
 COMPACT_FIELD_BYTES = 4096  # a record with a longer field is a hash table in Redis: room for a vector of 1,024 float32
+GRAPH_BLOCK_BYTES = 512 * 1024  # of vectors for which Redis makes room at a time: 280 usual ones; else it is room for 1,024
 REDIS_ANSWER_SECONDS = 7.0  # of one command, WAITAOF's wait included; then this Redis is away
 ARCHIVE_ANSWER_SECONDS = 4.0  # a client asks again after 6 s: by then it has the answer that MongoDB is away
 TAKEOVER_IDLE_SECONDS = (
@@ -200,6 +201,8 @@ PACK_BATCH_MAX = 250  # documents of one transaction: far below the 16 MB and 60
 
 # --- tiers ----------------------------------------------------------------------------------------------------------
 TIER_BATCH_MAX = 500  # records of one look or one move: some milliseconds of Redis, between which it serves others
+SURVEY_BATCH_MAX = 50  # records of one step of a look at all of them: a millisecond of Redis, and as much of the daemon
+TIERS_TOGETHER_MAX = 3  # batches on their way down at once: one is journaled while the archive writes another
 DEEP_BATCH_MAX = 2_000  # vectors of one look into the tier archive: about 1 MB
 DEEP_SECONDS_MAX = 3.0  # of a scan, a million memories or so; well under what a client waits before it asks again (6 s)
 TIER_LEASE_SECONDS = 30.0  # who moves memories for the fleet renews it with each batch; one that died is replaced after it

@@ -203,7 +203,7 @@ class Recalling:
         who = named(question.query, speakers)
         asked = first_person(question.query, who)
         vector, worded = await asyncio.gather(
-            self._query_vector(scope, asked, deadline, ended), self._worded(scope, filters, found, terms, deadline, ended)
+            self._query_vector(scope, asked, deadline, ended), self._worded(scope, filters, found, terms, quoting, deadline, ended)
         )
         near = partial(self._search.by_meaning, scope, filters, found, terms=terms, named=worded.kinds)
         candidates = await deadline.before(near(vector=vector, seconds=deadline.left()))
@@ -228,16 +228,16 @@ class Recalling:
         pool = Pool(candidates, terms, sum(found.memories.values()) + below.looked_at, counted, self._layouts)
         speaking = pool.layout.said_by.keys()
         who = (who & speaking) | named(question.query, speaking - speakers)  # also who has said none of the words
-        return pool, who, found.quoted | below.quoted, searched
+        return pool, who, found.quoted | worded.quoted | below.quoted, searched
 
     async def _worded(
-        self, scope: Scope, filters: Filters, found: Found, terms: Sequence[str], deadline: Deadline, ended: Ended
+        self, scope: Scope, filters: Filters, found: Found, terms: Sequence[str], quoting: str, deadline: Deadline, ended: Ended
     ) -> Worded:
-        """What of the tier long has one of the words."""
-        if not (found.long and terms and self._archive):
+        """What of the tier long has one of the words, or is the question to the letter."""
+        if not (found.long and self._archive):
             return Worded()
         try:
-            worded = await deadline.before(long_by_words(self._archive, scope, filters, terms))
+            worded = await deadline.before(long_by_words(self._archive, scope, filters, terms, quoting))
         except ArchiveUnavailable:
             ended.late(LONG, "the archive does not answer: what has its content there was found by meaning only")
             return Worded()

@@ -103,7 +103,7 @@ class DocumentStore:
         end = await last_entry(redis, keys, bucket)
         try:
             async with asyncio.timeout(ARCHIVED_TIMEOUT_SECONDS):
-                while await archived_up_to(redis, keys, bucket) < end:  # noqa: ASYNC110  # another process archives
+                while (await archived_up_to(redis, keys, [bucket]))[bucket] < end:  # noqa: ASYNC110  # another process archives
                     await asyncio.sleep(PAUSE_SECONDS)
         except TimeoutError:
             raise ArchiveUnavailable("bring a document back: the archive is behind the journal") from None

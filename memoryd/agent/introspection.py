@@ -142,7 +142,10 @@ class Introspect:
         ends = dict(zip(buckets, await asyncio.gather(*(last_entry(redis, keys, one) for one in buckets)), strict=True))
         try:
             async with asyncio.timeout(CAUGHT_UP_SECONDS):
-                while ends := {one: end for one, end in ends.items() if await archived_up_to(redis, keys, one) < end}:  # noqa: ASYNC110
+                while True:
+                    places = await archived_up_to(redis, keys, ends)
+                    if not (ends := {one: end for one, end in ends.items() if places[one] < end}):
+                        return
                     await asyncio.sleep(PAUSE_SECONDS)
         except TimeoutError:
             raise ArchiveUnavailable("the archive is behind the journal") from None

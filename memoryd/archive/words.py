@@ -31,46 +31,63 @@ class Worded:
     terms: dict[str, str] = field(default_factory=dict)
     """By id."""
     kinds: dict[str, str] = field(default_factory=dict)
+    quoted: set[str] = field(default_factory=set)
+    """Those whose content is the question to the letter."""
     counted: dict[str, int] | None = None
     """In how many memories each term is, where more have one than were brought; None: the terms of what came tell it."""
 
 
 @inside(telemetry.SEARCH_LONG)
-async def by_words(archive: Archive, scope: Scope, filters: Filters, terms: Sequence[str]) -> Worded:
-    """The scope's memories of the tier `long` that have one of the terms, at most as many as one search in Redis brings.
+async def by_words(archive: Archive, scope: Scope, filters: Filters, terms: Sequence[str], content_hash: str) -> Worded:
+    """The scope's memories of the tier `long` that have one of the terms, at most as many as one search in Redis brings, and what
+    has exactly this content.
 
-    One round trip. Metadata and an event's details are not looked at here: Redis has these filters, and is asked for every
-    memory that comes. Raises ArchiveUnavailable, also when it takes too long.
+    One round trip, and one that counts the terms where more have one of them. Metadata and an event's details are not looked at
+    here: Redis has these filters, and is asked for every memory that comes. Raises ArchiveUnavailable, also when it takes too long.
     """
-    with archive.asking("recall"):
-        cursor = await archive.memories.aggregate(_pipeline(scope, filters, terms), maxTimeMS=int(SEARCH_TIMEOUT_SECONDS * 1000))
-        [answer] = await cursor.to_list(None)
-    best = answer["best"]
+    best = await _asked(archive, _best(scope, filters, terms, content_hash))
     tell({telemetry.CANDIDATES: len(best)})
-    counted = {one["_id"]: int(one["count"]) for one in answer["counts"]}
+    crowded = bool(terms) and len(best) == CANDIDATES_MAX
     return Worded(
         {one["_id"]: one["terms"] for one in best},
         {one["_id"]: kind_of(MemoryType(one["memory_type"])) for one in best},
-        counted if len(best) == CANDIDATES_MAX else None,
+        {one["_id"] for one in best if one["quoted"]},
+        {one["_id"]: int(one["count"]) for one in await _asked(archive, _counts(scope, filters, terms))} if crowded else None,
     )
 
 
-def _pipeline(scope: Scope, filters: Filters, terms: Sequence[str]) -> list[Document]:
+async def _asked(archive: Archive, pipeline: list[Document]) -> list[Document]:
+    with archive.asking("recall"):
+        cursor = await archive.memories.aggregate(
+            pipeline, maxTimeMS=int(SEARCH_TIMEOUT_SECONDS * 1000), batchSize=CANDIDATES_MAX + 1
+        )
+        return list(await cursor.to_list(None))
+
+
+def _best(scope: Scope, filters: Filters, terms: Sequence[str], content_hash: str) -> list[Document]:
+    """What is the question to the letter has its terms as well; a question without any is only looked for as it stands."""
+    quoted: Document = {"$eq": ["$content_hash", content_hash]}
+    score: Any = {"$meta": "textScore"} if terms else {"$literal": 0}
+    return [
+        _matched(scope, filters, {"$text": {"$search": " ".join(terms)}} if terms else {"content_hash": content_hash}),
+        {"$project": {"terms": 1, "memory_type": 1, "quoted": quoted, "score": score}},
+        {"$sort": {"quoted": -1, "score": -1, "_id": 1}},
+        {"$limit": CANDIDATES_MAX},
+    ]
+
+
+def _counts(scope: Scope, filters: Filters, terms: Sequence[str]) -> list[Document]:
     asked: Document = {"$literal": list(terms)}
     return [
-        {"$match": {"$text": {"$search": " ".join(terms)}, **within(scope, filters, Tier.LONG), **narrowed(filters.among)}},
-        {"$project": {"terms": 1, "memory_type": 1, "score": {"$meta": "textScore"}}},
-        {
-            "$facet": {
-                "best": [{"$sort": {"score": -1, "_id": 1}}, {"$limit": CANDIDATES_MAX}],
-                "counts": [
-                    {"$project": {"term": {"$setIntersection": [{"$split": ["$terms", " "]}, asked]}}},
-                    {"$unwind": "$term"},
-                    {"$group": {"_id": "$term", "count": {"$sum": 1}}},
-                ],
-            }
-        },
+        _matched(scope, filters, {"$text": {"$search": " ".join(terms)}}),
+        {"$project": {"term": {"$setIntersection": [{"$split": ["$terms", " "]}, asked]}}},
+        {"$unwind": "$term"},
+        {"$group": {"_id": "$term", "count": {"$sum": 1}}},
     ]
+
+
+def _matched(scope: Scope, filters: Filters, by: Document) -> Document:
+    return {"$match": {**by, **within(scope, filters, Tier.LONG), **narrowed(filters.among)}}
 
 
 def within(scope: Scope, filters: Filters, *tiers: Tier) -> Document:

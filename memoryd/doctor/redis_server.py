@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from memoryd.doctor.patient import Finding, Patient
 from memoryd.errors import HotUnavailable
 from memoryd.hot.client import hot_errors
-from memoryd.limits import COMPACT_FIELD_BYTES, DOCTOR_CLOCK_SECONDS, REDIS_MEMORY_PERCENT_MAX
+from memoryd.limits import COMPACT_FIELD_BYTES, DOCTOR_CLOCK_SECONDS, GRAPH_BLOCK_BYTES, REDIS_MEMORY_PERCENT_MAX
 from memoryd_schemas.redis_server import MODULES, text
 
 VERSION_MIN = (7, 2)  # WAITAOF, which `durability=fsync` stands on
@@ -157,6 +159,25 @@ async def compact_records(patient: Patient) -> Finding | None:
     )
 
 
+async def graph_blocks(patient: Patient) -> Finding | None:
+    """Whether an index makes room for vectors in steps that fit a small store."""
+    client: Any = patient.redis
+    with hot_errors("look at Redis's configuration"):
+        try:
+            found = dict(await client.execute_command("FT.CONFIG", "GET", "VSS_MAX_RESIZE"))
+        except ResponseError:
+            return None
+    value = next(iter(found.values()), None)
+    if value is None or 0 < int(value) <= GRAPH_BLOCK_BYTES:
+        return None
+    return Finding(
+        "Redis makes room for 1,024 vectors at a time in an index (VSS_MAX_RESIZE)",
+        "up to 2 MB of an index are empty places: much of a small store, or of one whose memories are mostly of the tier long",
+        f"loadmodule …/redisearch.so VSS_MAX_RESIZE {GRAPH_BLOCK_BYTES} in redis.conf (Redis 8: search-vss-max-resize "
+        f"{GRAPH_BLOCK_BYTES}), then start Redis again",
+    )
+
+
 async def client_connections(patient: Patient) -> Finding | None:
     """Whether Redis has room for more clients."""
     info = await patient.info()
@@ -190,5 +211,5 @@ def clock_finding(whose: str, skew: float) -> Finding | None:
 
 CHECKS = (
     redis_version, redis_modules, redis_is_primary, eviction_policy, memory_headroom, append_only_file,
-    fsync_policy, append_only_errors, stream_nodes, compact_records, client_connections, redis_clock,
+    fsync_policy, append_only_errors, stream_nodes, compact_records, graph_blocks, client_connections, redis_clock,
 )  # fmt: skip

@@ -31,7 +31,7 @@ SLOTS = ("", "2")
 # What a reader needs to build a Memory: everything but the vector and the bookkeeping.
 MEMORY_FIELDS = (
     *PLAIN, *NAMES, *TIMES, *IDS, *TAGS, "memory_type", "tier", "importance", "access_count", "metadata", "version",
-    "context", "feedback", "embedding_model2",
+    "context", "feedback", "embedding_model2", "hash",
 )  # fmt: skip
 
 LIGHT = {b"content": b"", b"metadata": b"{}"}
@@ -71,7 +71,7 @@ def record_fields(record: Record, datatype: str) -> dict[str, Encoded]:
 
 def to_memory(fields: Mapping[bytes, bytes]) -> Memory:
     """The memory that these hash fields hold. Raises KeyError or ValueError when they are no whole memory."""
-    fields = _one_vector(fields)
+    fields = _with_hash(_one_vector(fields))
     return Memory(**{name: decode(fields[key]) for name, key, decode in _READ if key in fields})
 
 
@@ -94,6 +94,11 @@ def _one_vector(fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
         return fields
     second = {b"embedding": b"embedding2", b"half": b"half2", b"embedding_model": b"embedding_model2"}
     return {**fields, **{name: fields[raw] for name, raw in second.items() if raw in fields}}
+
+
+def _with_hash(fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+    """The fields with the hash of the content under its name: a light record has it where no index looks."""
+    return {**fields, b"content_hash": fields[b"hash"]} if b"hash" in fields else fields
 
 
 def to_hot_vector(vector: bytes, datatype: str) -> bytes:
@@ -146,4 +151,4 @@ _DECODED: dict[str, Callable[[bytes], Any]] = {
     "feedback": lambda raw: from_text(raw.decode()), "memory_type": lambda raw: MemoryType(raw.decode()),
     "tier": lambda raw: Tier(raw.decode()),
 }  # fmt: skip
-_READ = [(name, name.encode(), _DECODED.get(name, bytes.decode)) for name in MEMORY_FIELDS[:-1]]
+_READ = [(name, name.encode(), _DECODED.get(name, bytes.decode)) for name in MEMORY_FIELDS[:-2]]

@@ -15,7 +15,7 @@ from memoryd.hot.records import Records
 from memoryd.keys import kind_of
 from memoryd.model.feedback import from_text
 
-LOOKED_AT = ("version", "content_hash", "access_count", "pending", "context", "feedback")
+LOOKED_AT = ("version", "access_count", "pending", "context", "feedback", "content_hash", "hash")
 
 
 async def echoes(records: Records, many: Sequence[Projection]) -> list[bool]:
@@ -32,9 +32,9 @@ async def echoes(records: Records, many: Sequence[Projection]) -> list[bool]:
 def _brings_nothing(one: Projection, row: Sequence[bytes | None]) -> bool:
     if row[0] is None or one.tombstone is not None or one.whole:
         return False
-    version, content_hash, access_count, pending, context, feedback = ((part or b"").decode() for part in row)
+    version, access_count, pending, context, feedback, whole, light = ((part or b"").decode() for part in row)
     memory = one.record.memory
-    if content_hash != memory.content_hash or int(version) < memory.version:
+    if (whole or light) != memory.content_hash or int(version) < memory.version:
         return False
     known = from_text(feedback)
     return int(version) > memory.version or (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -265,11 +265,14 @@ async def last_written(redis: Redis, journal: str, memory_id: str) -> dict[bytes
             return None
 
 
-async def archived_up_to(redis: Redis, keys: Keys, bucket: str) -> tuple[int, int]:
-    """The place of the archive in a bucket's journal, as (milliseconds, sequence)."""
+async def archived_up_to(redis: Redis, keys: Keys, buckets: Collection[str]) -> dict[str, tuple[int, int]]:
+    """The place of the archive in each of these buckets' journals, as (milliseconds, sequence); in one round trip."""
     with hot_errors("look at the archive's place"):
-        place = cast("bytes | None", await redis.hget(keys.place(bucket), "archive"))
-    return entry_order((place or b"0-0").decode())
+        async with redis.pipeline(transaction=False) as pipe:
+            for bucket in buckets:
+                pipe.hget(keys.place(bucket), "archive")
+            places = cast("list[bytes | None]", await pipe.execute())
+    return {bucket: entry_order((place or b"0-0").decode()) for bucket, place in zip(buckets, places, strict=True)}
 
 
 async def last_entry(redis: Redis, keys: Keys, bucket: str) -> tuple[int, int]:

@@ -128,14 +128,15 @@ class Records:
             async with self.redis.pipeline(transaction=False) as pipe:
                 for new in many:
                     record, _, tombstone, dedup, idempotency, *_ = self._store_keys(new)
-                    pipe.hget(record, "content_hash")
+                    pipe.hmget(record, "content_hash", "hash")
                     pipe.exists(idempotency)
                     pipe.get(tombstone)
                     pipe.execute_command("BF.EXISTS", dedup, new.memory.id)
                 answers = await pipe.execute()
         found = []
         for new, start in zip(many, range(0, len(answers), 4), strict=True):
-            content_hash, stored_by_it, stone, ever = answers[start : start + 4]
+            (whole, light), stored_by_it, stone, ever = answers[start : start + 4]
+            content_hash = whole or light
             here = bool(stored_by_it) or (content_hash or b"").decode() == new.memory.content_hash
             buried = _tombstone(stone).version if stone else 0
             found.append(Sighting(here, perhaps_archived=bool(ever) and content_hash is None, buried=buried))

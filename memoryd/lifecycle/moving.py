@@ -20,10 +20,10 @@ from memoryd.hot.changes import Written, brought_back
 from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.hot.tiers import HotTiers
+from memoryd.keys import kind_of
 from memoryd.limits import MOVE_WAIT_SECONDS
 from memoryd.model.memory import Memory, Tier
 from memoryd.model.record import Record
-from memoryd.model.scope import Scope
 from memoryd.whole import Wholes
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.metrics import count_moves, measure
@@ -152,12 +152,8 @@ class Mover:
 
     async def _here(self, memories: Sequence[Memory], tier: Tier) -> dict[str, Memory]:
         """Those that are here and of this tier, as they are now."""
-        by_project: dict[Scope, list[str]] = {}
-        for one in memories:
-            by_project.setdefault(Scope(one.tenant, one.project), []).append(one.id)
-        found: dict[str, Memory] = {}
-        for project, ids in by_project.items():
-            found |= await self._records.get_many(project, ids)
+        keys = [self._records.keys.memory(kind_of(one.memory_type), one.scope, one.id) for one in memories]
+        found = {one.id: one for one in await self._records.read(keys)}
         return {key: one for key, one in found.items() if one.tier is tier}
 
     @inside(telemetry.MOVE)

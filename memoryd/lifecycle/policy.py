@@ -88,9 +88,9 @@ def plan(memories: Iterable[Candidate], now: float, pressure: Pressure, rules: R
     return _Planning(memories, now, pressure, rules).moves()
 
 
-def verdict(one: Candidate, now: float, rules: Rules) -> tuple[Reason | None, float, float]:
-    """What speaks against a memory's content in Redis by itself, whatever others there are; measure and mark."""
-    idle, heat = max(0.0, now - one.last_used), one.heat(now, rules)
+def verdict(one: Candidate, now: float, rules: Rules, heat: float) -> tuple[Reason | None, float, float]:
+    """What speaks against a memory's content in Redis by itself, whatever others there are; measure and mark. `heat` is its own."""
+    idle = max(0.0, now - one.last_used)
     if idle > rules.content_seconds:
         return Reason.AGED, idle, rules.content_seconds
     if idle > rules.short_seconds and heat < rules.cold:
@@ -112,12 +112,14 @@ class _Planning:
 
     def moves(self) -> list[Move]:
         for one in self._movable(self._short):
-            reason, measured, mark = verdict(one, self._now, self._rules)
+            reason, measured, mark = verdict(one, self._now, self._rules, self._heat[one.memory_id])
             if reason is not None:
                 self._down(one, reason, measured, mark)
-        for agent in sorted({one.agent for one in self._short}):
-            mine = [one for one in self._short if one.agent == agent]
-            self._within(mine, self._rules.short_of_agent, Reason.AGENT_LIMIT)
+        by_agent: dict[str, list[Candidate]] = {}
+        for one in self._short:
+            by_agent.setdefault(one.agent, []).append(one)
+        for agent in sorted(by_agent):
+            self._within(by_agent[agent], self._rules.short_of_agent, Reason.AGENT_LIMIT)
         self._within(self._short, self._rules.short_of_project, Reason.PROJECT_LIMIT)
         self._make_room()
         self._bring_back()
@@ -153,7 +155,7 @@ class _Planning:
             most, rules = self._pressure.most, self._rules
             room = of_agent[one.agent] < rules.short_of_agent and of_agent.total() < rules.short_of_project
             fits = not most or self._used + one.size <= rules.low * most
-            if room and fits and verdict(one, self._now, rules)[0] is None:
+            if room and fits and verdict(one, self._now, rules, self._heat[one.memory_id])[0] is None:
                 of_agent[one.agent] += 1
                 self._used += one.size
                 self._move(one, Tier.SHORT, Reason.USED, self._heat[one.memory_id], rules.cold)

@@ -43,7 +43,9 @@ from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.reindex")
 
-FIELDS = ("id", "tenant", "project", "agent_id", "session_id", "content", "content_hash", "speaker", "follows", "context")
+FIELDS = (
+    "id", "tenant", "project", "agent_id", "session_id", "content", "content_hash", "hash", "speaker", "follows", "context",
+)  # fmt: skip
 STRICT_SECONDS = 30.0  # so long a flip waits for an instant in which nothing lacks a vector; agents may write without pause
 NOTICE_SECONDS = 2.0  # daemons look for the model twice a second, and between two batches
 BATCH = 200  # records of one round trip
@@ -189,7 +191,7 @@ class Refill:
         calls: list[scripts.Call] = []
         for (key, entry), vector in zip(entries.items(), np.asarray(vectors, dtype="<f4"), strict=True):
             kept = to_hot_vector(vector.tobytes(), self._settings.vector_type)
-            made_of: list[Encoded] = [entry.text("content_hash"), entry.text("context") or "0"]
+            made_of: list[Encoded] = [entry.text("content_hash") or entry.text("hash"), entry.text("context") or "0"]
             calls.append(([key], [*made_of, self._records.slot, self._embedder.model, kept]))
         self.done.filled += sum(1 for answer in await scripts.fill.many(self._redis, calls) if answer)
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from memoryd import keys as names
+from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
+from memoryd.hot.codec import Encoded
 from memoryd.hot.records import Records
 from memoryd.keys import KINDS
 from memoryd.lifecycle.policy import Candidate
-from memoryd.limits import TIER_BATCH_MAX
+from memoryd.limits import SURVEY_BATCH_MAX, TIER_BATCH_MAX
 from memoryd.model.feedback import from_text
 from memoryd.model.memory import MemoryType, Tier
 from memoryd.model.rules import Configured, rules_of
@@ -26,6 +28,7 @@ _FIELDS = (
     "session_id",
 )  # fmt: skip
 _TEXTS = {"content": 1, "metadata": 1, "terms": 3}  # what a light record lacks, and how often it is kept, index included
+_RECORDS = "aether:memory:[es]*:{*"  # of both kinds (`keys.KINDS`), in one walk; a session's working memory is no hash
 _VECTOR = "embedding"  # which is whole: a light record has half of one
 
 
@@ -59,17 +62,15 @@ class Survey:
     async def each(self, now: float, configured: Configured) -> AsyncIterator[list[Surveyed]]:
         """Every memory, some at a time. By keys: what no index holds is found too. What is no record, or holds what no memory
         does, is left out."""
-        uses = await self.uses()
-        for kind in KINDS:
-            batch: list[str] = []
-            with hot_errors("look at the tiers"):
-                async for key in self._redis.scan_iter(match=f"{names.memories(kind)}*", count=TIER_BATCH_MAX, _type="HASH"):
-                    batch.append(key.decode())
-                    if len(batch) >= TIER_BATCH_MAX:
-                        yield await self._look(batch, uses, now, configured)
-                        batch = []
-                if batch:
+        uses, batch = await self.uses(), list[str]()
+        with hot_errors("look at the tiers"):
+            async for key in self._redis.scan_iter(match=_RECORDS, count=TIER_BATCH_MAX, _type="HASH"):
+                batch.append(key.decode())
+                if len(batch) >= SURVEY_BATCH_MAX:
                     yield await self._look(batch, uses, now, configured)
+                    batch = []
+            if batch:
+                yield await self._look(batch, uses, now, configured)
 
     async def of(self, keys: Sequence[str], uses: Mapping[str, int], now: float, configured: Configured) -> list[Surveyed]:
         """The same of those of these records that are there, which may be few; `uses` as `uses()` has found them. Whether a
@@ -95,31 +96,21 @@ class Survey:
         self, keys: Sequence[str], uses: Mapping[str, int], now: float, configured: Configured, *,
         texts: Sequence[str] = (*_TEXTS, _VECTOR),
     ) -> list[Surveyed]:  # fmt: skip
+        measured = [f"{_VECTOR}{self._records.slot}" if name == _VECTOR else name for name in texts]
+        wanted: list[Encoded] = [len(_FIELDS), *_FIELDS, *measured]
+        batches = [keys[start : start + SURVEY_BATCH_MAX] for start in range(0, len(keys), SURVEY_BATCH_MAX)]
         with hot_errors("look at the tiers"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for key in keys:
-                    pipe.hmget(key, _FIELDS)
-                    for name in texts:
-                        pipe.hstrlen(key, f"{_VECTOR}{self._records.slot}" if name == _VECTOR else name)
-                answers = [_row(one) for one in await pipe.execute(raise_on_error=False)]
-        step, found = 1 + len(texts), []
-        for number, key in enumerate(keys):
-            row, *sizes = answers[number * step : (number + 1) * step]
+            answers = [await scripts.survey(self._redis, some, wanted) for some in batches]
+        rows = [row for answer in answers for row in answer]
+        found = []
+        for key, row in zip(keys, rows, strict=True):
             try:
                 if row and row[0]:
-                    found.append(_surveyed(key, row, sizes, uses.get(key, 0), now, configured))
+                    known, sizes = row[: len(_FIELDS)], row[len(_FIELDS) :]
+                    found.append(_surveyed(key, known, sizes, uses.get(key, 0), now, configured))
             except ValueError:  # it must not keep the others from their tiers
                 log.warning("tiers.no_memory", id=key[-names.ID_CHARS :], next="memoryd sync verify")
         return found
-
-
-def _row(answer: Any) -> Any:
-    """What a command has answered; None where somebody has put something else under a record's key."""
-    if isinstance(answer, Exception):
-        if not str(answer).startswith("WRONGTYPE"):
-            raise answer
-        return None
-    return answer
 
 
 def _surveyed(

@@ -6,6 +6,7 @@ do no harm, since every step is decided again in Redis.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -26,7 +27,7 @@ from memoryd.keys import TIERS_FENCE, TIERS_LEASE
 from memoryd.lifecycle.moving import Mover
 from memoryd.lifecycle.policy import Candidate, Move, Pressure, plan, verdict
 from memoryd.lifecycle.survey import Survey, Surveyed
-from memoryd.limits import TIER_BATCH_MAX, TIER_LEASE_SECONDS
+from memoryd.limits import TIER_BATCH_MAX, TIER_LEASE_SECONDS, TIERS_TOGETHER_MAX
 from memoryd.model.memory import Memory, Tier
 from memoryd.model.rules import Configured, Rules, rules_of
 from memoryd.model.scope import Scope
@@ -144,7 +145,8 @@ class Tiering:
             share = sum(one.size for one in candidates) / max(1, seen.size)
             pressure = Pressure(int(used * share), int(most * share))
             rules = rules_of(self._configured, project.tenant, project.project)
-            if moves := plan(candidates, now, pressure, rules):
+            # In a thread: a large project takes seconds, in which the daemon has others to answer.
+            if moves := await asyncio.to_thread(plan, candidates, now, pressure, rules):
                 plans[project] = moves
         return plans
 
@@ -182,7 +184,8 @@ class Tiering:
         done.memories = len(seen.keys)
         moves = [move for some in (await self._plan(seen)).values() for move in some]
         rising = [move for move in moves if move.to is Tier.SHORT]
-        for some in (*_some([move for move in moves if move.to is Tier.LONG]), *_some(rising)):
+        await self._together(_some([move for move in moves if move.to is Tier.LONG]), turn, seen, done)
+        for some in _some(rising):
             await _keep(turn)
             await self._carry_out(some, seen, done)
         for ids in _some(sorted(seen.heavy - {move.memory_id for move in rising})):
@@ -195,6 +198,18 @@ class Tiering:
             memories = await self._read(ids, seen)
             async with self._tracing(memories, Tier.LONG, ["pending"]):
                 done.brought += await self._mover.bring(memories)
+
+    async def _together(self, batches: Iterator[Sequence[Move]], turn: Lease, seen: _Seen, done: Sweep) -> None:
+        """Carries out moves down, some batches at a time: each waits for the archive, which meanwhile writes the others."""
+
+        async def some_of_them() -> None:
+            for some in batches:
+                await _keep(turn)
+                await self._carry_out(some, seen, done)
+
+        ends = await asyncio.gather(*(some_of_them() for _ in range(TIERS_TOGETHER_MAX)), return_exceptions=True)
+        if failed := next((one for one in ends if isinstance(one, BaseException)), None):
+            raise failed
 
     async def _carry_out(self, moves: Sequence[Move], seen: _Seen, done: Sweep) -> None:
         """Moves of one direction. What was changed since the look stays."""
@@ -253,7 +268,7 @@ def _staying(one: Candidate, now: float, rules: Rules) -> str:
         return f"it stays: {one.held}"
     if one.tier is Tier.LONG:
         return "it stays: there is no room in short" if one.used else "it stays: it was not used since it came here"
-    reason, measured, mark = verdict(one, now, rules)
+    reason, measured, mark = verdict(one, now, rules, one.heat(now, rules))
     assert reason is None
     return f"it stays: its heat of {measured:.4f} is above {mark:g}, or it was used lately"
 

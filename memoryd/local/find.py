@@ -10,6 +10,7 @@ from pathlib import Path
 
 from memoryd.config import Settings
 from memoryd.errors import ServersUnavailable
+from memoryd.limits import GRAPH_BLOCK_BYTES
 from memoryd.local import wheels
 from memoryd.local.program import Given, Program
 from memoryd.local.redis_server import RedisServer
@@ -58,7 +59,12 @@ def _redis_program(path: Path, origin: str) -> Program:
     neighbour = path.with_name("redis-server")
     server = neighbour if path.name == "redis-stack-server" and neighbour.exists() else path
     found = [near for module in MODULES if (near := _near(server, module))]
-    return Program((str(server), *(part for module in found for part in ("--loadmodule", str(module)))), origin)
+    return Program((str(server), *(part for module in found for part in ("--loadmodule", str(module), *_settings(module)))), origin)
+
+
+def _settings(module: Path) -> tuple[str, ...]:
+    # Room for vectors in small steps: a store of few memories, or few that are whole, is not charged for a thousand.
+    return ("VSS_MAX_RESIZE", str(GRAPH_BLOCK_BYTES)) if module.name == "redisearch.so" else ()
 
 
 def _near(server: Path, module: str) -> Path | None:

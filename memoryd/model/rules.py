@@ -57,6 +57,8 @@ class Rules(BaseModel):
         return self.half_life_seconds.get(memory_type, HALF_LIVES[memory_type])
 
 
+USUAL = Rules()  # made once: every memory of a sweep is held against the rules of its project
+
 Configured = Mapping[str, Mapping[str, Rules]]
 """By tenant and project; `*` stands for all others."""
 
@@ -67,4 +69,4 @@ def rules_of(configured: Configured, tenant: str, project: str) -> Rules:
         projects = configured.get(place, {})
         if found := projects.get(project, projects.get(OTHERS)):
             return found
-    return Rules()
+    return USUAL

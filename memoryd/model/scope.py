@@ -92,4 +92,4 @@ def to_tag(name: str) -> str:
 
 def from_tag(tag: str) -> str:
     """The name behind a tag."""
-    return unquote(tag)
+    return unquote(tag) if "%" in tag else tag

@@ -17,6 +17,9 @@ PASSING = ("question",)
 SLOTS = ("", "2")
 """What follows the names of the fields that hold a memory's vector and its model: while a model is changed, a record has
 both. Its index calls those of its slot by their plain names."""
+BLOCK_BYTES_MAX = 256 * 1024
+"""Of one block of a field that has blocks of its own size: below what memoryd's servers allow (VSS_MAX_RESIZE)."""
+NUMBER_BYTES = {"float32": 4, "float16": 2}
 OTHER_MODEL = "other_model"  # what an index calls the model of the vector in the slot that is not its own
 
 
@@ -58,7 +61,10 @@ def _with_vector(field: dict[str, Any], vector: VectorSettings | None) -> dict[s
     if vector is None or field["type"] != "vector":
         return field
     own = replace(vector, **{name: field["attrs"][name] for name in ("algorithm", "datatype") if name in field["attrs"]})
-    return {**field, "attrs": {**field["attrs"], **_vector_attributes(own)}}
+    attrs = {**field["attrs"], **_vector_attributes(own)}
+    if "block_size" in attrs:
+        attrs["block_size"] = min(attrs["block_size"], max(1, BLOCK_BYTES_MAX // (own.dims * NUMBER_BYTES[own.datatype])))
+    return {**field, "attrs": attrs}
 
 
 def _vector_attributes(vector: VectorSettings) -> dict[str, Any]:

@@ -125,7 +125,7 @@ async def test_a_redis_that_goes_away_while_a_write_waits_for_the_archive_is_nam
     """The wait for `archived` answered `internal` when its connection broke, so that no client tried again."""
     async with Redis.from_url("redis://127.0.0.1:1", retry=Retry(NoBackoff(), 0)) as nowhere:
         with pytest.raises(HotUnavailable):
-            await archived_up_to(nowhere, Keys(16), "00")
+            await archived_up_to(nowhere, Keys(16), ["00"])
 
 
 async def test_a_write_that_redis_lost_while_it_waited_for_the_archive_is_done_again(
@@ -135,7 +135,7 @@ async def test_a_write_that_redis_lost_while_it_waited_for_the_archive_is_done_a
     assert own_servers.redis is not None
     awake = asyncio.Event()
 
-    async def when_awake(*args: Any) -> tuple[int, int]:
+    async def when_awake(*args: Any) -> dict[str, tuple[int, int]]:
         await awake.wait()
         return await archived_up_to(*args)
 
@@ -389,7 +389,7 @@ async def test_an_acknowledgement_that_redis_refuses_is_not_half_done(
         await hand.archiver.archive([again])
         await hand.archive_all()
 
-    assert await archived_up_to(world.redis, world.keys, bucket) >= entry_order(again.entry_id)
+    assert (await archived_up_to(world.redis, world.keys, [bucket]))[bucket] >= entry_order(again.entry_id)
 
 
 async def test_a_place_that_nobody_noted_is_noted_by_the_next_archiver(world: World, memory: MemoryClient) -> None:
@@ -403,7 +403,8 @@ async def test_a_place_that_nobody_noted_is_noted_by_the_next_archiver(world: Wo
     async with a_hand(world, "two") as hand:
         await hand.journals.take_over(10, idle_seconds=0)
 
-    assert await archived_up_to(world.redis, world.keys, world.keys.bucket(stored.id)) > (0, 0)
+    bucket = world.keys.bucket(stored.id)
+    assert (await archived_up_to(world.redis, world.keys, [bucket]))[bucket] > (0, 0)
 
 
 async def test_what_a_dead_archiver_wrote_of_the_forgotten_is_removed_by_the_next(

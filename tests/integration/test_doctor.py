@@ -89,6 +89,16 @@ def config(**lines: Any) -> Fault:
     return fault
 
 
+@asynccontextmanager
+async def large_blocks(case: Case) -> AsyncIterator[None]:
+    """A Redis that makes room for many vectors at a time."""
+    client: Any = case.redis
+    [before] = dict(await client.execute_command("FT.CONFIG", "GET", "VSS_MAX_RESIZE")).values()
+    await client.execute_command("FT.CONFIG", "SET", "VSS_MAX_RESIZE", 0)
+    yield
+    await client.execute_command("FT.CONFIG", "SET", "VSS_MAX_RESIZE", before)
+
+
 def setting(**changes: Any) -> Fault:
     """Settings of whoever asks the doctor; a value, or what makes one of the test's folder."""
 
@@ -308,6 +318,7 @@ FAULTS: Mapping[str, tuple[Fault, set[str]]] = {
     "fsync-policy": (config(appendfsync="no"), set()),
     "stream-nodes": (config(stream_node_max_entries=100), set()),
     "compact-records": (config(hash_max_listpack_value=64), set()),
+    "graph-blocks": (large_blocks, set()),
     "client-connections": (config(maxclients=lambda info: info["connected_clients"] + 4), set()),
     "redis-clock": (wrong_clock(redis_server), set()),
     "bucket-count": (setting(buckets=32), set()),

@@ -153,7 +153,7 @@ async def test_a_demoted_memory_keeps_what_finds_it_and_is_read_through(world: W
     record = await fields_of(world, ids[0])
     assert not {"content", "metadata", "terms", "entries"} & record.keys()
     assert {"half", "tags", "facets", "seal", "weight", "speaker"} <= record.keys()
-    assert not {"embedding", "brief", "related"} & record.keys()
+    assert not {"embedding", "brief", "related", "content_hash"} & record.keys()
     assert b"Ingrid" not in await world.everything_in_redis()
     assert (await memory.stats()).by_tier == {"long": len(ids)}
     assert (await memory.count(metadata={"room": "kitchen"})).memories == len(ids)
@@ -172,6 +172,26 @@ async def test_a_demoted_memory_keeps_what_finds_it_and_is_read_through(world: W
         assert (await other.recall("nurse")).hits == []
         with pytest.raises(NotFound):
             await other.get(ids[0])
+
+
+@pytest.mark.parametrize("name", ["hash", "content_hash"])  # as this memoryd writes it, and as an earlier one did
+async def test_a_light_memory_is_known_by_its_very_content(world: World, memory: MemoryClient, name: str) -> None:
+    """What is said again is that memory, and a question that repeats it finds it, also one of words that say nothing."""
+    texts = ["It is.", "Karl drinks matcha in the morning."]
+    ids = [(await memory.store(one)).id for one in texts]
+    await demoted(world, memory, ids)
+    redis: Any = world.redis
+    for number, memory_id in enumerate(ids):
+        [key] = [one async for one in redis.scan_iter(match=f"aether:memory:*:{memory_id}")]
+        known = (await redis.hgetall(key))[b"hash"]
+        await redis.hdel(key, "hash")
+        await redis.hset(key, name, known)
+        [first, *_] = (await memory.recall(texts[number])).hits
+        assert (first.memory.id, "quote" in first.found_by) == (memory_id, True)
+        assert (await memory.seen(texts[number], exact=True)).ids == [memory_id]
+        again = await memory.store(texts[number])
+        assert (again.id, again.outcome) == (memory_id, "reinforced")
+        assert (await memory.update(memory_id, content=f"{texts[number]} Really.")).id == memory_id
 
 
 async def test_the_order_of_a_recall_is_the_same_wherever_the_contents_are(world: World, memory: MemoryClient) -> None:

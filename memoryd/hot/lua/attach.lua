@@ -4,15 +4,15 @@
 --       7 the slot of the record that the vector is for
 -- Returns the journal entry's id, or false when the memory is gone, changed, follows others, or has its vector already.
 -- Atomic because an update between the check and the write would get the vector of its old words.
-local record = redis.call('HMGET', KEYS[1], 'content_hash', 'pending', 'id', 'version', 'agent_id', 'memory_type',
+local record = redis.call('HMGET', KEYS[1], 'pending', 'id', 'version', 'agent_id', 'memory_type',
   'session_id', 'tenant', 'project', 'entries', 'context', 'follows')
-local context = record[11] or '0'
-if record[1] ~= ARGV[1] or record[2] ~= '1' or context ~= ARGV[6] then return false end
-local entry = redis.call('XADD', KEYS[2], '*', 'op', 'embedded', 'traceparent', ARGV[5], 'id', record[3],
-  'tenant', record[8], 'project', record[9], 'memory_type', record[6], 'version', record[4], 'content_hash', ARGV[1], 'embedding_model', ARGV[2], 'embedding', ARGV[3],
-  'context', context, 'follows', record[12] or '')
+local context = record[10] or '0'
+if hash_in(KEYS[1]) ~= ARGV[1] or record[1] ~= '1' or context ~= ARGV[6] then return false end
+local entry = redis.call('XADD', KEYS[2], '*', 'op', 'embedded', 'traceparent', ARGV[5], 'id', record[2],
+  'tenant', record[7], 'project', record[8], 'memory_type', record[5], 'version', record[3], 'content_hash', ARGV[1], 'embedding_model', ARGV[2], 'embedding', ARGV[3],
+  'context', context, 'follows', record[11] or '')
 redis.call('HSET', KEYS[1], 'embedding' .. ARGV[7], ARGV[3], 'embedding_model' .. ARGV[7], ARGV[2], 'pending', '0',
-  'entries', entries_with(record[10], KEYS[2], entry))
+  'entries', entries_with(record[9], KEYS[2], entry))
 notify(KEYS[3], ARGV[4], 'embedded',
-  { id = record[3], agent_id = record[5], memory_type = record[6], session_id = record[7] }, record[4], entry, ARGV[5])
+  { id = record[2], agent_id = record[4], memory_type = record[5], session_id = record[6] }, record[3], entry, ARGV[5])
 return entry

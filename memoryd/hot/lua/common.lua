@@ -14,12 +14,20 @@ local function run_of_redis()
 end
 
 -- A light record is that of a memory of the tier `long`: without content, metadata, terms and brief, which only the archive
--- has, but with the archive's seal of them; its vector is `half` of one. A record with a content is whole.
+-- has, but with the archive's seal of them; its vector is `half` of one. A record with a content is whole. The hash of a light
+-- one's content is in `hash`, where no index looks: a term of its own costs as much there as all its other tags.
 local function read_record(key)
   local flat = redis.call('HGETALL', key)
   local record = {}
   for i = 1, #flat, 2 do record[flat[i]] = flat[i + 1] end
+  record.content_hash, record.hash = record.content_hash or record.hash, nil
   return record
+end
+
+-- The hash of a record's content, whole or light; false where there is no record.
+local function hash_in(key)
+  local known = redis.call('HMGET', key, 'content_hash', 'hash')
+  return known[1] or known[2]
 end
 
 -- The list of journal entries that carry this memory's text, one longer, so that a forget can remove them all. Entries
@@ -183,7 +191,7 @@ local function write_record(key, record)
   record.brief, record.stamp = brief(record)
   if not record.content then record.brief = nil end
   for name, value in pairs(record) do
-    flat[#flat + 1] = name
+    flat[#flat + 1] = name == 'content_hash' and not record.content and 'hash' or name
     flat[#flat + 1] = value
   end
   redis.call('DEL', key)

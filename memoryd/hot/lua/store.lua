@@ -19,18 +19,18 @@ if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[6]) then return { 'overloaded' }
 local fields = {}
 for i = 10, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 
-local known = redis.call('HMGET', KEYS[1], 'content_hash', 'version', 'entries')
+local hash, known = hash_in(KEYS[1]), redis.call('HMGET', KEYS[1], 'version', 'entries')
 local floor, _, forget_said_at = tombstone_version(KEYS[3])
-if not dedups and (known[1] or floor) then
+if not dedups and (hash or floor) then
   -- An event's id is made of its request: this is a repeat whose first result is known no more, because a day has passed
   -- or because Redis was emptied and the archive has brought the event back, or that it was forgotten.
-  local entry = known[1] and string.match(known[3] or '', '[^,]+$') or '0-0' -- the archive itself waits for nothing
-  return finish(KEYS[5], ttl, fingerprint, 'stored', fields.id, known[2] or floor - 1, entry, 'replayed')
+  local entry = hash and string.match(known[2] or '', '[^,]+$') or '0-0' -- the archive itself waits for nothing
+  return finish(KEYS[5], ttl, fingerprint, 'stored', fields.id, known[1] or floor - 1, entry, 'replayed')
 end
-if known[1] then
-  if known[1] ~= fields.content_hash then return { 'occupied' } end
+if hash then
+  if hash ~= fields.content_hash then return { 'occupied' } end
   local entry = touch(KEYS[1], KEYS[2], KEYS[6], agents, traceparent, now, said_at)
-  return finish(KEYS[5], ttl, fingerprint, 'reinforced', fields.id, known[2], entry)
+  return finish(KEYS[5], ttl, fingerprint, 'reinforced', fields.id, known[1], entry)
 end
 
 if floor and tonumber(said_at) < forget_said_at then
