@@ -14,12 +14,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
-
-import numpy as np
-from redis.asyncio import Redis
 
 from bench import harness
 from bench.evidence import (
@@ -38,26 +33,21 @@ from bench.evidence import (
     table,
 )
 from bench.harness import quantiles
+from bench.strangers import GRAPH, fill, random_vector, strangers, words_of
 from memoryd import connect
 from memoryd.clock import SystemClock
 from memoryd.config import Settings, load_settings
 from memoryd.embed.cache import EmbeddingCache
-from memoryd.exchange import BadItem, read
-from memoryd.hot.changes import Projection
 from memoryd.hot.client import open_redis
 from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.keys import Keys
 from memoryd.limits import RECALL_LIMIT_MAX
-from memoryd.model.ids import event_id, hash_content
-from memoryd.model.memory import Memory, MemoryType
 from memoryd.model.question import Question
-from memoryd.model.record import Record
 from memoryd.model.results import Recalled
 from memoryd.model.scope import Scope
 from memoryd.recalling import Recalling
 
-BATCH = 250
 WARM_UP = 20  # questions asked before the clock runs
 
 
@@ -96,7 +86,7 @@ class Known(EmbeddingCache):
     vectors: dict[str, bytes]
 
     async def embed(self, scopes: Sequence[Scope], texts: Sequence[str], *, by: Any = None) -> list[bytes]:
-        return [self.vectors.setdefault(text, _random_vector(random.Random(text), self.embedder.dims)) for text in texts]
+        return [self.vectors.setdefault(text, random_vector(random.Random(text), self.embedder.dims)) for text in texts]
 
 
 async def bare(settings: Settings, asked: Sequence[Asked], embedder: Any) -> list[float]:
@@ -115,39 +105,15 @@ async def bare(settings: Settings, asked: Sequence[Asked], embedder: Any) -> lis
     return times[len(warm) :]
 
 
-def _random_vector(chance: random.Random, dims: int) -> bytes:
-    row = np.random.default_rng(chance.getrandbits(64)).standard_normal(dims).astype("<f4")
-    return bytes((row / np.linalg.norm(row)).astype("<f4").tobytes())
-
-
-async def add_strangers(redis: Redis, settings: Settings, path: Path, count: int, embedder: Any) -> None:
-    """Memories of other tenants, made of the same words, straight into Redis."""
-    chance, now = random.Random(7), datetime(2026, 1, 1, tzinfo=UTC)
-    words = [word for one in read(path) if not isinstance(one, BadItem) for word in one["content"].split()]
-    records, batch = Records(redis, Keys(settings.buckets)), []
-    for number in range(count):
-        content = " ".join(chance.choices(words, k=chance.randint(5, 60)))
-        scope = Scope(f"stranger-{number % 40}", f"project-{number % 80}", "agent", f"session-{number // 50}")
-        content_hash, moment = hash_content(content), now + timedelta(seconds=number)
-        memory = Memory(
-            id=event_id(scope, str(number), content_hash), tenant=scope.tenant, project=scope.project,
-            agent_id=scope.agent, session_id=scope.session, memory_type=MemoryType.EPISODIC, content=content,
-            content_hash=content_hash, importance=0.5, created_at=moment, last_accessed=moment, version=1,
-            valid_from=moment, recorded_at=moment, embedding_model=embedder.model if embedder else "",
-            metadata={"speaker": chance.choice(words)},
-        )  # fmt: skip
-        batch.append(Projection(Record(memory, _random_vector(chance, embedder.dims) if embedder else None)))
-        if len(batch) == BATCH or number == count - 1:
-            await records.project_many(batch)
-            batch = []
-
-
 async def run(arguments: argparse.Namespace) -> dict[str, Any] | None:
     if not present(arguments.data, LOCOMO_DEV_SHA256):
         return None
     asked = load(arguments.data)
-    async with served(arguments.data, embedder=embedder_of(arguments)) as servers:
-        settings = load_settings(redis_url=servers.redis_url)
+    # The graph of `strangers.GRAPH` in both halves, so that only the strangers differ.
+    settings = load_settings(**GRAPH) if arguments.distractors else load_settings()
+    graph = {"MEMORYD_VECTOR_EF_CONSTRUCTION": str(settings.vector_ef_construction)}
+    async with served(arguments.data, embedder=embedder_of(arguments), **graph) as servers:
+        settings = settings.model_copy(update={"redis_url": servers.redis_url})
         async with connect(servers.redis_url, tenant=TENANT) as memory:
             embedder = (await memory.stats()).embedder
         first = await ask_all(servers.redis_url, asked)
@@ -158,7 +124,8 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any] | None:
         print(table(results["recall"]), flush=True)
         if arguments.distractors:
             async with open_redis(servers.redis_url) as redis:
-                await add_strangers(redis, settings, arguments.data, arguments.distractors, embedder)
+                others = strangers(words_of(arguments.data), arguments.distractors, embedder.model if embedder else "")
+                await fill(redis, settings, others, embedder.dims if embedder else None)
             second = await ask_all(servers.redis_url, asked)
             changed = sum(one != other for one, other in zip(first.scores, second.scores, strict=True))
             results[f"with {arguments.distractors} memories of strangers"] = {

@@ -17,41 +17,36 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from bench import harness
 from bench.harness import own_servers, promise, quantiles, ratio
+from bench.strangers import GRAPH, event, fill, random_vector, strangers, words_of
 from memoryd.clock import SystemClock
 from memoryd.config import Settings, load_settings
 from memoryd.demo.conversation import default_file, first_conversation
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.embed.protocol import Embedder
-from memoryd.exchange import BadItem, questions, read
-from memoryd.hot.changes import Projection
+from memoryd.exchange import questions
 from memoryd.hot.client import open_redis
 from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.keys import Keys
-from memoryd.model.ids import event_id, hash_content
-from memoryd.model.memory import Memory, MemoryType
+from memoryd.model.memory import Memory
 from memoryd.model.question import Question
-from memoryd.model.record import Record
 from memoryd.model.scope import Scope
 from memoryd.recalling import Recalling
 from memoryd.stores import prepare_redis
 
 PROMISED_MS = {"p50_ms": 12.0, "p95_ms": 25.0}
 PROMISED_RATIOS = {"p50_ms": 2.5, "p99_ms": 4.0}  # of the floor's
-DIMS, BATCH = 384, 250
+DIMS = 384
 HERE = Scope("bench", "conversation", "bench")
-START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -93,22 +88,7 @@ class Sent:
 
 @cache
 def _vector_of(text: str) -> bytes:
-    return vector(random.Random(text))
-
-
-def vector(chance: random.Random) -> bytes:
-    row = np.random.default_rng(chance.getrandbits(64)).standard_normal(DIMS).astype("<f4")
-    return bytes((row / np.linalg.norm(row)).astype("<f4").tobytes())
-
-
-def memory(scope: Scope, number: int, content: str, speaker: str, follows: list[str]) -> Memory:
-    content_hash, moment = hash_content(content), START + timedelta(seconds=number)
-    return Memory(
-        id=event_id(scope, str(number), content_hash), tenant=scope.tenant, project=scope.project, agent_id=scope.agent,
-        session_id=scope.session, memory_type=MemoryType.EPISODIC, content=content, content_hash=content_hash,
-        importance=0.5, created_at=moment, last_accessed=moment, version=1, valid_from=moment, recorded_at=moment,
-        embedding_model="random", metadata={"speaker": speaker}, follows=follows,
-    )  # fmt: skip
+    return random_vector(random.Random(text), DIMS)
 
 
 def conversation(path: Path) -> list[Memory]:
@@ -116,37 +96,19 @@ def conversation(path: Path) -> list[Memory]:
     for number, turn in enumerate(first_conversation(path).turns):
         scope = HERE.narrowed(turn.get("session") or "session")
         follows = [one.id for one in reversed(made[-2:]) if one.session_id == scope.session]
-        made.append(memory(scope, number, turn["content"], turn["metadata"].get("speaker", ""), follows))
+        made.append(event(scope, number, turn["content"], turn["metadata"].get("speaker", ""), Model.model, follows))
     return made
-
-
-def strangers(words: Sequence[str], count: int) -> list[Memory]:
-    """Memories of others, made of the same words."""
-    chance = random.Random(7)
-    scopes = [Scope(f"tenant-{n % 40}", f"project-{n % 80}", "agent", f"session-{n // 50}") for n in range(count)]
-    return [
-        memory(scope, number, " ".join(chance.choices(words, k=chance.randint(5, 60))), chance.choice(words), [])
-        for number, scope in enumerate(scopes)
-    ]
-
-
-async def fill(redis: Redis, settings: Settings, memories: Sequence[Memory]) -> None:
-    records, chance = Records(redis, Keys(settings.buckets)), random.Random(3)
-    for start in range(0, len(memories), BATCH):
-        some = memories[start : start + BATCH]
-        await records.project_many([Projection(Record(one, vector(chance))) for one in some])
 
 
 @asynccontextmanager
 async def filled(path: Path, count: int) -> AsyncIterator[tuple[Redis, Settings]]:
     """A Redis with so many memories, the conversation's included."""
     async with own_servers() as servers, open_redis(servers.redis_url) as redis:
-        settings = load_settings(redis_url=servers.redis_url)
+        settings = load_settings(redis_url=servers.redis_url, **GRAPH)
         await prepare_redis(redis, Keys(settings.buckets), settings, Model())  # type: ignore[arg-type]
         turns = conversation(path)
-        words = [word for one in read(path) if not isinstance(one, BadItem) for word in one["content"].split()]
-        await fill(redis, settings, strangers(words, count - len(turns)))
-        await fill(redis, settings, turns)
+        await fill(redis, settings, strangers(words_of(path), count - len(turns), Model.model), DIMS)
+        await fill(redis, settings, turns, DIMS)
         yield redis, settings
 
 

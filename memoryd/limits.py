@@ -33,6 +33,7 @@ QUERY_CACHE_SECONDS = 30  # how old an order may be in which nothing has changed
 DIVERSE_MAX = 100  # best memories among which a diverse answer is chosen; beyond them little fits the question
 CURSOR_BYTES_MAX = 64  # a token and a number
 CANDIDATES_MAX = 400  # memories that one search brings to the ranking; measured, 200 by meaning cost 0.4 points of recall
+LISTED_MAX = 1_000  # stamps of one answer: RediSearch samples no more, and no search of a recall brings more than 2.5 × 400
 BRIEFS_MAX = 20_000  # memories of which a daemon keeps what ranking needs, about 3 KiB each: some 40 conversations
 LAYOUTS_MAX = 16  # sets of candidates of the latest recalls of which a daemon keeps what ranking has worked out,
 LAYOUT_WORDS_MAX = 1_000_000  # and of how many words in all: 18 bytes each, a conversation has 10,000

@@ -82,6 +82,8 @@ class Deadline:
 
     async def before(self, work: Awaitable[T]) -> T | None:
         """The result of the work; None when it was not there in time."""
+        if self._end is None:
+            return await work
         try:
             async with asyncio.timeout(self.left()):
                 return await work

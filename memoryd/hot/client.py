@@ -7,21 +7,17 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.utils import HIREDIS_AVAILABLE
 
 from memoryd.errors import ConfigError, HotUnavailable, HotUnprepared, MemorydError, Overloaded
+from memoryd.hot.connection import Pool, quick
 from memoryd.limits import REDIS_ANSWER_SECONDS
-
-if HIREDIS_AVAILABLE:
-    from hiredis import pack_command
 
 
 def open_redis(url: str, *, connections: int = 64, tries: int = 3) -> Redis:
@@ -29,11 +25,11 @@ def open_redis(url: str, *, connections: int = 64, tries: int = 3) -> Redis:
 
     With 0 `tries` nothing is sent again when a connection breaks: for what would count twice.
     """
-    pool = BlockingConnectionPool.from_url(
+    pool = Pool.from_url(
         url, max_connections=connections, timeout=10, socket_connect_timeout=5, socket_timeout=REDIS_ANSWER_SECONDS,
         retry=_retry(tries), **_password(),
     )  # fmt: skip
-    pool.connection_class = _packing(pool.connection_class)
+    pool.connection_class = quick(pool.connection_class)
     return Redis.from_pool(pool)
 
 
@@ -41,20 +37,6 @@ def open_blocking_redis(url: str) -> Redis:
     """A client for reads that wait (XREADGROUP BLOCK, pub/sub): a socket timeout would cut them."""
     pool = ConnectionPool.from_url(url, socket_timeout=None, socket_connect_timeout=5, **_password())
     return Redis.from_pool(pool)
-
-
-def _packing(connection: Any) -> Any:
-    """The same class of connections, but hiredis packs what they send, as it parses what comes.
-
-    redis-py's asyncio client packs in Python, argument by argument: 7 % of a recall's time, measured.
-    """
-    if not HIREDIS_AVAILABLE:  # an agent's own process may do without: all that it sends is small
-        return connection
-
-    def pack(_: Any, *args: Any) -> list[bytes]:
-        return [pack_command((*args[0].encode().split(), *args[1:]))]  # `CONFIG GET` is two words
-
-    return type(connection.__name__, (connection,), {"pack_command": pack})
 
 
 def _retry(tries: int) -> Retry:

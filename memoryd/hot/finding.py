@@ -16,6 +16,7 @@ from redis.exceptions import ResponseError
 from memoryd import keys as names
 from memoryd.hot.briefs import LIGHT_BRIEF, Brief, Briefs, light_brief, to_brief
 from memoryd.hot.client import hot_errors
+from memoryd.limits import LISTED_MAX
 from memoryd.model.scope import Scope, to_tag
 
 
@@ -38,12 +39,15 @@ class Query:
     nearest: bool = False
 
     def for_stamps(self) -> list[Any]:
-        """The command whose answer is one list."""
+        """The command whose answer is one row: the stamps in one list, the distances in another, in the same order.
+
+        A sample that has room for all is all of them as they came. TOLIST compares what it lists, and needs the two in one
+        text (measured: of 419 nearest 1.5 ms of Redis instead of 2.1).
+        """
         newest = [] if self.nearest else ["SORTBY", 2, "@created_at", "DESC", "MAX", self.most]
-        both = ["APPLY", 'format("%s %s", @stamp, @distance)', "AS", "both"] if self.nearest else []
-        listed = ["GROUPBY", 0, "REDUCE", "TOLIST", 1, "@both" if self.nearest else "@stamp", "AS", "found",
-                  "REDUCE", "COUNT", 0, "AS", "count"]  # fmt: skip
-        return ["FT.AGGREGATE", names.index(self.kind), self.text, *self.arguments, *newest, *both, *listed, "DIALECT", 2]
+        distances = _all("@distance", "distances") if self.nearest else []
+        listed = ["GROUPBY", 0, *_all("@stamp", "stamps"), *distances, "REDUCE", "COUNT", 0, "AS", "count"]
+        return ["FT.AGGREGATE", names.index(self.kind), self.text, *self.arguments, *newest, *listed, "DIALECT", 2]
 
     def for_briefs(self) -> list[Any]:
         """The same search, whose answer has the briefs."""
@@ -99,18 +103,17 @@ class Finder:
         """None when one of them is not known."""
         if isinstance(answer, ResponseError):  # one of them has no stamp; if it is refused for another reason, it is again
             return None
-        listed, count = _list_of(answer)
-        if len(listed) < count:  # one has no stamp: an earlier memoryd wrote it
+        rows = answer[b"results"]
+        fields = (rows[0].get(b"extra_attributes") or {}) if rows else {}  # a search that was cut short leaves empty places
+        stamps, distances, count = fields.get(b"stamps") or (), fields.get(b"distances") or (), int(fields.get(b"count", 0))
+        # One has no stamp: an earlier memoryd wrote it. Or two have the same, or there were more than a sample takes.
+        if len(set(stamps)) < count or (query.nearest and len(distances) < count):
             return None
-        place = _place(scope, query)
-        if not query.nearest:
-            return Met(briefs) if (briefs := self._briefs.known(place, listed)) is not None else None
-        flat = b" ".join(listed).split(b" ")  # a stamp, a distance, a stamp, …
-        briefs = self._briefs.known(place, flat[::2])
-        if briefs is None:
-            return None
-        near = zip(briefs, flat[1::2], strict=True)
-        return Met(briefs, {brief.memory_id: 1.0 - float(distance) for brief, distance in near})
+        briefs = self._briefs.known(_place(scope, query), stamps)
+        if briefs is None or not query.nearest:
+            return Met(briefs) if briefs is not None else None
+        near = zip(briefs, map(float, distances), strict=True)
+        return Met(briefs, {brief.memory_id: 1.0 - distance for brief, distance in near})
 
     def _learn(self, scope: Scope, query: Query, answer: Any, light: Mapping[bytes, bytes]) -> Met:
         place, briefs, similarity = _place(scope, query), list[Brief](), dict[str, float]()
@@ -132,11 +135,8 @@ def _lacks_brief(one: Any) -> bool:
     return bool(fields) and b"brief" not in fields
 
 
-def _list_of(answer: Any) -> tuple[Sequence[bytes], int]:
-    """The list, and how many candidates it is of."""
-    rows = answer[b"results"]
-    fields = (rows[0].get(b"extra_attributes") or {}) if rows else {}  # a search that was cut short leaves empty places
-    return fields.get(b"found") or (), int(fields.get(b"count", 0))
+def _all(field: str, name: str) -> list[Any]:
+    return ["REDUCE", "RANDOM_SAMPLE", 2, field, LISTED_MAX, "AS", name]
 
 
 def _place(scope: Scope, query: Query) -> str:

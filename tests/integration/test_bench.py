@@ -28,7 +28,7 @@ from tests.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROOT = Path(__file__).parents[2]
-PARTS = {"__main__", "catalogue", "evidence", "hashed_daemon", "harness", "load", "page"}
+PARTS = {"__main__", "catalogue", "evidence", "hashed_daemon", "harness", "load", "page", "strangers"}
 ALONE = [one for one in BENCHES if one.name in ("hnsw", "rebuild", "recall_latency", "tracing")]
 TOGETHER = [one for one in BENCHES if one not in ALONE]
 SESSIONS, TURNS = 6, 3  # of a conversation, and of a session

@@ -6,13 +6,13 @@ import random
 from typing import Any
 
 import pytest
-from redis.asyncio.connection import AbstractConnection
 
 from memoryd import MemoryClient
 from memoryd.clock import SystemClock
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.errors import BadRequest
 from memoryd.hot.client import open_redis
+from memoryd.hot.connection import Quick
 from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.model.question import Question
@@ -119,7 +119,7 @@ async def test_a_recall_takes_three_round_trips_whatever_it_finds(
 ) -> None:
     """Words, meaning, memories; the question's vector is at hand here. Facts and events together cost no more."""
     sent = 0
-    send = AbstractConnection.send_packed_command
+    send = Quick.send_packed_command
 
     async def counting(self: Any, *args: Any, **details: Any) -> Any:
         nonlocal sent
@@ -129,7 +129,7 @@ async def test_a_recall_takes_three_round_trips_whatever_it_finds(
     async with world.connect() as memory:
         await memory.store_many([{"content": f"Ada knows fact {count}.", "type": "fact"} for count in range(50)])
         await world.drained(memory)
-    monkeypatch.setattr(AbstractConnection, "send_packed_command", counting)
+    monkeypatch.setattr(Quick, "send_packed_command", counting)
     separator = "&" if "?" in world.settings.redis_url else "?"
     async with open_redis(f"{world.settings.redis_url}{separator}client_name=counted") as redis:
         search = Search(redis, ef_runtime=100)
