@@ -67,6 +67,11 @@ class Layout:
         return {speaker: np.array(said, dtype=np.int64) for speaker, said in places.items()}
 
     @cached_property
+    def judged(self) -> bool:
+        """Whether anything was said of the use of any of them."""
+        return any(row.feedback for row in self.rows)
+
+    @cached_property
     def follows(self) -> tuple[Places, Places]:
         """Which of them (first) followed which (second). What it followed and is none of them is left out."""
         place = {row.memory_id: at for at, row in enumerate(self.rows)}

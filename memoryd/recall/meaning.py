@@ -14,5 +14,5 @@ def meaning(pool: Pool) -> Values | None:
     """
     if not pool.similarity:
         return None
-    floor = min(pool.similarity.values())
-    return np.array([pool.similarity.get(one, floor) for one in pool.ids])
+    values = np.array(list(map(pool.similarity.get, pool.ids)), dtype=float)  # what has none is no number
+    return np.where(np.isnan(values), min(pool.similarity.values()), values)

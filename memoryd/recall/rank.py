@@ -99,8 +99,8 @@ def scaled(name: str, values: Values, profile: Profile) -> Values:
         return values
     if not profile.standard:  # only BM25 has no scale of its own
         return values / values.max() if name not in ("meaning", "recency", "importance") and values.max() > 0 else values
-    centred = values - values.mean()
-    spread = math.sqrt((centred * centred).mean())
+    centred = values - values.sum() / len(values)  # as `mean` does it, without the detour in which that looks for types
+    spread = math.sqrt((centred * centred).sum() / len(values))
     # Equal up to rounding: nothing to tell apart.
     return centred / spread if spread > 1e-9 else np.zeros(len(values))
 

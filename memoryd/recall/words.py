@@ -35,8 +35,9 @@ def neighbours(pool: Pool, own: Values) -> Values:
     A neighbour that is no candidate has none of the words, so nothing has to be looked up.
     """
     each, before = pool.layout.follows
-    to, says = np.stack([each, before], axis=1), np.stack([own[before], own[each] / 2], axis=1)
-    return np.asarray(np.bincount(to.ravel(), says.ravel(), minlength=len(pool)), dtype=float)
+    to, says = np.empty(2 * len(each), dtype=np.int64), np.empty(2 * len(each))
+    to[::2], to[1::2], says[::2], says[1::2] = each, before, own[before], own[each] / 2
+    return np.asarray(np.bincount(to, says, minlength=len(pool)), dtype=float)
 
 
 def session(pool: Pool) -> Values:

@@ -28,6 +28,6 @@ def feedback(pool: Pool, now: int) -> Values | None:
     "An Empirical Evaluation of Thompson Sampling", NIPS 2011, with decay). It is weighed as it is, not standardised: one
     judged memory among 400 would else stand twenty deviations above the rest. None when none of them was judged.
     """
-    if not any(row.feedback for row in pool.rows):
+    if not pool.layout.judged:
         return None
     return np.array([row.feedback.prior(now) if row.feedback else 0.0 for row in pool.rows])
