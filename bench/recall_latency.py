@@ -2,10 +2,11 @@
 
     python -m bench.recall_latency [PATH/locomo.json] [--memories 55000] [--rounds 5] [--json FILE]
 
-It starts its own Redis. `floor` is the least that the same questions can take: the very commands that a recall has sent,
-sent again, their answers read by the Redis client and thrown away. It is measured beside each recall, so that a noisy
-machine slows both: what counts is their ratio. Vectors are random: which memories are near makes no difference to time.
-Each question is asked once before the clock runs, so that its vector is at hand; all of it on the event loop that the daemon has.
+It starts its own Redis, and fills it past the daemon (`bench.strangers`). `floor` is the least that the same questions can
+take: the very commands that a recall has sent, sent again, their answers read by the Redis client and thrown away. It is
+measured beside each recall, so that a noisy machine slows both: what counts is their ratio. Vectors are random: which
+memories are near makes no difference to time. Each question is asked once before the clock runs, so that its vector is at
+hand; all of it on the event loop that the daemon has.
 """
 
 from __future__ import annotations
