@@ -10,6 +10,7 @@ process, with the question's vector at hand; `protocol` is what a client waits w
 from __future__ import annotations
 
 import argparse
+import asyncio
 import random
 import time
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ from memoryd.model.scope import Scope
 from memoryd.recalling import Recalling
 
 WARM_UP = 20  # questions asked before the clock runs
+AT_ONCE, TIMED = 4, 200  # questions that are under way together, and about how many are asked alone, with a clock
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,18 @@ class Run:
 
 
 async def ask_all(url: str, asked: Sequence[Asked]) -> Run:
-    """Each question with all the hits that one answer can have, and then once more as a client usually asks it."""
-    run = Run([], [], [])
+    """Each question with all the hits that one answer can have, some at a time; then some of them, one by one, as a client
+    usually asks."""
+    run, alone = Run([], [], []), {id(one) for one in asked[:: max(1, len(asked) // TIMED)]}
     for project in sorted({one.project for one in asked}):
+        here = [one for one in asked if one.project == project]
         async with connect(url, tenant=TENANT, project=project) as memory:
-            for one in (one for one in asked if one.project == project):
-                found = await memory.recall(one.text, limit=RECALL_LIMIT_MAX)
-                run.lines.append(score(one, _answer(found)))
-                run.scores.append([(hit.memory.id, hit.score) for hit in found])
+            for start in range(0, len(here), AT_ONCE):
+                some = here[start : start + AT_ONCE]
+                found = await asyncio.gather(*(memory.recall(one.text, limit=RECALL_LIMIT_MAX) for one in some))
+                run.lines.extend(score(one, _answer(hits)) for one, hits in zip(some, found, strict=True))
+                run.scores.extend([(hit.memory.id, hit.score) for hit in hits] for hits in found)
+            for one in (one for one in here if id(one) in alone):
                 started = time.perf_counter()
                 await memory.recall(one.text)
                 run.protocol_ms.append((time.perf_counter() - started) * 1000)
