@@ -1,11 +1,12 @@
-"""What the driver needs on Python 3.11 so that a caller who gives up leaves nothing locked."""
+"""What is needed of the driver's inside: on Python 3.11, so that a caller who gives up leaves nothing locked; and to take what
+it has read already without waiting."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pymongo.lock
 
@@ -21,6 +22,15 @@ def mend_waits() -> None:
     """
     if sys.version_info < (3, 12):
         pymongo.lock.wait_for = _wait_for  # type: ignore[attr-defined, assignment]
+
+
+def at_hand(stream: Any) -> bool:
+    """Whether an open change stream has read a change that it has not given yet: then the next is had without a round trip.
+
+    PyMongo does not tell. Where another version of it keeps that elsewhere, nothing is at hand, and asking costs a task.
+    """
+    has_next = getattr(getattr(stream, "_cursor", None), "_has_next", None)
+    return has_next is not None and bool(has_next())
 
 
 async def _wait_for(awaited: Awaitable[Answer], seconds: float | None) -> Answer:

@@ -392,7 +392,9 @@ class Archive:
     async def replace(self, many: Sequence[tuple[Document, Document]]) -> list[bool]:
         """Puts a document in the place of each that matches; whether it stands there now. The others have changed meanwhile."""
         with archive_errors("replace"):
-            await _write_once(self.memories, [ReplaceOne(match, document) for match, document in many])
+            matched, _ = await _write(self.memories, [ReplaceOne(match, document) for match, document in many])
+            if matched == len(many):
+                return [True] * len(many)
             wanted = {"_id": {"$in": [document["_id"] for _, document in many]}}
             # Another sync may have put the same content there, with the same version, at its own time.
             found = self.memories.find(wanted, dict.fromkeys(WRITTEN_AS, 1))
@@ -469,10 +471,13 @@ async def write_unordered(collection: Any, operations: Sequence[Operation]) -> l
 
 
 async def _write_once(collection: Any, operations: Sequence[Operation]) -> list[int]:
-    if not operations:
-        return []
+    return (await _write(collection, operations))[1] if operations else []
+
+
+async def _write(collection: Any, operations: Sequence[Operation]) -> tuple[int, list[int]]:
+    """How many documents it has met, and the indexes of what was refused as a duplicate."""
     try:
-        await collection.bulk_write(operations, ordered=False)
+        done = await collection.bulk_write(operations, ordered=False)
     except BulkWriteError as error:
         failures = error.details.get("writeErrors", [])
         codes = {one["code"] for one in failures} - {DUPLICATE_KEY}
@@ -480,5 +485,5 @@ async def _write_once(collection: Any, operations: Sequence[Operation]) -> list[
             raise ArchiveUnavailable("archive: MongoDB has not confirmed the write to a majority") from error
         if codes:
             raise
-        return [int(one["index"]) for one in failures]
-    return []
+        return int(error.details["nMatched"]), [int(one["index"]) for one in failures]
+    return int(done.matched_count), []

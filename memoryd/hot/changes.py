@@ -126,7 +126,8 @@ class Projection:
     `moved` journals it as a change of its tier. `away`: it belongs to the archive only. `whole`: its content is wanted here,
     also where its tier keeps it in the archive.
     A follower gives the `fence` of its lease: a newer one shuts it out. `adopted`: it was inserted there by hand, and has
-    yet to find its place among the events of its session.
+    yet to find its place among the events of its session. `archived`: the archive has this version as it is, in its history
+    too, so that a journal entry of it is for other followers only.
     """
 
     record: Record
@@ -137,6 +138,7 @@ class Projection:
     adopted: bool = False
     moved: bool = False
     whole: bool = False
+    archived: bool = False
 
     @property
     def light_seal(self) -> str:

@@ -459,7 +459,7 @@ class Records:
             one.record.memory.version, stone, TOMBSTONE_TTL_SECONDS, one.journal_as,
             names.events_prefix(one.record.memory.scope), one.traceparent or inject(), "" if one.fence is None else one.fence,
             int(one.adopted), self.slot, int(one.away), int(one.whole), one.light_seal,
-            to_hot_vector(one.record.vector, HALF) if one.light_seal and one.record.vector else "",
+            to_hot_vector(one.record.vector, HALF) if one.light_seal and one.record.vector else "", int(one.archived),
         ]  # fmt: skip
         return control + [part for pair in record_fields(one.record, self.datatype).items() for part in pair]
 

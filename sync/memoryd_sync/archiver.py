@@ -129,6 +129,8 @@ class Archiver:
     def _batch(self, entries: Sequence[Entry]) -> Batch:
         batch = Batch()
         for entry in sorted(entries, key=lambda one: (one.memory_id, one.version)):
+            if entry.text("archived"):
+                continue  # the follower has taken it from there, and kept it
             match entry.op:
                 case "stored" | "updated" | "moved":
                     record = to_record(entry.fields, self._records.datatype)

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from memoryd.archive.driver import at_hand
 from memoryd.limits import FOLLOW_BATCH_MAX
 from memoryd.retry import end
 
 COLLECTION_GONE = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
-GATHER_SECONDS = 0.001  # what the driver has already is there at once; more would be a round trip
+GATHER_SECONDS = 0.001  # what is not there by then is not waited for: what was found is done first
 
 
 class Changes:
@@ -28,11 +29,14 @@ class Changes:
         """
         found: list[Mapping[str, Any]] = []
         while len(found) < FOLLOW_BATCH_MAX:
-            self._coming = self._coming or asyncio.create_task(self._stream.try_next(), name="next change")
-            if found and not (await asyncio.wait((self._coming,), timeout=GATHER_SECONDS))[0]:
-                break
-            change = await self._coming
-            self._coming = None
+            if self._coming is None and at_hand(self._stream):
+                change = await self._stream.try_next()
+            else:
+                self._coming = self._coming or asyncio.create_task(self._stream.try_next(), name="next change")
+                if found and not (await asyncio.wait((self._coming,), timeout=GATHER_SECONDS))[0]:
+                    break
+                change = await self._coming
+                self._coming = None
             if change is None:
                 if not found:
                     self.token = self._stream.resume_token

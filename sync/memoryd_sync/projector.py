@@ -6,9 +6,11 @@ was written by someone else: it is given a version first, and then comes back as
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
@@ -28,7 +30,8 @@ from memoryd.hot.journal import last_written
 from memoryd.hot.receipts import Forgets
 from memoryd.hot.records import Records
 from memoryd.lifecycle.receipts import receipt_of_sync
-from memoryd.model.memory import Memory
+from memoryd.limits import FOLLOW_STEP_MAX, IDS_TOLD_MAX
+from memoryd.model.memory import Memory, Tier
 from memoryd.model.record import SEALED, Record, seal
 from memoryd.model.scope import Scope
 from memoryd_telemetry import names as telemetry
@@ -115,7 +118,7 @@ class Projector:
     async def apply_all(self, documents: Sequence[Document], *, name: str = telemetry.RECONCILE) -> None:
         """The same for many documents, none of them twice, together. `name` is the span's of all that are our own."""
         ours: list[tuple[Document, Projection]] = []
-        before: list[Document] = []
+        before: list[tuple[Document, Projection]] = []
         others: list[Document] = []
         for document in documents:
             projection = self._projection(document)
@@ -123,7 +126,7 @@ class Projector:
             if projection is None:
                 others.append(document)
             elif projection.adopted:
-                before.append(document)
+                before.append((document, projection))
             else:
                 ours.append((document, projection))
         if ours:
@@ -157,7 +160,7 @@ class Projector:
         if projection is not None and not projection.adopted:
             return await self._project(projection, document)
         if projection is not None:
-            return (await self._adopted_before([document]))[0]
+            return (await self._adopted_before([(document, projection)]))[0]
         return (await self._adopt([(document, adopted(document, self._clock.now()))]))[0]
 
     def _projection(self, document: Document) -> Projection | None:
@@ -190,27 +193,35 @@ class Projector:
                 pass
         return outcome
 
-    async def _adopted_before(self, documents: Sequence[Document]) -> list[str]:
+    async def _adopted_before(self, many: Sequence[tuple[Document, Projection]]) -> list[str]:
         """Somebody else's writes with their versions. Traced whatever comes of it: who has given one that was perhaps killed
         then."""
-        works: list[tuple[Sequence[str], Attributes]] = [([cause_of(one)], {telemetry.RECORD_ID: one["_id"]}) for one in documents]
+        works: list[tuple[Sequence[str], Attributes]] = [([cause_of(one)], {telemetry.RECORD_ID: one["_id"]}) for one, _ in many]
         with linked_spans(telemetry.FOLLOW, works) as spans:
-            causes = [traceparent_of(span) or cause_of(one) for span, one in zip(spans, documents, strict=True)]
-            outcomes = await self._adopted_projected(documents, causes)
+            outcomes = await self._projected([
+                replace(projection, traceparent=traceparent_of(span) or cause_of(document))
+                for span, (document, projection) in zip(spans, many, strict=True)
+            ])  # fmt: skip
             for span, outcome in zip(spans, outcomes, strict=True):
                 span.set_attribute(telemetry.OUTCOME, outcome)
         return outcomes
 
-    async def _adopted_projected(self, documents: Sequence[Document], causes: Sequence[str]) -> list[str]:
-        pairs = zip(documents, causes, strict=True)
-        return await self._projected([self._fitted(to_record(one), cause=cause, adopted=True) for one, cause in pairs])
-
     async def _projected(self, many: Sequence[Projection]) -> list[str]:
         """What becomes of each, of which this Redis knows most already."""
         known = await echoes(self._records, many) if many else []
-        unknown = [one for one, echo in zip(many, known, strict=True) if not echo]
-        answers = iter(await self._records.project_many(unknown) if unknown else [])
-        outcomes = ["ignored" if echo else next(answers) for echo in known]
+        answers = iter(await self._brought([one for one, echo in zip(many, known, strict=True) if not echo]))
+        return ["ignored" if echo else next(answers) for echo in known]
+
+    async def _brought(self, many: Sequence[Projection]) -> list[str]:
+        """The same by the atomic step. A part of many is made ready while Redis has another, all of different memories."""
+        parts = [many[start : start + FOLLOW_STEP_MAX] for start in range(0, len(many), FOLLOW_STEP_MAX)]
+        # Each to its end: after an error nothing of these may still be on its way.
+        answers = await asyncio.gather(*map(self._records.project_many, parts), return_exceptions=True)
+        outcomes: list[str] = []
+        for one in answers:
+            if isinstance(one, BaseException):
+                raise one
+            outcomes += one
         if "fenced" in outcomes:
             raise Fenced
         return outcomes
@@ -224,18 +235,29 @@ class Projector:
             # Only if nobody has written since; otherwise that write's own event brings us back here.
             stand = await self._archive.replace([(_exactly(document), whole) for document, whole in many])
             taken = [whole for (_, whole), stands in zip(many, stand, strict=True) if stands]
-            await self._keep_versions(taken)
-            answers = iter(await self._adopted_projected(taken, [one["traceparent"] for one in taken]))
+            known = await self._keep_versions(taken)
+            answers = iter(await self._brought([self._kept(one, known) for one in taken]))
             outcomes = [next(answers) if stands else "outdated" for stands in stand]
             for span, outcome in zip(spans, outcomes, strict=True):
                 span.set_attribute(telemetry.OUTCOME, outcome)
-        for one in taken:
-            log.info("follow.adopted", id=one["_id"], version=one["version"])
+        if taken:
+            log.info("follow.adopted", memories=len(taken), ids=[one["_id"] for one in taken[:IDS_TOLD_MAX]])
         return outcomes
 
-    async def _keep_versions(self, wholes: Sequence[Document]) -> None:
-        if wholes and (known := await self._archive.keep_adopted(wholes)):
+    def _kept(self, whole: Document, known: Collection[str]) -> Projection:
+        """What has just been adopted. The archiver has nothing to do for it, unless it is to be packed there, or its number in the
+        history is perhaps another's."""
+        projection = self._fitted(to_record(whole), cause=whole["traceparent"], adopted=True)
+        memory = projection.record.memory
+        done = memory.tier is not Tier.ARCHIVE and f"{memory.id}:{memory.version}" not in known
+        return replace(projection, archived=done)
+
+    async def _keep_versions(self, wholes: Sequence[Document]) -> Sequence[str]:
+        """Puts them into the history; which of their places there were taken."""
+        known = await self._archive.keep_adopted(wholes) if wholes else []
+        if known:
             log.warning("follow.version_known", versions=len(known))
+        return known
 
     async def forget_deleted(self, memory_id: str, *, at: Timestamp | None = None, told: int = 0) -> None:
         """A person deleted the document: that is a forget, and its past goes too.

@@ -21,8 +21,9 @@ from memoryd.archive.codec import Document
 from memoryd.archive.foreign import adopted
 from memoryd.errors import ArchiveUnavailable, NotFound
 from memoryd.keys import FOLLOWER_LEASE, FOLLOWER_PLACE
-from memoryd.limits import LEASE_SECONDS
+from memoryd.limits import FOLLOW_BATCH_MAX, LEASE_SECONDS
 from memoryd.model.results import Stored
+from memoryd_sync.changes import Changes
 from memoryd_sync.lease import RENEW_SECONDS
 from tests.integration.tools import a_hand, archived, caught_up, dead_letters, gone, hot, one_story, past, sees
 from tests.waiting import eventually
@@ -325,6 +326,70 @@ async def test_many_edits_by_hand_are_adopted_together_and_one_that_mongodb_refu
         assert {one.memory.version for one in (await hot(unsynced)).values()} == {2}
         for memory_id in kept:
             assert [version for version, _ in await past(unsynced, memory_id)] == [1, 2]
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["whole", "before Redis has it"])
+async def test_what_the_follower_has_archived_itself_the_archiver_leaves_alone(
+    unsynced: World, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    """Its journal entry is for the embedder. One that died half-way says nothing of that, and is archived by its entry."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        kept = await memory.store("Ada lives in Porto.", type="fact")
+        await hand.archive_all()
+        await unsynced.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Lisbon."}})
+        [edited] = await unsynced.archive.memories.find({}).to_list()
+
+        async def died(*_: Any, **__: Any) -> None:
+            raise asyncio.CancelledError
+
+        if dies:
+            with monkeypatch.context() as patch:
+                patch.setattr(hand.projector, "_keep_versions", died)
+                with pytest.raises(asyncio.CancelledError):
+                    await hand.projector.apply_document(edited)
+            [edited] = await unsynced.archive.memories.find({}).to_list()
+        await hand.projector.apply_document(edited)
+        assert (await memory.get(kept.id)).content == "Ada lives in Lisbon."
+
+        entries = await hand.take()
+        batch = hand.archiver._batch([one for one in entries if one.op == "updated"])
+        assert [one["version"] for one in batch.versions.values()] == ([2] if dies else [])
+        assert batch.current.keys() == ({kept.id} if dies else set())
+        await hand.archiver.archive(entries)
+        assert await past(unsynced, kept.id) == [(1, "Ada lives in Porto."), (2, "Ada lives in Lisbon.")]
+        await eventually(lambda: _none_pending(memory), what="the new words have their vector")
+        await hand.archive_all()
+        await one_story(unsynced)
+
+
+async def test_what_the_driver_has_read_comes_together_and_nobody_waits_for_more(unsynced: World) -> None:
+    """In order, none twice, and the place is that of the last one; a driver that does not tell what it has is asked in turns."""
+    collection = unsynced.archive.database["elsewhere"]
+    await collection.insert_one({"_id": "first"})
+    for told in (True, False):
+        async with await collection.watch(max_await_time_ms=100) as stream:
+            changes = Changes(stream if told else Hidden(stream))
+            ids = [f"{told} {number}" for number in range(FOLLOW_BATCH_MAX + 10)]
+            await collection.insert_many([{"_id": one} for one in ids])
+            found: list[str] = []
+            sizes: list[int] = []
+            while len(found) < len(ids):
+                some = await changes.some()
+                assert not some or changes.token == some[-1]["_id"]
+                found += [one["documentKey"]["_id"] for one in some]
+                sizes += [len(some)]
+            assert found == ids
+            assert max(sizes) > 1
+            assert await changes.some() == []
+            await changes.close()
+
+
+class Hidden:
+    """A change stream whose inside is not to be seen."""
+
+    def __init__(self, stream: Any) -> None:
+        self.try_next = stream.try_next
+        self.resume_token = stream.resume_token
 
 
 # --- its place ----------------------------------------------------------------------------------------------------------

@@ -65,11 +65,11 @@ end
 -- Appends the whole record, so that one entry is enough to archive this version. `replaced` is the hash of the content
 -- that it had before, when that was another: whoever keeps something under it lets go of it. `precedes` are the ids of the
 -- events whose context this change touches. `known`: the archive has this memory; where it no longer does, somebody has
--- deleted it there, and this entry must not bring it back.
+-- deleted it there, and this entry must not bring it back. `archived`: it has this very version, current and in its history.
 -- A light record is no version: the archive would lose the content by it. Who meets one here has forgotten to bring it back.
 -- Redis's only: `came_at` is when the record came from the archive, by Redis's clock.
 local OWN = { entries = 1, pending = 1, terms = 1, brief = 1, stamp = 1, facets = 1, used = 1, seal = 1, weight = 1, came_at = 1 }
-local function journal_record(journal, op, traceparent, record, replaced, precedes, known)
+local function journal_record(journal, op, traceparent, record, replaced, precedes, known, archived)
   assert(record.content, 'a light record cannot be journaled')
   local entry = { 'op', op, 'traceparent', traceparent, 'precedes', precedes or '' }
   if replaced then
@@ -78,6 +78,10 @@ local function journal_record(journal, op, traceparent, record, replaced, preced
   end
   if known then
     entry[#entry + 1] = 'known'
+    entry[#entry + 1] = '1'
+  end
+  if archived then
+    entry[#entry + 1] = 'archived'
     entry[#entry + 1] = '1'
   end
   for name, value in pairs(record) do

@@ -4,7 +4,8 @@
 --       5 events prefix  6 traceparent  7 the writer's fence ('' = none)  8 inserted there by hand ('1'|'0')
 --       9 the slot of the record that its vector is for  10 it belongs to the archive only: nothing comes here that is not
 --       here ('1'|'0')  11 its content is wanted here ('1'|'0')  12 the archive's seal of a memory that may be light here
---       ('' = may not)  13 the vector of such a one as float16  14.. the record's fields and values
+--       ('' = may not)  13 the vector of such a one as float16  14 the archive has this version as it is, in its history too
+--       ('1'|'0')  15.. the record's fields and values
 -- Returns away (it is not here, and belongs there) | whole (its record was light, and has its content again)
 --       | applied | enriched (same version: a vector, a context, newer counters, feedback) | ignored | fenced (a newer writer is active)
 --       | kept (a forget from elsewhere met what was said after it, which is lifted above the tombstone).
@@ -12,7 +13,7 @@
 -- Atomic because a local write between the comparison and the copy would be overwritten by its own past.
 local version, tombstone, slot = tonumber(ARGV[1]), ARGV[2], ARGV[9]
 local fields = {}
-for i = 14, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+for i = 15, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 local known = redis.call('HMGET', KEYS[1], 'version', 'entries', 'pending', 'content_hash', 'access_count',
   'said_at', 'reinforced_at', 'context', 'follows', 'valid_from', 'feedback')
 known[4] = known[4] or redis.call('HGET', KEYS[1], 'hash')
@@ -109,7 +110,7 @@ end
 local entry, entries = '', known[2] or ''
 local replaced = known[4] and known[4] ~= fields.content_hash and known[4] or nil
 local op, touched = ARGV[4], ''
-local journaled = op ~= ''
+local journaled, archived = op ~= '', ARGV[14] == '1'
 if KEYS[7] then
   if journaled and (replaced or (known[10] and known[10] ~= fields.valid_from)) then touched = precedes(KEYS[7], fields.id) end
   redis.call('ZADD', KEYS[7], fields.valid_from, fields.id)
@@ -118,18 +119,18 @@ if KEYS[7] then
   end
   if ARGV[8] == '1' and current == 0 and fields.follows == '' then
     fields.follows, touched = follows(KEYS[7], fields.id), precedes(KEYS[7], fields.id)
-    if fields.follows ~= '' then fields.context = '1' end -- so that the archive takes it over
+    if fields.follows ~= '' then fields.context, archived = '1', false end -- so that the archive takes it over
   end
 end
 if known_context > context then -- the archive has yet to hear that it follows others now
   fields.follows, fields.context, fields.pending = known[9], known[8], '1'
-  fields.embedding, fields.embedding_model, journaled = nil, nil, true
+  fields.embedding, fields.embedding_model, journaled, archived = nil, nil, true, false
 end
 if not replaced and judgements(known[11]) > judgements(fields.feedback) then -- of the same words, and not yet archived
-    fields.feedback, journaled = known[11], true
+    fields.feedback, journaled, archived = known[11], true, false
 end
 if journaled then
-  entry = journal_record(KEYS[2], op == '' and 'updated' or op, ARGV[6], fields, replaced, touched, true)
+  entry = journal_record(KEYS[2], op == '' and 'updated' or op, ARGV[6], fields, replaced, touched, true, archived)
   entries = entries_with(entries, KEYS[2], entry)
 elseif replaced then
   redis.call('XADD', KEYS[2], '*', 'op', 'touched', 'traceparent', ARGV[6], 'id', fields.id, 'tenant', fields.tenant,
