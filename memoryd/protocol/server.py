@@ -45,7 +45,7 @@ from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.kept import Told, told_to_nobody
 from memoryd_telemetry.logs import get_logger
 from memoryd_telemetry.metrics import measure
-from memoryd_telemetry.propagation import inject
+from memoryd_telemetry.propagation import traceparent_of
 from memoryd_telemetry.text import Texts
 from memoryd_telemetry.tracing import operation
 
@@ -249,16 +249,19 @@ class Server:
             if self._full and form.writes:
                 raise Overloaded(self._full, retry_after_seconds=RETRY_AFTER_SECONDS)
             scope = envelope.scope.check()
-            span.set_attribute(telemetry.STORE_ID, telemetry.store_id(scope.tenant, scope.project))
+            told = span.is_recording()
+            if told:
+                span.set_attribute(telemetry.STORE_ID, telemetry.store_id(scope.tenant, scope.project))
             args = messages.parse(envelope.args, form.args, "args")
             asked = fingerprint(envelope.op, envelope.scope, args)
-            request = Request(envelope.id, asked, inject(), envelope.reply_to, asked_at)
+            request = Request(envelope.id, asked, traceparent_of(span), envelope.reply_to, asked_at)
             work = partial(carry_out, scope, args, request)
             archived = getattr(args, "durability", None) is Durability.ARCHIVED
             result = await (self._in_one_run(work) if archived else work())
-            span.set_attributes(described(args, result))
-            if self._texts and span.is_recording():
-                span.set_attributes(quoted(self._texts, envelope.op, args, result))
+            if told:
+                span.set_attributes(described(args, result))
+                if self._texts:
+                    span.set_attributes(quoted(self._texts, envelope.op, args, result))
             measure_answer(envelope.op, result)
             return result
 

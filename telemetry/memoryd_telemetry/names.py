@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 SCOPE: Final = "memoryd"  # the instrumentation scope of all spans and metrics
+STORES_KNOWN_MAX: Final = 256  # whose ids are not computed again; few projects are at work at once
 
 # --- spans: the verbs -----------------------------------------------------------------------------------------------
 # OpenTelemetry's GenAI convention for memory names a span by its `gen_ai.operation.name`. A store is an upsert, because
@@ -162,6 +164,7 @@ SERVER_PORT: Final = "server.port"
 OK: Final = "ok"
 
 
+@lru_cache(STORES_KNOWN_MAX)
 def store_id(tenant: str, project: str) -> str:
     """The value of `gen_ai.memory.store.id`: the same for every operation of one tenant and project.
 

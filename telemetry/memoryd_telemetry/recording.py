@@ -10,21 +10,32 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace import Tracer as SdkTracer
-from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+)
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from memoryd_telemetry import names
 
 _SCOPE = InstrumentationScope(names.SCOPE)
 _UNSET, _FAILED = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
+_FLAGS = [TraceFlags(bits) for bits in range((TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID) + 1)]
 
 
 class Recording(TracerProvider):
@@ -64,19 +75,23 @@ class _Tracer(trace.Tracer):
     ) -> trace.Span:
         around = trace.get_current_span(context)
         parent = around.get_span_context()
-        if isinstance(around, Noted):  # what is inside of recorded work is recorded, whatever the sampler
+        start = start_time or time.time_ns()
+        if type(around) is Noted:  # what is inside of recorded work is recorded, whatever the sampler
             span_id = self.sdk.id_generator.generate_span_id()
             own = SpanContext(parent.trace_id, span_id, False, parent.trace_flags, parent.trace_state)
+            span = Noted(self, name, own, parent, kind, start, around.part)
+            around.has_inside = True
         else:
             own = self._first(context, parent, name, kind, attributes, links)
             if not own.trace_flags.sampled:
                 return NonRecordingSpan(own)
-        span = Noted(self, name, own, parent if parent.is_valid else None, kind, start_time or time.time_ns())
+            span = Noted(self, name, own, parent if parent.is_valid else None, kind, start)
         for one in links or ():
             span.add_link(one.context)
         if attributes:
             span.set_attributes(attributes)
-        self.sdk.span_processor.on_start(span, context)  # type: ignore[arg-type]  # it has all that ours look at
+        if span.part is None:
+            self.sdk.span_processor.on_start(span, context)  # type: ignore[arg-type]  # it has all that ours look at
         return span
 
     @contextmanager
@@ -88,29 +103,55 @@ class _Tracer(trace.Tracer):
         self, context: Context | None, parent: SpanContext, name: str, kind: SpanKind, attributes: Attributes, links: Any
     ) -> SpanContext:
         """What the SDK does for a span that begins something in this process: its sampler decides."""
-        ids = self.sdk.id_generator
-        known = parent.is_valid
-        trace_id = parent.trace_id if known else ids.generate_trace_id()
-        random = parent.trace_flags.random_trace_id if known else ids.is_trace_id_random()
-        chosen = self.sdk.sampler.should_sample(context, trace_id, name, kind, attributes, links)
-        flags = TraceFlags.SAMPLED if chosen.decision is Decision.RECORD_AND_SAMPLE else TraceFlags.DEFAULT
-        flags |= TraceFlags.RANDOM_TRACE_ID if random else TraceFlags.DEFAULT
-        return SpanContext(trace_id, ids.generate_span_id(), False, TraceFlags(flags), chosen.trace_state)
+        sdk, known = self.sdk, parent.is_valid
+        state: TraceState | None = parent.trace_state
+        trace_id = parent.trace_id if known else sdk.id_generator.generate_trace_id()
+        random = parent.trace_flags.random_trace_id if known else sdk.id_generator.is_trace_id_random()
+        if sdk.sampler is DEFAULT_ON:  # the usual one looks at nothing else, and takes half of a span's time for it
+            sampled = not known or parent.trace_flags.sampled
+        else:
+            chosen = sdk.sampler.should_sample(context, trace_id, name, kind, attributes, links)
+            sampled, state = chosen.decision is Decision.RECORD_AND_SAMPLE, chosen.trace_state
+        flags = _FLAGS[TraceFlags.SAMPLED * sampled | TraceFlags.RANDOM_TRACE_ID * random]
+        return SpanContext(trace_id, sdk.id_generator.generate_span_id(), False, flags, state)
+
+
+@dataclass(eq=False, slots=True)
+class Part:
+    """What one process does in one trace, from the span that others have caused down. `Tail` decides on it when that has ended."""
+
+    first: int
+    """The id of that span."""
+    ended: list[ReadableSpan] = field(default_factory=list)
+    failed: bool = False
+    kept: bool | None = None
+    """What was decided; None until its first span has ended."""
 
 
 class Noted(trace.Span, ReadableSpan):
     """A span: what is noted of it while it is recorded, and what exporters read when it has ended. It has no events, and of a
     failure no description: both quote what an exception says."""
 
+    _end_time: int | None = None
+    _status = _UNSET
+    _events = ()
+    _instrumentation_info = None
+    _instrumentation_scope = _SCOPE
+    has_inside = False
+    """Whether others have begun inside of it."""
+
     def __init__(
-        self, tracer: _Tracer, name: str, own: SpanContext, parent: SpanContext | None, kind: SpanKind, start: int
-    ) -> None:
-        self._tracer = tracer
+        self, tracer: _Tracer, name: str, own: SpanContext, parent: SpanContext | None, kind: SpanKind, start: int,
+        part: Part | None = None,
+    ) -> None:  # fmt: skip
+        # What a ReadableSpan has, without its own beginning, which would take a third of ours.
+        self._tracer, self._resource = tracer, tracer.sdk.resource
+        self._name, self._kind, self._start_time = name, kind, start
+        self._context, self._parent = own, parent
         self.notes: dict[str, AttributeValue] = {}
         self._causes: list[Link] = []
-        ReadableSpan.__init__(
-            self, name, own, parent, tracer.sdk.resource, self.notes, (), self._causes, kind, None, _UNSET, start, None, _SCOPE
-        )
+        self._attributes, self._links = self.notes, self._causes
+        self.part = part
 
     def get_span_context(self) -> SpanContext:
         return cast(SpanContext, self._context)
@@ -119,16 +160,16 @@ class Noted(trace.Span, ReadableSpan):
         return self._end_time is None
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
-        if self._end_time is None:
-            if isinstance(value, str):
-                value = value[: self._tracer.chars_max]
-            elif isinstance(value, list):
-                value = tuple(value)  # as it is now: whose it is may change it
-            self.notes[key] = value
+        self.set_attributes({key: value})
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
+        if self._end_time is not None:
+            return
         for key, value in attributes.items():
-            self.set_attribute(key, value)
+            if isinstance(value, str):
+                self.notes[key] = value[: self._tracer.chars_max]
+            else:  # a list as it is now: whose it is may change it
+                self.notes[key] = tuple(value) if isinstance(value, list) else value
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
         if self._end_time is None and context.is_valid:
@@ -138,6 +179,11 @@ class Noted(trace.Span, ReadableSpan):
         code = status.status_code if isinstance(status, Status) else status
         if self._end_time is None and code is StatusCode.ERROR:
             self._status = _FAILED
+
+    @property
+    def failed(self) -> bool:
+        """Whether its status says so."""
+        return self._status is _FAILED
 
     def update_name(self, name: str) -> None:
         if self._end_time is None:

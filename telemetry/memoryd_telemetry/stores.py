@@ -114,6 +114,11 @@ class _Closed(Span):
     def __init__(self, span: Span, store: str) -> None:
         self._span, self._store = span, store
 
+    @property
+    def part(self) -> Any:
+        """What its span is a part of: so is what begins inside of it."""
+        return getattr(self._span, "part", None)
+
     def failed(self, kind: str) -> None:
         """Notes what kind of failure it was."""
         self._span.set_attribute(names.ERROR_TYPE, kind if _CODE.fullmatch(kind) else "error")

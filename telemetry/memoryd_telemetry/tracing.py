@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from opentelemetry import trace
-from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, get_current_span, set_span_in_context
 from opentelemetry.util.types import Attributes, AttributeValue
 
@@ -202,7 +202,7 @@ def inner(name: str, attributes: Attributes = None) -> Iterator[Span]:
     if recorded() is None:
         yield INVALID_SPAN
         return
-    with _Within(name, attributes, context=get_current(), kind=SpanKind.INTERNAL) as span:
+    with _Within(name, attributes) as span:
         yield span
 
 
@@ -214,7 +214,7 @@ def inside(name: str) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Await
         async def traced(*args: P.args, **kwargs: P.kwargs) -> T:
             if recorded() is None:
                 return await function(*args, **kwargs)
-            with _Within(name, None, context=get_current(), kind=SpanKind.INTERNAL):
+            with _Within(name):
                 return await function(*args, **kwargs)
 
         return traced
@@ -264,7 +264,10 @@ def error_type(error: BaseException) -> str:
 class _Within:
     """A new span, the current one for the block. As a generator it would cost half as much again as the span itself."""
 
-    def __init__(self, name: str, attributes: Attributes, *, context: Context, kind: SpanKind, began: int | None = None) -> None:
+    def __init__(
+        self, name: str, attributes: Attributes = None, *, context: Context | None = None, kind: SpanKind = SpanKind.INTERNAL,
+        began: int | None = None,
+    ) -> None:  # fmt: skip
         self._span = _tracer.start_span(name, context, kind, attributes, start_time=began)
 
     def __enter__(self) -> Span:

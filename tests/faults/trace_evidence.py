@@ -1,8 +1,8 @@
 """What the kept spans of a run must show, and where they do not.
 
 An operation is *acknowledged* when its caller has an answer, a result or a refusal by name. Its trace is *complete* when the
-caller's span is there, a daemon's span beneath it that ended as the answer says, the parts that this verb always has, and in it a
-command to a store: no answer is had without one.
+caller's span is there, a daemon's span beneath it that ended as the answer says, the parts that this verb always has, and, where
+commands are spans, in it a command to a store: no answer is had without one.
 A daemon that is killed in the middle takes its own span along, and everything inside with it: the request is answered by
 another one, or asked again, and that attempt has the trace. What the killed one had written by then goes on under the same
 trace: an effect is *linked to its cause* when it links to a span of the operation's trace. An *orphan* is a span whose parent
@@ -60,6 +60,8 @@ class Evidence:
     forgotten: Collection[str]
     spans: Mapping[str, Span]
     """By id."""
+    commands: bool = True
+    """Whether commands are spans."""
     wrong: list[str] = field(default_factory=list)
 
     def judge(self) -> list[str]:
@@ -114,10 +116,10 @@ class Evidence:
         if operation.code:
             return set()
         inside = self._inside[operation.trace_id]
-        commands = any(names.DB_SYSTEM in one.attributes and self._is_within(one, served) for one in inside)
+        asked = not self.commands or any(names.DB_SYSTEM in one.attributes and self._is_within(one, served) for one in inside)
         parts = {one.name for one in inside if one.parent_id == served.span_id}
         always = set() if served.attributes.get(names.QUERY_CACHE) == "hit" else PARTS.get(operation.verb, set())
-        return always - parts | (set() if commands else {"a command"})
+        return always - parts | (set() if asked else {"a command"})
 
     def _is_within(self, one: Span, whole: Span) -> bool:
         while one.parent_id != whole.span_id:

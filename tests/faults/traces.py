@@ -4,7 +4,8 @@ Agents store, change, read, recall, forget, converse and compress; people edit d
 tiers. Meanwhile daemons and syncs are killed with SIGKILL, and so is Redis. Afterwards the kept spans are judged (see
 `trace_evidence`, which says what complete means): every acknowledged operation has a complete trace, every effect that nobody
 waits for links to what caused it, and no span is without its parent. The same spans go to a collector; how many of them
-it has got is told, and that they are fewer when a process was killed that still had some.
+it has got is told, and that they are fewer when a process was killed that still had some. Where commands are spans, each store has
+a round trip of its own; `--together` has them no spans, and stores that come at once share one.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Run:
     lab: Lab
     chance: random.Random
     wanted: int
+    together: bool = False
     operations: list[Operation] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
     forgotten: set[str] = field(default_factory=set)
@@ -82,7 +84,7 @@ class Run:
     def evidence(self, callers: list[ReadableSpan]) -> Evidence:
         """Everything that is known by now."""
         own = {one.span_id: one for one in of_callers(callers)}
-        return Evidence(self.operations, self.edits, self.forgotten, self.kept | own)
+        return Evidence(self.operations, self.edits, self.forgotten, self.kept | own, commands=not self.together)
 
 
 class Agent:
@@ -269,20 +271,22 @@ async def listening(run: Run) -> AsyncIterator[None]:
 
 
 # --- the run ----------------------------------------------------------------------------------------------------------
-async def run_one(operations: int, seed: int, *, faults: int, tell: Callable[[str], None] = say) -> list[str]:
+async def run_one(
+    operations: int, seed: int, *, faults: int, together: bool = False, tell: Callable[[str], None] = say
+) -> list[str]:
     """Asks, kills, looks; what is wrong at the end."""
     callers = finished().spans
     callers.clear()
     async with AsyncExitStack() as stack:
         collector = stack.enter_context(Collector())
         environment = {
-            "MEMORYD_TRACES": "redis", "MEMORYD_TRACE_STORES": "true",
+            "MEMORYD_TRACES": "redis", "MEMORYD_TRACE_STORES": str(not together).lower(),
             "MEMORYD_TIERS": json.dumps(RULES), "MEMORYD_TIER_SWEEP_SECONDS": "2",
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{collector.endpoint}/v1/traces", "OTEL_BSP_SCHEDULE_DELAY": "500",
             "NO_PROXY": "127.0.0.1",
         }  # fmt: skip
         lab = await stack.enter_async_context(Lab(SHAPE, environment))
-        run = Run(lab, random.Random(f"{seed}:traces"), operations)
+        run = Run(lab, random.Random(f"{seed}:traces"), operations, together)
         await stack.enter_async_context(listening(run))
         started = time.monotonic()
         clients = [
@@ -327,10 +331,11 @@ def main() -> None:
     parser.add_argument("--operations", type=int, default=5_000)
     parser.add_argument("--faults", type=int, default=12, help="how often somebody is killed: a daemon, a sync, Redis, in turn")
     parser.add_argument("--seed", type=int, help="of the choices (default: a random one)")
+    parser.add_argument("--together", action="store_true", help="no commands as spans: stores that come at once share round trips")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
     say(f"{machine()}; seed {seed}")
-    wrong = asyncio.run(run_one(options.operations, seed, faults=options.faults))
+    wrong = asyncio.run(run_one(options.operations, seed, faults=options.faults, together=options.together))
     sys.exit(tell(wrong))
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
 from memoryd_telemetry import names
 from memoryd_telemetry.packing import packed
@@ -81,9 +84,29 @@ def test_an_exporter_sees_no_difference() -> None:
         one = provider(resource=Resource({"service.name": "memoryd"}), id_generator=Counting())
         spans = finished(one)
         work(one.get_tracer(names.SCOPE))
-        told += [encode_spans(spans), packed(spans)]
+        told += [encode_spans(spans), ExportTraceServiceRequest.FromString(packed(spans))]
     assert [span.name for span in told[0].resource_spans[0].scope_spans[0].spans] == ["renamed", "verb", "batch"]
     assert all(one == told[0] for one in told)
+
+
+@given(
+    st.dictionaries(
+        st.text("abc.", min_size=1, max_size=200),
+        st.one_of(
+            st.text(st.characters(codec="utf-8"), max_size=300), st.booleans(), st.integers(-(2**63), 2**63 - 1),
+            st.floats(allow_nan=False), st.lists(st.text(st.characters(codec="utf-8")), max_size=3),
+        ),
+        max_size=4,
+    ),
+    st.sampled_from(["", "a=1", "a=1,b=2"]),
+)  # fmt: skip
+def test_whatever_an_attribute_is_it_is_packed_as_the_exporter_itself_would(attributes: dict[str, Any], state: str) -> None:
+    provider = Recording(chars_max=1_000, resource=Resource({}), shutdown_on_exit=False)
+    spans = finished(provider)
+    parent = SpanContext(7, 8, True, TraceFlags(1), TraceState.from_header([state]))
+    around = trace.set_span_in_context(trace.NonRecordingSpan(parent))
+    provider.get_tracer(names.SCOPE).start_span("verb", around, attributes=attributes).end()
+    assert ExportTraceServiceRequest.FromString(packed(spans)) == encode_spans(spans)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +146,8 @@ def test_tracers_of_others_make_the_sdks_spans_inside_of_ours() -> None:
         infer.add_event("loaded")
         own.start_span("part").end()
     assert [(one.name, len(one.events)) for one in spans] == [("part", 0), ("infer", 1), ("verb", 0)]
-    scopes = {one.scope.name: one.spans for one in packed(spans).resource_spans[0].scope_spans}
+    resources = ExportTraceServiceRequest.FromString(packed(spans)).resource_spans
+    scopes = {one.scope.name: one.spans for each in resources for one in each.scope_spans}
     assert {name: [one.name for one in some] for name, some in scopes.items()} == {
         names.SCOPE: ["part", "verb"], "a model": ["infer"],
     }  # fmt: skip

@@ -17,6 +17,7 @@ from memoryd_telemetry import names
 from memoryd_telemetry.propagation import context_of
 from memoryd_telemetry.recording import Recording
 from memoryd_telemetry.sending import Sending
+from memoryd_telemetry.stores import _Closed
 from memoryd_telemetry.tail import Tail
 
 SECOND = 10**9
@@ -36,11 +37,11 @@ class Kept(SpanProcessor):
         return [one.name for one in self.spans]
 
 
-def sampling(share: float, slow_milliseconds: float = 3_600_000) -> tuple[trace.Tracer, Kept]:
-    """A tracer that keeps so much."""
+def sampling(share: float, slow_milliseconds: float = 3_600_000, *, scope: str = names.SCOPE) -> tuple[trace.Tracer, Kept]:
+    """A tracer that keeps so much: ours, or another's of the same provider."""
     provider, kept = Recording(chars_max=256, shutdown_on_exit=False), Kept()
     provider.add_span_processor(Tail([kept], sample=share, slow_milliseconds=slow_milliseconds))
-    return provider.get_tracer(names.SCOPE), kept
+    return provider.get_tracer(scope), kept
 
 
 def test_a_share_is_chosen_by_the_traces_id_so_that_every_process_chooses_the_same() -> None:
@@ -66,6 +67,28 @@ def test_what_failed_anywhere_inside_is_kept_whole_first_span_first() -> None:
                     part.set_status(Status(StatusCode.ERROR))
             assert kept.spans == [], "whoever is killed now leaves no span without its parent"
     assert kept.names == ["verb", "inmost", "part"]
+
+
+def test_spans_of_ours_and_of_others_inside_of_each_other_are_one_part() -> None:
+    for outer, inmost in ((names.SCOPE, "a library"), ("a library", names.SCOPE)):
+        provider, kept = Recording(chars_max=256, shutdown_on_exit=False), Kept()
+        provider.add_span_processor(Tail([kept], sample=0.0, slow_milliseconds=3_600_000))
+        begun = [provider.get_tracer(scope).start_as_current_span for scope in (outer, inmost, outer)]
+        for fails in (False, True):
+            with begun[0]("verb"), begun[1]("part"), begun[2]("inmost") as span:
+                if fails:
+                    span.set_status(Status(StatusCode.ERROR))
+            assert kept.names == (["verb", "inmost", "part"] if fails else [])
+
+
+def test_what_begins_inside_of_a_command_is_of_its_operation() -> None:
+    tracer, kept = sampling(0.0)
+    with tracer.start_as_current_span("verb"):
+        command = _Closed(tracer.start_span("redis HSET"), "redis")
+        with trace.use_span(command, end_on_exit=True):
+            tracer.start_span("inmost").end()
+            command.failed("kumquat")
+    assert kept.names == ["verb", "inmost", "redis HSET"]
 
 
 def test_what_was_slow_is_kept() -> None:
@@ -114,7 +137,8 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     kept.spans.clear()
     monkeypatch.setattr(memoryd_telemetry.tail, "OPEN_SPANS_MAX", 1)
-    with tracer.start_as_current_span("first"), tracer.start_as_current_span("beyond"):
+    theirs, kept = sampling(1.0, scope="a library")
+    with theirs.start_as_current_span("first"), theirs.start_as_current_span("beyond"):
         pass
     assert kept.names == ["beyond", "first"]
 
