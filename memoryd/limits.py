@@ -203,6 +203,7 @@ PACK_BATCH_MAX = 250  # documents of one transaction: far below the 16 MB and 60
 
 # --- tiers ----------------------------------------------------------------------------------------------------------
 TIER_BATCH_MAX = 500  # records of one look or one move: some milliseconds of Redis, between which it serves others
+STEPS_TOGETHER_MAX = 16  # of one round trip of who is in no hurry: each has the index take in a vector anew, a millisecond or two
 SURVEY_BATCH_MAX = 50  # records of one step of a look at all of them: a millisecond of Redis, and as much of the daemon
 TIERS_TOGETHER_MAX = 3  # batches on their way down at once: one is journaled while the archive writes another
 DEEP_BATCH_MAX = 2_000  # vectors of one look into the tier archive: about 1 MB

@@ -479,7 +479,7 @@ class Records:
             prefix = names.events_prefix(one.scope)
             calls.append((keys, [one.version, tier, int(with_vector), JOURNAL_ENTRIES_MAX, prefix, traceparent]))
         with hot_errors("move"):
-            return [Written.parse(one) for one in await scripts.move.many(self.redis, calls)] if calls else []
+            return [Written.parse(one) for one in await scripts.move.in_turns(self.redis, calls)] if calls else []
 
     async def put_away(self, memories: Sequence[Memory]) -> list[str]:
         """Removes the records of archived memories, which the archive was seen to have at these versions: gone, absent,
@@ -495,7 +495,7 @@ class Records:
             for one in memories
         ]
         with hot_errors("put away"):
-            return [one.decode() for one in await scripts.put_away.many(self.redis, calls)] if calls else []
+            return [one.decode() for one in await scripts.put_away.in_turns(self.redis, calls)] if calls else []
 
     async def raise_fences(self, fence: int) -> None:
         """Shuts out every follower with a lower number, in all buckets."""

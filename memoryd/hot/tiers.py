@@ -43,7 +43,7 @@ class HotTiers:
                 for key in read[start : start + TIER_BATCH_MAX]
             ]
             with hot_errors("count uses"):
-                counted += (await scripts.use.many(self._records.redis, calls)).count(b"used")
+                counted += (await scripts.use.in_turns(self._records.redis, calls)).count(b"used")
         tell({telemetry.RECORD_COUNT: counted})
         return counted
 
@@ -53,7 +53,7 @@ class HotTiers:
         calls = [self._lighten_call(one.memory, one.vector) for one in archived if one.vector is not None]
         assert len(calls) == len(archived), "only what has its vector is of the tier long"
         with hot_errors("lighten"):
-            return [one.decode() for one in await scripts.lighten.many(self._records.redis, calls)] if calls else []
+            return [one.decode() for one in await scripts.lighten.in_turns(self._records.redis, calls)] if calls else []
 
     def _lighten_call(self, one: Memory, vector: bytes) -> scripts.Call:
         keys = self._records.keys

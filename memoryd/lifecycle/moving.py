@@ -29,7 +29,7 @@ from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.metrics import count_moves, measure
 from memoryd_telemetry.tracing import inside, linked_span, tell
 
-BATCH = 200  # atomic steps of one round trip: some milliseconds of Redis, between which it serves others
+BATCH = 200  # of one look into both stores
 LOOK_SECONDS = 0.5  # between two looks at what waits: each reads all of it in both stores
 
 
