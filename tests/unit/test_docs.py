@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from docs import generate, words
 from memoryd import errors
 from memoryd.cli import app
 from memoryd.config import Settings
@@ -19,14 +19,12 @@ from memoryd_telemetry import names
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_generated_parts_are_what_the_code_says_now(page: Path) -> None:
-    """After a change: `python docs/generate.py`."""
-    written: Callable[[Path], str] = GENERATE["written"]
-    assert page.read_text("utf-8") == written(page)
+    """After a change: `python -m docs.generate`."""
+    assert page.read_text("utf-8") == generate.written(page)
 
 
 def test_the_tests_that_a_page_names_are_there() -> None:
@@ -80,7 +78,7 @@ def test_every_error_that_a_reply_can_carry_is_in_the_table_and_those_of_the_cli
     page = (ROOT / "docs" / "protocol.md").read_text("utf-8")
     table = page[page.index("<!-- generated: errors -->") : page.index("## Versions of this protocol")]
     listed = set(re.findall(r"^\| `(\w+)` ", table, re.MULTILINE))
-    assert listed == errors.BY_CODE.keys() - set(GENERATE["CLIENT_SIDE"])
+    assert listed == errors.BY_CODE.keys() - set(words.CLIENT_SIDE)
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.stem)
@@ -101,4 +99,4 @@ def test_pages_that_the_code_points_at_exist() -> None:
 
 
 def commands() -> Iterator[tuple[list[str], Any]]:
-    yield from GENERATE["commands"]()
+    yield from generate.commands()
