@@ -236,6 +236,21 @@ def rebuild(report: Report) -> str:
     return table(("", "memories a second", "seconds", "peak MB"), rows)
 
 
+def moves(report: Report) -> str:
+    """What moving between tiers takes, and what others notice of it."""
+    rates, shares = report["moves a second"], report["moves: of the raw writes of as many"]
+    moved = [(f"moved {way}", spread(rates[way]), spread(shares[way])) for way in ("to long", "to short")]
+    swept = [
+        (name, one.get("seconds", ""), *(one.get("get", one)[part] for part in ("p50_ms", "p99_ms")))
+        for name, one in report["sweeps"].items()
+    ]
+    return "\n\n".join([
+        table(("", "memories a second", "of the raw writes"), [*moved, ("the raw writes", spread(rates["raw"]), "")]),
+        "A sweep of all memories, and `get` at a fixed rate meanwhile:",
+        table(("", "seconds", "get p50 ms", "get p99 ms"), swept),
+    ])
+
+
 def hnsw(report: Report) -> str:
     """The settings of the vector index."""
     names = ("m", "ef_construction", "ef_runtime", "recall", "p50_ms", "p99_ms", "documents_per_second", "megabytes")
@@ -262,6 +277,7 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Report], str]]] = {
     "scale": ("As a store grows", scale),
     "soak": ("A long run", soak),
     "rebuild": ("An emptied Redis is whole again", rebuild),
+    "moves": ("Moves between tiers", moves),
     "hnsw": ("The vector index by its settings", hnsw),
     "agent_day": ("Conversations lived through", agent_day),
 }

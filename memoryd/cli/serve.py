@@ -39,7 +39,7 @@ async def _serve() -> None:
         setup_metrics("memoryd", fetched=bool(settings.health_port), kept=settings.metrics is not Kept.NONE),
     ]
     try:
-        await daemon.serve(settings, stop_on_signals(), ready=_say_ready)
+        await daemon.serve(settings, stop_on_signals(), ready=_begin)
     finally:
         for end in endings:
             await asyncio.to_thread(end)
@@ -54,6 +54,13 @@ async def _serve_side_by_side(workers: int) -> None:
     settings = load_settings()
     setup_logs(settings.log_level, "memoryd", kept=False)
     await serve_with_workers(workers, stop_on_signals(), health_port=settings.health_port, ready=_say_ready)
+
+
+def _begin() -> None:
+    from memoryd.garbage import collect_rarely
+
+    collect_rarely()
+    _say_ready()
 
 
 def _say_ready() -> None:

@@ -18,6 +18,7 @@ from memoryd.archive.store import Archive
 from memoryd.cli import options, output
 from memoryd.clock import SystemClock
 from memoryd.config import Kept, LogsKept, Settings, load_settings
+from memoryd.garbage import collect_rarely
 from memoryd.hot.documents import Documents
 from memoryd.hot.records import Records
 from memoryd.limits import FOLLOW_BATCH_MAX
@@ -308,5 +309,6 @@ async def _serve() -> None:
 
 
 def _say_ready() -> None:
+    collect_rarely()
     sys.stdout.write(json_text.dumps({"ready": True, "service": "sync"}) + "\n")
     sys.stdout.flush()
