@@ -24,6 +24,14 @@ UNSENT_BYTES_MAX = 64 * 1024  # asyncio's own high-water mark: from there on a w
 class Pool(BlockingConnectionPool):
     """A pool that hands out a connection which lies ready without a lock and a timer."""
 
+    async def ensure_connection(self, connection: Any) -> None:
+        """Makes it ready to send. redis-py leaves one open that was cancelled while it greeted, also behind a closed pool."""
+        try:
+            await super().ensure_connection(connection)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+
     async def get_connection(self, *_: Any, **__: Any) -> Any:
         """A connection that is ready to send, as soon as one is free."""
         if not self._available_connections:

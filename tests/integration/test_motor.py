@@ -97,7 +97,7 @@ async def test_stats_count_the_archive(world: World, memory: MemoryClient, heard
 async def test_a_memory_that_only_mongodb_has_is_updated_and_forgotten(world: World, memory: MemoryClient) -> None:
     """An update brings it back first; a forget needs no record to leave a tombstone in both places."""
     updated, forgotten = [
-        await only_archived(world, memory, text) for text in ("Ada prefers tea.", "Ada's code is 4711.")
+        await only_archived(world, memory, text) for text in ("Ada prefers tea.", "Ada's code is 4711-0815-2342.")
     ]
 
     changed = await memory.update(updated, content="Ada prefers coffee.", if_version=1)
@@ -107,8 +107,8 @@ async def test_a_memory_that_only_mongodb_has_is_updated_and_forgotten(world: Wo
     assert receipt.outcome == "forgotten"
     with pytest.raises(NotFound):
         await memory.get(forgotten)
-    assert b"4711" not in await world.everything_in_redis()
-    assert "4711" not in await world.everything_in_mongo()
+    assert b"4711-0815-2342" not in await world.everything_in_redis()
+    assert "4711-0815-2342" not in await world.everything_in_mongo()
 
 
 async def test_the_daemon_leaves_the_runtimes_client_open(settings: Settings, motor: Any) -> None:
