@@ -41,7 +41,7 @@ from memoryd.hot.search import Search
 from memoryd.jobs.asking import Jobs
 from memoryd.jobs.reports import JobRuns
 from memoryd.jobs.state import JobStates
-from memoryd.keys import FOLLOWER_PLACE, SCHEMA, Keys
+from memoryd.keys import FOLLOWER_PLACE, ID_CHARS, SCHEMA, Keys
 from memoryd.lifecycle.moving import Mover
 from memoryd.limits import TIER_BATCH_MAX, TIERS_TOGETHER_MAX
 from memoryd.local.servers import Servers
@@ -58,11 +58,14 @@ class MadeAndAged(Made):
 
     due: float = 0.0
 
+    def is_due(self, number: int) -> bool:
+        """Each so manieth, at most every second one."""
+        return bool(self.due) and number % max(2, round(1 / self.due)) == 0
+
     def memories(self, model: str) -> Iterator[Memory]:
-        """Each so manieth is ten days old, the others are of now."""
-        every = round(1 / self.due) if self.due else 0
+        """What is due is ten days old, the others are of now."""
         for number, one in enumerate(super().memories(model)):
-            if every and number % every == 0:
+            if self.is_due(number):
                 then = one.created_at - timedelta(days=10)
                 yield msgspec.structs.replace(one, created_at=then, last_accessed=then, valid_from=then, recorded_at=then)
             else:
@@ -173,7 +176,7 @@ class Moves:
         )
         began = time.perf_counter()
         for keys in self._some():
-            ids = [one[-36:] for one in keys]
+            ids = [one[-ID_CHARS:] for one in keys]
             documents = [one async for one in self._archive.memories.find({"_id": {"$in": ids}})]
             for _ in range(2):
                 async with self._redis.pipeline(transaction=False) as pipe:
@@ -220,8 +223,7 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
             while not await redis.exists(FOLLOWER_PLACE):  # noqa: ASYNC110  # Redis tells nobody
                 await asyncio.sleep(harness.LOOK_SECONDS * 10)
             about_sweeps = await sweeps(servers, redis, archive, ids, idle_seconds=arguments.idle_seconds)
-            every = max(2, round(1 / arguments.due)) if arguments.due else len(ids) + 1
-            fresh = [one for number, one in enumerate(ids) if number % every][: arguments.moved]
+            fresh = [one for number, one in enumerate(ids) if not made.is_due(number)][: arguments.moved]
             keys = [Keys(settings.buckets).memory("episodic", Scope("bench", project), one) for project, one in fresh]
             rates = await moves(Moves(redis, archive, settings, state[b"model"].decode(), keys), arguments.rounds)
     times = [about_sweeps[name]["get"]["p99_ms"] for name in ("some are due", "nothing is due")]

@@ -93,6 +93,7 @@ PERMANENT_PREFIXES = (
 
 ID_CHARS = 36  # of a memory's id, which ends the key of its record
 KINDS = ("semantic", "episodic")
+RECORDS = "aether:memory:[es]*:{*"  # of both kinds, for one walk over the keys; a session's working memory is no hash
 
 # The documents of a collection: what their keys begin with, and what follows the project in them.
 DOCUMENTS: Mapping[str, tuple[str, tuple[str, ...]]] = {

@@ -7,13 +7,14 @@ import contextlib
 import os
 import random
 import signal
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar, cast
 
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, HotUnprepared, Overloaded
 from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.retry")
+T = TypeVar("T")
 
 PAUSE_SECONDS_MIN = 0.05
 CANCELLED_SECONDS = 1.0  # who has not ended by then has perhaps not heard it
@@ -66,6 +67,15 @@ async def end(task: asyncio.Task[Any]) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait((task,), timeout=CANCELLED_SECONDS)
+
+
+async def all_ended(works: Iterable[Awaitable[T]]) -> list[T]:
+    """What works that go on side by side have given. The first failure is raised when all have ended: none is left on its way."""
+    ended = await asyncio.gather(*works, return_exceptions=True)
+    for one in ended:
+        if isinstance(one, BaseException):
+            raise one
+    return cast("list[T]", ended)
 
 
 def stop_on_signals() -> asyncio.Event:

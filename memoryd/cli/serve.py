@@ -7,6 +7,7 @@ import json
 import sys
 
 from memoryd.cli import options, output
+from memoryd.garbage import collect_rarely
 
 
 def serve(workers: options.Workers = 1) -> None:
@@ -39,7 +40,7 @@ async def _serve() -> None:
         setup_metrics("memoryd", fetched=bool(settings.health_port), kept=settings.metrics is not Kept.NONE),
     ]
     try:
-        await daemon.serve(settings, stop_on_signals(), ready=_begin)
+        await daemon.serve(settings, stop_on_signals(), ready=_say_ready)
     finally:
         for end in endings:
             await asyncio.to_thread(end)
@@ -56,13 +57,7 @@ async def _serve_side_by_side(workers: int) -> None:
     await serve_with_workers(workers, stop_on_signals(), health_port=settings.health_port, ready=_say_ready)
 
 
-def _begin() -> None:
-    from memoryd.garbage import collect_rarely
-
-    collect_rarely()
-    _say_ready()
-
-
 def _say_ready() -> None:
+    collect_rarely()
     sys.stdout.write(json.dumps({"ready": True, "service": "daemon"}) + "\n")
     sys.stdout.flush()

@@ -28,7 +28,6 @@ _FIELDS = (
     "session_id",
 )  # fmt: skip
 _TEXTS = {"content": 1, "metadata": 1, "terms": 3}  # what a light record lacks, and how often it is kept, index included
-_RECORDS = "aether:memory:[es]*:{*"  # of both kinds (`keys.KINDS`), in one walk; a session's working memory is no hash
 _VECTOR = "embedding"  # which is whole: a light record has half of one
 
 
@@ -64,7 +63,7 @@ class Survey:
         does, is left out."""
         uses, batch = await self.uses(), list[str]()
         with hot_errors("look at the tiers"):
-            async for key in self._redis.scan_iter(match=_RECORDS, count=TIER_BATCH_MAX, _type="HASH"):
+            async for key in self._redis.scan_iter(match=names.RECORDS, count=TIER_BATCH_MAX, _type="HASH"):
                 batch.append(key.decode())
                 if len(batch) >= SURVEY_BATCH_MAX:
                     yield await self._look(batch, uses, now, configured)

@@ -31,6 +31,7 @@ from memoryd.limits import TIER_BATCH_MAX, TIER_LEASE_SECONDS, TIERS_TOGETHER_MA
 from memoryd.model.memory import Memory, Tier
 from memoryd.model.rules import Configured, Rules, rules_of
 from memoryd.model.scope import Scope
+from memoryd.retry import all_ended
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.logs import get_logger
 from memoryd_telemetry.metrics import count_moves
@@ -207,9 +208,7 @@ class Tiering:
                 await _keep(turn)
                 await self._carry_out(some, seen, done)
 
-        ends = await asyncio.gather(*(some_of_them() for _ in range(TIERS_TOGETHER_MAX)), return_exceptions=True)
-        if failed := next((one for one in ends if isinstance(one, BaseException)), None):
-            raise failed
+        await all_ended(some_of_them() for _ in range(TIERS_TOGETHER_MAX))
 
     async def _carry_out(self, moves: Sequence[Move], seen: _Seen, done: Sweep) -> None:
         """Moves of one direction. What was changed since the look stays."""

@@ -19,9 +19,10 @@ from memoryd.config import Settings, hide_password
 from memoryd.local.processes import Process, kill_all
 from memoryd.local.servers import Servers, log_path, open_servers
 from memoryd.local.service import Service
+from memoryd.local.workers import COMMAND
 
 SERVICES = {
-    "daemon": (sys.executable, "-m", "memoryd", "serve"),
+    "daemon": COMMAND,
     "sync": (sys.executable, "-m", "memoryd_sync"),
 }
 USUAL_REDIS_URL = "redis://127.0.0.1:6379"  # where every command looks when it is told nothing else

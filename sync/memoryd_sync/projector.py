@@ -6,12 +6,12 @@ was written by someone else: it is given a version first, and then comes back as
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC
+from itertools import chain
 from typing import Any
 
 from bson.timestamp import Timestamp
@@ -34,6 +34,7 @@ from memoryd.limits import FOLLOW_STEP_MAX, IDS_TOLD_MAX
 from memoryd.model.memory import Memory, Tier
 from memoryd.model.record import SEALED, Record, seal
 from memoryd.model.scope import Scope
+from memoryd.retry import all_ended
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.logs import get_logger
 from memoryd_telemetry.metrics import measure
@@ -215,13 +216,7 @@ class Projector:
     async def _brought(self, many: Sequence[Projection]) -> list[str]:
         """The same by the atomic step. A part of many is made ready while Redis has another, all of different memories."""
         parts = [many[start : start + FOLLOW_STEP_MAX] for start in range(0, len(many), FOLLOW_STEP_MAX)]
-        # Each to its end: after an error nothing of these may still be on its way.
-        answers = await asyncio.gather(*map(self._records.project_many, parts), return_exceptions=True)
-        outcomes: list[str] = []
-        for one in answers:
-            if isinstance(one, BaseException):
-                raise one
-            outcomes += one
+        outcomes = list(chain.from_iterable(await all_ended(map(self._records.project_many, parts))))
         if "fenced" in outcomes:
             raise Fenced
         return outcomes

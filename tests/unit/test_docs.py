@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -38,7 +36,7 @@ def test_the_tests_that_a_page_names_are_there() -> None:
 def test_every_command_and_every_option_says_what_it_is_for() -> None:
     """A command without help is a guess."""
     silent = []
-    for path, command in commands():
+    for path, command in generate.commands():
         silent += [path] if not command.help else []
         silent += [[*path, one.name] for one in command.params if not one.help]
     assert silent == []
@@ -97,6 +95,3 @@ def test_pages_that_the_code_points_at_exist() -> None:
     named = {name for path in sources for name in re.findall(r"\bdocs/[\w/-]+\.md\b", path.read_text("utf-8"))}
     assert {name for name in named if not (ROOT / name).exists()} == set()
 
-
-def commands() -> Iterator[tuple[list[str], Any]]:
-    yield from generate.commands()

@@ -5,9 +5,9 @@
 -- Returns the journal entry's id, or false when the memory is gone, changed, follows others, or has its vector already.
 -- Atomic because an update between the check and the write would get the vector of its old words.
 local record = redis.call('HMGET', KEYS[1], 'pending', 'id', 'version', 'agent_id', 'memory_type',
-  'session_id', 'tenant', 'project', 'entries', 'context', 'follows')
+  'session_id', 'tenant', 'project', 'entries', 'context', 'follows', 'content_hash', 'hash')
 local context = record[10] or '0'
-if hash_in(KEYS[1]) ~= ARGV[1] or record[1] ~= '1' or context ~= ARGV[6] then return false end
+if (record[12] or record[13]) ~= ARGV[1] or record[1] ~= '1' or context ~= ARGV[6] then return false end
 local entry = redis.call('XADD', KEYS[2], '*', 'op', 'embedded', 'traceparent', ARGV[5], 'id', record[2],
   'tenant', record[7], 'project', record[8], 'memory_type', record[5], 'version', record[3], 'content_hash', ARGV[1], 'embedding_model', ARGV[2], 'embedding', ARGV[3],
   'context', context, 'follows', record[11] or '')

@@ -24,12 +24,6 @@ local function read_record(key)
   return record
 end
 
--- The hash of a record's content, whole or light; false where there is no record.
-local function hash_in(key)
-  local known = redis.call('HMGET', key, 'content_hash', 'hash')
-  return known[1] or known[2]
-end
-
 -- The list of journal entries that carry this memory's text, one longer, so that a forget can remove them all. Entries
 -- that were trimmed meanwhile are dropped from it once it grows.
 -- Whoever writes a record writes this with it, in one HSET: each write to a hash is indexed anew, and what the index

@@ -15,8 +15,8 @@ local version, tombstone, slot = tonumber(ARGV[1]), ARGV[2], ARGV[9]
 local fields = {}
 for i = 15, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 local known = redis.call('HMGET', KEYS[1], 'version', 'entries', 'pending', 'content_hash', 'access_count',
-  'said_at', 'reinforced_at', 'context', 'follows', 'valid_from', 'feedback')
-known[4] = known[4] or redis.call('HGET', KEYS[1], 'hash')
+  'said_at', 'reinforced_at', 'context', 'follows', 'valid_from', 'feedback', 'hash')
+known[4] = known[4] or known[12]
 local context, known_context = tonumber(fields.context or '0'), tonumber(known[8] or '0')
 local current = tonumber(known[1] or '0')
 local light = current > 0 and redis.call('HEXISTS', KEYS[1], 'content') == 0

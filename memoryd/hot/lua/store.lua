@@ -19,7 +19,8 @@ if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[6]) then return { 'overloaded' }
 local fields = {}
 for i = 10, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 
-local hash, known = hash_in(KEYS[1]), redis.call('HMGET', KEYS[1], 'version', 'entries')
+local known = redis.call('HMGET', KEYS[1], 'version', 'entries', 'content_hash', 'hash')
+local hash = known[3] or known[4]
 local floor, _, forget_said_at = tombstone_version(KEYS[3])
 if not dedups and (hash or floor) then
   -- An event's id is made of its request: this is a repeat whose first result is known no more, because a day has passed
