@@ -69,6 +69,13 @@ async def end(task: asyncio.Task[Any]) -> None:
         await asyncio.wait((task,), timeout=CANCELLED_SECONDS)
 
 
+async def finish(task: asyncio.Task[Any]) -> None:
+    """Cancels a task until it is gone; what it died of before is raised."""
+    await end(task)
+    if not task.cancelled():
+        task.result()
+
+
 async def all_ended(works: Iterable[Awaitable[T]]) -> list[T]:
     """What works that go on side by side have given. The first failure is raised when all have ended: none is left on its way."""
     ended = await asyncio.gather(*works, return_exceptions=True)

@@ -15,6 +15,7 @@ from memoryd.demo.stage import Stage
 from memoryd.demo.wait import until
 from memoryd.hot.journal import Entry, Follower
 from memoryd.keys import REQUESTS
+from memoryd.retry import finish, heed_cancellation
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ async def watching(stage: Stage) -> AsyncIterator[Watch]:
     async with _group(stage) as follower, _change_stream(stage) as stream, contextlib.AsyncExitStack() as stack:
         last = (await stage.redis.xinfo_stream(REQUESTS))["last-generated-id"]
         for work in (_requests(stage, last, watch), _journals(follower, watch), _documents(stream, watch)):
-            stack.push_async_callback(_ended, asyncio.create_task(work))
+            stack.push_async_callback(finish, asyncio.create_task(work))
         await _blocked(stage)
         yield watch
 
@@ -81,6 +82,7 @@ async def _group(stage: Stage) -> AsyncIterator[Follower]:
 
 async def _journals(follower: Follower, watch: Watch) -> None:
     while True:
+        heed_cancellation()
         entries = await follower.read(100, block_seconds=1.0)
         watch.entries += entries
         await follower.done(entries)
@@ -119,6 +121,7 @@ async def _change_stream(stage: Stage) -> AsyncIterator[Any]:
 
 async def _documents(stream: Any, watch: Watch) -> None:
     while True:
+        heed_cancellation()
         if (change := await stream.try_next()) is not None:
             at = milliseconds(change["wallTime"].replace(tzinfo=UTC))
             document_id = str(change["documentKey"]["_id"])
@@ -128,10 +131,3 @@ async def _documents(stream: Any, watch: Watch) -> None:
 def milliseconds(moment: datetime) -> int:
     """Milliseconds since 1970: what both servers' clocks give."""
     return int(moment.timestamp() * 1000)
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    """End a watcher; what it died of is raised here."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

@@ -22,6 +22,7 @@ from memoryd.limits import ENVELOPE_BYTES_MAX, REQUEST_ID_BYTES_MAX, REQUESTS_SE
 from memoryd.model.scope import Scope
 from memoryd.protocol import messages
 from memoryd.protocol.messages import Envelope
+from memoryd.retry import finish
 from memoryd_telemetry.propagation import inject
 from memoryd_telemetry.tracing import operation
 
@@ -75,7 +76,7 @@ class Connection:
                 # Only a confirmed subscription hears the first answer.
                 await pubsub.get_message(timeout=5)
             listener = asyncio.create_task(self._listen(pubsub), name=f"memoryd {self.name}")
-            stack.push_async_callback(_ended, listener)
+            stack.push_async_callback(finish, listener)
             self._closing = stack.pop_all()
         return self
 
@@ -249,9 +250,3 @@ def _encoded(value: Any) -> bytes:
         return msgspec.json.encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BadRequest(f"the request cannot be written as JSON ({type(error).__name__})") from None
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

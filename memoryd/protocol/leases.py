@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from memoryd.errors import LeaseHeld, LeaseLost, MemorydError
 from memoryd.model.lease import Lease, LeaseState, Released
 from memoryd.protocol.connection import Connection
+from memoryd.retry import finish
 
 LOOK_SECONDS = 0.25  # how often who waits for a lease asks; less often only when it surely lasts longer
 
@@ -62,9 +63,7 @@ class LeaseClient:
         try:
             yield held
         finally:
-            renewing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await renewing
+            await finish(renewing)
             with contextlib.suppress(MemorydError):  # it ends by itself
                 await self.release(held.lease)
 

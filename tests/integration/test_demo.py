@@ -28,9 +28,18 @@ def environment(model_dir: Path, tmp_path: Path) -> dict[str, str]:
     return ours | mark | {"TMPDIR": str(tmp_path), "MEMORYD_CACHE_DIR": str(model_dir.parent.parent)}
 
 
+def tell(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Runs it to its end. Where it is stuck is said."""
+    unbuffered = environment | {"PYTHONUNBUFFERED": "1"}
+    try:
+        return subprocess.run(COMMAND, env=unbuffered, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise AssertionError(f"not done after {SECONDS} s, at the end of: {(error.stdout or b'').decode()[-3000:]}") from None
+
+
 def test_the_demo_tells_its_story_and_counts_right(environment: dict[str, str], tmp_path: Path) -> None:
     """It ends well, every number it shows at the end is the one that our conversation gives, and nothing is left."""
-    told = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+    told = tell(environment)
 
     turns = len(first_conversation(CONVERSATION).turns)
     assert told.returncode == 0, told.stdout[-2000:] + told.stderr[-2000:]
@@ -58,14 +67,7 @@ def test_the_demo_tells_its_story_and_counts_right(environment: dict[str, str], 
 
 def test_the_demo_shows_the_trace_through_all_three_processes(environment: dict[str, str], tmp_path: Path) -> None:
     """Client, daemon, and the linked work of the embedder and the archiver; without a model that of the archiver only."""
-    told = subprocess.run(
-        COMMAND,
-        env=environment | {"MEMORYD_EMBEDDER": "none"},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    told = tell(environment | {"MEMORYD_EMBEDDER": "none"})
 
     assert told.returncode == 0, told.stdout[-2000:] + told.stderr[-2000:]
     tree = [line.strip() for line in told.stdout.splitlines() if "── " in line and " ms" in line]

@@ -141,7 +141,7 @@ async def test_a_replay_reads_redis_and_archive_as_one_log(
     await world.drained(memory)
 
     kept = await world.redis.xlen(world.keys.episodes(memory.scope))
-    assert 10 <= kept <= 11
+    assert 10 <= kept <= 15, "when the last one came, the archive had at least the first 30"
     everything = await replayed(memory)
     assert numbers(everything) == list(range(45))
     for n in (0, 1, 28, 33, 34, 35, 36, 43, 44):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -101,5 +102,5 @@ async def test_workers_that_cannot_serve_end_the_command_and_say_why(tmp_path: P
         _, said = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 5
     assert b"MEMORYD_HEALTH_PORT: cannot listen" in said
-    assert b"worker 0 ended with exit code" in said
+    assert re.search(rb"worker [01] ended with exit code", said), "another process may have taken the other port"
     assert not part_of(tmp_path)

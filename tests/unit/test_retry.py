@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 
@@ -18,7 +18,10 @@ async def swallow() -> None:
         await asyncio.sleep(3600)
 
 
-async def test_a_task_that_swallows_a_cancellation_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ending", [retry.end, retry.finish])
+async def test_a_task_that_swallows_a_cancellation_is_ended(
+    ending: Callable[[asyncio.Task[None]], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It has perhaps gone on to its next wait, which nobody would end."""
     monkeypatch.setattr(retry, "CANCELLED_SECONDS", 0.01)
 
@@ -29,8 +32,21 @@ async def test_a_task_that_swallows_a_cancellation_is_ended(monkeypatch: pytest.
 
     task = asyncio.create_task(work())
     await asyncio.sleep(0)
-    await retry.end(task)
+    await ending(task)
     assert task.cancelled()
+
+
+async def test_what_a_task_died_of_before_its_end_was_wanted_is_raised() -> None:
+    """And a task that was done well is done well."""
+
+    async def work(zero: int) -> None:
+        _ = 1 // zero
+
+    dead, done = asyncio.create_task(work(0)), asyncio.create_task(work(1))
+    await asyncio.wait((dead, done))
+    with pytest.raises(ZeroDivisionError):
+        await retry.finish(dead)
+    await retry.finish(done)
 
 
 async def test_who_waits_for_others_is_ended_although_the_asking_swallowed_it() -> None:
