@@ -237,12 +237,14 @@ class Reconciler:
         return {one.memory.id for one in absent if not await self._on_its_way(one)}
 
     async def _on_its_way(self, one: _Hot) -> bool:
-        """Whether the archiver had something left to do when Redis was read. A vector may be: it makes no document."""
+        """Whether the archiver had something left to do when Redis was read. A vector may be: it makes no document,
+        nor does what came from the archive: an entry of that is `known` there."""
         journal = self._records.keys.journal(self._records.keys.bucket(one.memory.id))
         with hot_errors("reconcile"):
             for entry in one.unarchived:
                 rows: Any = await self._records.redis.xrange(journal, min=entry, max=entry)
-                if not rows or rows[0][1].get(b"op") != b"embedded":
+                fields = rows[0][1] if rows else {}
+                if fields.get(b"op") != b"embedded" and b"known" not in fields:
                     return True
         return False
 

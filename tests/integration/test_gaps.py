@@ -140,15 +140,12 @@ async def lose_history(world: World, memory_id: str) -> None:
 
 async def age_in_redis(world: World, memory_id: str) -> None:
     await world.memories.update_one({"_id": memory_id}, {"$set": {"content": "Edited while sync was away."}})
-    document = await world.memories.find_one({"_id": memory_id})
-    assert document is not None
-    await projector_of(world).apply_document(document)
+    await projector_of(world).apply_document(await whole_document(world, memory_id))
     await world.redis.hset(await key_of(world, memory_id), "version", "1")
 
 
 async def bury_in_archive(world: World, memory_id: str) -> None:
-    document = await world.memories.find_one({"_id": memory_id})
-    assert document is not None
+    document = await whole_document(world, memory_id)
     names = {name: document[name] for name in ("tenant", "project", "agent_id", "session_id", "memory_type")}
     stone = {"tombstone": True, "version": 2, "forgotten_at": document["recorded_at"] + 1, **names}
     await world.memories.replace_one({"_id": memory_id}, stone)
@@ -227,6 +224,31 @@ async def test_what_a_person_deleted_while_no_follower_could_hear_stays_deleted(
     assert not await past(world, deleted.id)
     assert {one.memory.id for one in await memory.recall("kumquat stored")} == {kept.id, new.id}
     assert not (await differing(world)).differences
+
+
+async def test_what_a_person_has_edited_and_then_deleted_before_the_archiver_came_stays_deleted(unsynced: World) -> None:
+    """The journal's entry of an adopted edit waits for a dead archiver; but the archive had the edit, and lost it since."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        kept = await memory.store("Locker 1 is kumquat.", type="fact")
+        await hand.archive_all()
+        await unsynced.redis.hset("aether:follower:place", "collection", await unsynced.archive.identity())
+        await unsynced.memories.update_one({"_id": kept.id}, {"$set": {"content": "Locker 1 is marmalade."}})
+        await hand.projector.apply_document(await whole_document(unsynced, kept.id))
+        await unsynced.memories.delete_one({"_id": kept.id})
+
+        reconciler = reconciler_of(unsynced)
+        differences = (await reconciler.compare()).differences
+        assert [one.kind for one in differences] == [Kind.HOT_NOT_DELETED]
+        await reconciler.mend(differences)
+        await hand.archive_all()
+        assert await gone(memory, kept.id)()
+        assert not await past(unsynced, kept.id)
+
+
+async def whole_document(world: World, memory_id: str) -> dict[str, Any]:
+    document: dict[str, Any] | None = await world.memories.find_one({"_id": memory_id})
+    assert document is not None
+    return document
 
 
 async def test_what_is_on_its_way_to_a_new_collection_was_not_deleted_there(world: World, memory: MemoryClient) -> None:
