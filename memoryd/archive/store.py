@@ -115,6 +115,17 @@ class Archive:
         with archive_errors("ping"):
             await self.database.command("ping")
 
+    async def until_a_majority_has_all(self) -> None:
+        """Returns when what `memories` is read from has every write that any server had when this was called.
+
+        A change stream that is opened without a token begins after the newest write, and reads see what a majority has: a write
+        of the last milliseconds would be in neither. Raises ArchiveUnavailable.
+        """
+        with archive_errors("read"):
+            async with self.database.client.start_session(causal_consistency=True) as session:
+                await self.database.command("ping", session=session)  # tells the session how far the primary is
+                await self.memories.find_one({}, {"_id": 1}, session=session)  # is answered when a majority is as far
+
     async def get(self, memory_id: str) -> Document | None:
         """The document of a memory or its tombstone."""
         with self.asking("get"):

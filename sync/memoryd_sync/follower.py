@@ -115,8 +115,10 @@ class Follower:
             )
             async with stream:
                 # The token comes before the comparison: what changes meanwhile comes again, harmlessly.
-                if place is None and not await self._reconcile(stream.resume_token, stop):
-                    return
+                if place is None:
+                    await self._archive.until_a_majority_has_all()
+                    if not await self._reconcile(stream.resume_token, stop):
+                        return
                 changes = Changes(stream)
                 try:
                     await self._apply_changes(changes, stop)

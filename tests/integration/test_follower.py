@@ -13,6 +13,7 @@ import pytest
 from bson import ObjectId, json_util
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import AutoReconnect, OperationFailure
+from pymongo.write_concern import WriteConcern
 
 import memoryd_sync.follower
 import memoryd_sync.service
@@ -442,6 +443,26 @@ LOST_PLACES: dict[str, Callable[[str], Document]] = {
     "a place that ends too early": lambda _: {"_data": "8263"},
     "a place without a token": lambda _: {},
 }
+
+
+async def test_an_edit_that_no_majority_has_when_the_follower_begins_is_followed(
+    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream begins after it, and the comparison sees what a majority has: it was in neither."""
+    kept = await memory.store("Ada lives in Porto.", type="fact", durability="archived")
+    await world.stop("sync")
+    await world.redis.delete(FOLLOWER_PLACE)
+    hasty = world.memories.with_options(write_concern=WriteConcern(w=1, j=False))
+    watch = AsyncCollection.watch
+
+    async def just_after_an_edit(collection: Any, *arguments: Any, **options: Any) -> Any:
+        await hasty.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Lisbon."}})
+        return await watch(collection, *arguments, **options)
+
+    monkeypatch.setattr(AsyncCollection, "watch", just_after_an_edit)
+    await world.start("sync")
+
+    await eventually(sees(memory, kept.id, 2), what="the edit reaches Redis")
 
 
 @pytest.mark.parametrize("lost", LOST_PLACES.values(), ids=LOST_PLACES)
