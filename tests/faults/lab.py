@@ -213,6 +213,12 @@ class Lab:
         names = [name for name in self.services if name.startswith(kind)]
         return names[number % len(names)]
 
+    def ask_for_tasks(self) -> None:
+        """Has every daemon and sync write into its log where its tasks stand."""
+        for service in self.services.values():
+            if service.alive:
+                os.kill(service.pid, signal.SIGUSR1)
+
     def set_clock(self, name: str, seconds_ahead: float) -> None:
         """Moves the clock of a service."""
         new = self._clock_of(name).with_suffix(".new")

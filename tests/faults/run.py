@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from memoryd import MemoryClient, connect
-from memoryd.errors import MemorydError
+from memoryd.archive.foreign import is_edited
+from memoryd.errors import BadRequest, MemorydError
 from memoryd.keys import REQUESTS
 from tests.faults.faults import inflict
 from tests.faults.lab import Lab
-from tests.faults.look import look
+from tests.faults.look import BATCH, look
 from tests.faults.model import Model
 from tests.faults.person import Person
 from tests.faults.plan import Plan
 from tests.faults.workload import Worker, read
 
 DRAIN_SECONDS = 60
+TELL_SECONDS = 1.0  # in which a process that does not go on says where it stands
 ANSWER_SECONDS = 10  # a client repeats the request then, with the same id
 
 
@@ -89,6 +92,8 @@ async def drained(lab: Lab) -> list[str]:
         except Exception as error:  # a Redis that was just emptied has no groups yet
             left = [f"{type(error).__name__} while looking"]
         await asyncio.sleep(0.1)
+    lab.ask_for_tasks()
+    await asyncio.sleep(TELL_SECONDS)
     return [f"never drained: {one}" for one in left]
 
 
@@ -100,8 +105,19 @@ async def _left(lab: Lab) -> list[str]:
         groups = await redis.xinfo_groups(stream)
         pending = sum(group["pending"] for group in groups)
         if (length := await redis.xlen(stream)) or pending:
-            left.append(f"{stream} has {length} entries, {pending} pending")
-    return left or await differences(lab)
+            has = [f"{group['name'].decode()} {group['pending']} pending, {group['lag']} unread" for group in groups]
+            left.append(f"{stream} has {length} entries: {'; '.join(has)}")
+    return left or await _edits(lab) or await differences(lab)
+
+
+async def _edits(lab: Lab) -> list[str]:
+    """What a person has written, and the follower has not come to."""
+    async for documents in lab.archive.batches({"seal": {"$exists": True}, "tombstone": {"$ne": True}}, BATCH):
+        for document in documents:
+            with contextlib.suppress(BadRequest, KeyError, ValueError, TypeError):  # a dead letter
+                if is_edited(document):
+                    return [f"an edit of {document['_id']} that is not followed"]
+    return []
 
 
 async def differences(lab: Lab) -> list[str]:
