@@ -87,7 +87,8 @@ class Follower:
         self._blocking = blocking
         self._keys = keys
         self._buckets = {keys.journal(bucket): bucket for bucket in keys.all_buckets()}
-        self._unnoted = set(keys.all_buckets())  # perhaps an earlier consumer ended before it could note a place
+        self._noted = False  # perhaps an earlier consumer ended before it could note a place
+        self._told: dict[str, str] = {}  # by journal, which removed entries Redis has told of last
         self._removed: list[str] = []
         self._run = ""  # of the Redis that has the effects of what was read
         self._looks_at = float("-inf")  # when it looks next for what others have left
@@ -124,28 +125,27 @@ class Follower:
 
     async def take_over(self, count: int, *, idle_seconds: float = REDELIVER_IDLE_SECONDS) -> list[Entry]:
         """Entries that were delivered to someone (perhaps to us) long ago and never acknowledged."""
-        idle = int(idle_seconds * 1000)
-        with hot_errors(f"{self.group}: take over"):
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.info("server")
-                for stream in self._buckets:
-                    pipe.xautoclaim(stream, self.group, self.consumer, min_idle_time=idle, start_id="0-0", count=count)
-                server, *answers = await pipe.execute()
-        self._run = str(server["run_id"])
-        # What a forget has deleted is no longer pending either: nobody will acknowledge it, so the place moves on here.
-        self._unnoted |= {bucket for bucket, answer in zip(self._buckets.values(), answers, strict=True) if answer[2]}
-        self._removed += [entry_id.decode() for answer in answers for entry_id in answer[2]]
-        await self._advance(dict.fromkeys(self._unnoted, ()))
-        self._unnoted.clear()
-        return [
-            one
-            for stream, (_, rows, *_) in zip(self._buckets, answers, strict=True)
-            for one in self._entries(stream, rows)
+        idle, noted = int(idle_seconds * 1000), int(not self._noted)
+        calls: list[scripts.Call] = [
+            ([stream, self._keys.place(bucket)], [self.group, self.consumer, idle, count, self._told.get(stream, ""), noted])
+            for stream, bucket in self._buckets.items()
         ]
+        with hot_errors(f"{self.group}: take over"):
+            answers = await scripts.take_over.many(self._redis, calls)
+        self._noted = True
+        entries: list[Entry] = []
+        for stream, (run, told, rows) in zip(self._buckets, answers, strict=True):
+            self._run, removed = run.decode(), told.decode()
+            if removed and removed != self._told.get(stream):
+                self._removed.append(removed.partition(",")[0])
+            self._told[stream] = removed
+            pairs = [(entry_id, dict(zip(flat[::2], flat[1::2], strict=True))) for entry_id, flat in rows]
+            entries += self._entries(stream, pairs)
+        return entries
 
     def removed(self) -> list[str]:
-        """The ids of the entries that a forget has removed while a consumer had them who has not acknowledged them since; each is
-        told once."""
+        """Entries that a forget has removed while a consumer had them who has not acknowledged them since: of each journal the
+        oldest, told once, and again where Redis has not heard that it was."""
         removed, self._removed = self._removed, []
         return removed
 

@@ -295,7 +295,10 @@ class Lab:
     # --- deliveries -----------------------------------------------------------------------------------------------
 
     async def age_pending(self) -> None:
-        """Has everything that is pending look as if it had waited for a minute: whoever looks takes it over at once."""
+        """Has everything that is pending look as if it had waited for a minute: whoever looks takes it over at once.
+
+        Not what has left the stream: XCLAIM would take that from the pending ones, and no follower would hear of it.
+        """
         redis: Any = self.redis
         for stream, group in [
             (REQUESTS, SERVERS),
@@ -304,7 +307,8 @@ class Lab:
             pending = await redis.xpending_range(stream, group, "-", "+", 200)
             by_consumer: dict[bytes, list[bytes]] = {}
             for one in pending:
-                by_consumer.setdefault(one["consumer"], []).append(one["message_id"])
+                if await redis.xrange(stream, one["message_id"], one["message_id"]):
+                    by_consumer.setdefault(one["consumer"], []).append(one["message_id"])
             for consumer, ids in by_consumer.items():
                 await redis.xclaim(stream, group, consumer, 0, ids, idle=60_000, justid=True)
 

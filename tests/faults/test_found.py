@@ -14,6 +14,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -228,6 +229,45 @@ async def test_what_was_done_in_a_redis_that_was_restarted_is_done_again(own_ser
         assert again == entries
         await follower.done(again)
         assert await backlogs(redis, [journal]) == [{"embed": 0, "archive": 1}]
+
+
+async def test_what_a_lost_answer_has_told_of_holds_up_no_journal(own_servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forget removes an entry that an archiver had and never acknowledges. Who takes over hears of that once: with the answer
+    lost, what lies behind the entry stayed in its journal until something else came there."""
+    keys = Keys(1)
+    [journal] = map(keys.journal, keys.all_buckets())
+    async with open_redis(own_servers.redis_url, tries=0) as redis:
+        await redis.flushall()
+        await create_groups(redis, keys)
+        removed: Any = await redis.xadd(journal, {"op": "stored", "id": "mem_1"})
+        await redis.xadd(journal, {"op": "stored", "id": "mem_2"})
+        embed, archive = (Follower(redis, redis, keys, group=one, consumer="one") for one in ("embed", "archive"))
+        await embed.done(await embed.read(10, block_seconds=0.01))
+        entries = await archive.read(10, block_seconds=0.01)
+        await archive.take_over(10)  # it has noted where it begins
+        await redis.xdel(journal, removed)
+        await archive.done(entries[1:])
+        assert await redis.xlen(journal) == 1
+
+        with monkeypatch.context() as cut:
+            cut.setattr(Pipeline, "execute", executed_unheard(Pipeline.execute))
+            with pytest.raises(HotUnavailable):
+                await archive.take_over(10, idle_seconds=0)
+
+        assert await redis.xlen(journal) == 0
+        for told in ([removed.decode()], [], []):
+            await archive.take_over(10, idle_seconds=0)
+            assert archive.removed() == told
+
+
+def executed_unheard(execute: Any) -> Any:
+    """What a connection does that is cut behind the question."""
+
+    async def unheard(pipe: Any, *arguments: Any, **options: Any) -> Any:
+        await execute(pipe, *arguments, **options)
+        raise RedisConnectionError("cut")
+
+    return unheard
 
 
 async def test_an_oplog_that_rolls_over_beneath_an_open_stream_is_a_gap_that_is_noticed() -> None:
