@@ -387,6 +387,14 @@ class Archive:
             found = await self.versions.find_one({"_id": f"{document['_id']}:{document['version']}"}, {"seal": 1})
         return found is not None and found.get("seal") == document["seal"]
 
+    async def archived_before(self, documents: Sequence[Document]) -> list[str]:
+        """The ids of those documents that the history has as they are. It comes second: they were in `memories` then."""
+        wanted = {f"{one['_id']}:{one['version']}": one for one in documents}
+        with archive_errors("archive"):
+            found = self.versions.find({"_id": {"$in": list(wanted)}}, {"seal": 1})
+            same = [wanted[one["_id"]] async for one in found if one.get("seal") == wanted[one["_id"]]["seal"]]
+        return [one["_id"] for one in same]
+
     async def unseen(self, versions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
         """Those versions of memories that have not been archived."""
         wanted = {f"{memory_id}:{version}": (memory_id, version) for memory_id, version in versions}

@@ -20,6 +20,7 @@ from memoryd.model.scope import Scope, from_tag
 
 GROUPS = ("embed", "archive")
 RECEIPTS_GROUP = "chain"
+KNOWN, LOST = "1", "0"  # the field `known` of an entry: the archive has this memory, or has lost it and is to have it again
 READ_MAX = 200  # entries of one look: about 1 MB of usual ones
 REDELIVER_IDLE_SECONDS = 5.0  # a batch takes well under a second; a second try is harmless, only wasteful
 TAKE_OVER_SECONDS = 1.0  # how often it is looked for what others have left: it is older by then, and each look asks every bucket

@@ -22,7 +22,7 @@ from memoryd.clock import Clock
 from memoryd.errors import ArchiveUnavailable, BadRequest, HotUnavailable, Overloaded
 from memoryd.hot.codec import float32_of, to_record
 from memoryd.hot.documents import Documents
-from memoryd.hot.journal import Entry, Follower
+from memoryd.hot.journal import KNOWN, LOST, Entry, Follower
 from memoryd.hot.records import Records
 from memoryd.limits import ARCHIVE_BATCH_MAX
 from memoryd.model.feedback import from_text
@@ -103,6 +103,7 @@ class Archiver:
     async def _write(self, entries: Sequence[Entry]) -> set[tuple[str, int]]:
         """Writes the entries; returns the versions for which only a vector or a count came, too early."""
         batch = self._batch(entries)
+        await self._know(batch, entries)
         # Asked before the write: a version that another archiver inserts after our vectors were written is too late.
         unseen = await self._unseen(entries, batch)
         await self._keep_edits(batch)
@@ -136,7 +137,7 @@ class Archiver:
                     record = to_record(entry.fields, self._records.datatype)
                     document = {**to_document(record), "traceparent": entry.traceparent, "archived": NOW}
                     said_at = int(entry.text("said_at") or document["recorded_at"])
-                    batch.put(document, entry.op, said_at, known=bool(entry.text("known")))
+                    batch.put(document, entry.op, said_at, known=entry.text("known") == KNOWN)
                     batch.current[entry.memory_id] = with_terms(document)
                     if record.memory.context and record.vector is None:
                         batch.vectors.append(_new_context(record.memory))
@@ -174,6 +175,12 @@ class Archiver:
                 case other:
                     raise ValueError(f"the journal holds the unknown operation {other!r}")
         return batch
+
+    async def _know(self, batch: Batch, entries: Sequence[Entry]) -> None:
+        """What comes again, because nobody could say that it was archived: where its document is gone, somebody has deleted it."""
+        lost = {entry.memory_id for entry in entries if entry.text("known") == LOST}
+        asked = [one for one in batch.current.values() if not one.get("tombstone") and one["_id"] not in lost]
+        batch.known |= dict.fromkeys(await self._archive.archived_before(asked), True)
 
     async def _keep_edits(self, batch: Batch) -> None:
         """Puts into the history what a person has made of documents that this batch is about to replace.

@@ -18,6 +18,7 @@ from memoryd.archive.store import Archive, archive_errors
 from memoryd.hot import scripts
 from memoryd.hot.client import entry_order, hot_errors
 from memoryd.hot.codec import LIGHT, MEMORY_FIELDS, to_memory
+from memoryd.hot.journal import LOST
 from memoryd.hot.records import Records
 from memoryd.keys import KINDS, Keys, kind_of
 from memoryd.limits import FOLLOW_BATCH_MAX
@@ -237,14 +238,13 @@ class Reconciler:
         return {one.memory.id for one in absent if not await self._on_its_way(one)}
 
     async def _on_its_way(self, one: _Hot) -> bool:
-        """Whether the archiver had something left to do when Redis was read. A vector may be: it makes no document,
-        nor does what came from the archive: an entry of that is `known` there."""
+        """Whether the archiver had something left to do when Redis was read that gives a lost document back. What else it has to
+        do does not: the history has this version, so the document was there."""
         journal = self._records.keys.journal(self._records.keys.bucket(one.memory.id))
         with hot_errors("reconcile"):
             for entry in one.unarchived:
                 rows: Any = await self._records.redis.xrange(journal, min=entry, max=entry)
-                fields = rows[0][1] if rows else {}
-                if fields.get(b"op") != b"embedded" and b"known" not in fields:
+                if not rows or rows[0][1].get(b"known") == LOST.encode():
                     return True
         return False
 

@@ -40,6 +40,7 @@ from memoryd.retry import persistently
 from memoryd_schemas.mongo_apply import apply_mongo
 from memoryd_sync.lease import follower_lease
 from memoryd_sync.place import Places
+from memoryd_sync.reconcile import Kind, Reconciler
 from tests.faults.lab import Lab
 from tests.faults.plan import Shape
 from tests.integration.tools import (
@@ -483,6 +484,34 @@ async def test_what_a_dead_archiver_wrote_of_the_forgotten_is_removed_by_the_nex
             return not any(one in left for one in ("kumquat", "'data'", "'owner'"))
 
         await eventually(gone, what="the next archiver has looked, as it does each second")
+
+
+async def test_an_entry_that_is_done_again_brings_back_no_document_that_a_person_has_deleted(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis had lost that it was done, and MongoDB's history that it was deleted: nothing else told of that (seed 601936)."""
+    async with World(settings) as world, a_hand(world) as hand, world.connect() as memory:
+        await apply_mongo(world.archive.database)
+        await world.start("daemon")
+        kept = await memory.store("Locker 1 is kumquat.", type="fact")
+        await world.redis.hset(FOLLOWER_PLACE, "collection", await world.archive.identity())
+        entries = await hand.take()
+        with monkeypatch.context() as lost:
+            lost.setattr(Follower, "done", AsyncMock())
+            await hand.archiver.archive(entries)
+        await world.memories.delete_one({"_id": kept.id})
+        reconciler = Reconciler(Records(world.redis, world.keys), world.archive, hand.projector)
+        assert [one.kind for one in (await reconciler.compare()).differences] == [Kind.HOT_NOT_DELETED]
+
+        await hand.archiver.archive(entries)
+
+        assert await world.memories.count_documents({}) == 0
+        differences = (await reconciler.compare()).differences
+        assert [one.kind for one in differences] == [Kind.HOT_NOT_DELETED]
+        await reconciler.mend(differences)
+        await hand.archive_all()
+        assert not await world.redis.exists(world.keys.memory("semantic", memory.scope, kept.id))
+        assert not await past(world, kept.id)
 
 
 async def test_half_of_a_transaction_that_was_cut_never_comes_alive(own_servers: Servers) -> None:

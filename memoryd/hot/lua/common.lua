@@ -58,8 +58,9 @@ end
 
 -- Appends the whole record, so that one entry is enough to archive this version. `replaced` is the hash of the content
 -- that it had before, when that was another: whoever keeps something under it lets go of it. `precedes` are the ids of the
--- events whose context this change touches. `known`: the archive has this memory; where it no longer does, somebody has
--- deleted it there, and this entry must not bring it back. `archived`: it has this very version, current and in its history.
+-- events whose context this change touches. `known`: '1' when the archive has this memory; where it no longer does, somebody has
+-- deleted it there, and this entry must not bring it back. '0' when it has lost it, and is to have it again. `archived`: it has
+-- this very version, current and in its history.
 -- A light record is no version: the archive would lose the content by it. Who meets one here has forgotten to bring it back.
 -- Redis's only: `came_at` is when the record came from the archive, by Redis's clock.
 local OWN = { entries = 1, pending = 1, terms = 1, brief = 1, stamp = 1, facets = 1, used = 1, seal = 1, weight = 1, came_at = 1 }
@@ -72,7 +73,7 @@ local function journal_record(journal, op, traceparent, record, replaced, preced
   end
   if known then
     entry[#entry + 1] = 'known'
-    entry[#entry + 1] = '1'
+    entry[#entry + 1] = known
   end
   if archived then
     entry[#entry + 1] = 'archived'

@@ -73,7 +73,7 @@ if version == current and light and ARGV[11] == '1' and fields.content_hash == k
   end
   if record.pending == '1' then -- nobody could embed it so far
     record.entries = entries_with(record.entries, KEYS[2],
-      journal_record(KEYS[2], 'updated', ARGV[6], record, nil, nil, true))
+      journal_record(KEYS[2], 'updated', ARGV[6], record, nil, nil, '1'))
   end
   write_record(KEYS[1], record)
   return 'whole'
@@ -130,7 +130,7 @@ if not replaced and judgements(known[11]) > judgements(fields.feedback) then -- 
     fields.feedback, journaled, archived = known[11], true, false
 end
 if journaled then
-  entry = journal_record(KEYS[2], op == '' and 'updated' or op, ARGV[6], fields, replaced, touched, true, archived)
+  entry = journal_record(KEYS[2], op == '' and 'updated' or op, ARGV[6], fields, replaced, touched, '1', archived)
   entries = entries_with(entries, KEYS[2], entry)
 elseif replaced then
   redis.call('XADD', KEYS[2], '*', 'op', 'touched', 'traceparent', ARGV[6], 'id', fields.id, 'tenant', fields.tenant,

@@ -8,7 +8,7 @@ local record = read_record(KEYS[1])
 if record.id then
   local count, entries = 0, record.entries or ''
   if record.content then
-    count, entries = 1, entries_with(entries, KEYS[2], journal_record(KEYS[2], 'updated', ARGV[1], record))
+    count, entries = 1, entries_with(entries, KEYS[2], journal_record(KEYS[2], 'updated', ARGV[1], record, nil, nil, '0'))
   elseif record.feedback then
     redis.call('XADD', KEYS[2], '*', 'op', 'judged', 'traceparent', ARGV[1], 'id', record.id, 'tenant', record.tenant,
       'project', record.project, 'memory_type', record.memory_type, 'version', record.version, 'feedback', record.feedback)
