@@ -29,7 +29,7 @@ class Up:
     async def ends(self, number: signal.Signals) -> int:
         """Sends it a signal; its exit code."""
         self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), 30)
+        return await asyncio.wait_for(self.process.wait(), START_SECONDS)
 
     async def stdout(self) -> bytes:
         """What it has printed since the one line."""

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from memoryd import keys
 from memoryd.hot.client import open_blocking_redis
+from tests.waiting import PATIENCE_SECONDS, eventually
 from tests.world import World
 
 SCOPE = {"tenant": "acme", "project": "support", "agent": "scout"}
@@ -33,7 +34,7 @@ class Wire:
     async def __aenter__(self) -> Self:
         self._pubsub = self._blocking.pubsub()
         await self._pubsub.subscribe(keys.replies(self.name))
-        await self._pubsub.get_message(timeout=5)
+        await eventually(lambda: self._pubsub.get_message(timeout=0.1), what="the channel is subscribed to")
         self._listening = asyncio.create_task(self._listen())
         return self
 
@@ -72,7 +73,7 @@ class Wire:
         return await self._first(lambda one: bool(one["id"] == request_id), after)
 
     async def _first(self, wanted: Callable[[Answer], bool], after: int) -> Answer:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (found := next(filter(wanted, self.answers[after:]), None)) is None:
                 self._news.clear()
                 await self._news.wait()

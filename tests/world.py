@@ -22,7 +22,10 @@ from memoryd.summarize.protocol import Summarizer
 from memoryd_sync.place import look
 from memoryd_sync.service import sync
 from tests.fakes import FakeClock, HashEmbedder
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
+
+START_SECONDS = 120.0  # of a part, where others are started at the same time
+ANSWER_SECONDS = 120.0  # a client waits longer here than a machine may stand still
 
 
 class World:
@@ -66,33 +69,36 @@ class World:
                 work = sync(self.settings, stop, ready=ready.set)
             task = asyncio.create_task(work, name=name)
             self._running[name] = (task, stop)
-            await eventually(lambda ready=ready, task=task: ready.is_set() or task.done(), what=f"{name} is ready")  # type: ignore[misc]
+            await eventually(
+                lambda ready=ready, task=task: ready.is_set() or task.done(), within_seconds=START_SECONDS, what=f"{name} is ready"  # type: ignore[misc]
+            )
             if task.done():
                 del self._running[name]
                 task.result()
             if name.startswith("sync") and await self.redis.exists(SCHEMA):
                 # Until a follower has a place, it compares both stores whole: another story than that of one change.
-                await eventually(lambda: self.redis.hexists(FOLLOWER_PLACE, "token"), within_seconds=15, what="a follower follows")
+                await eventually(lambda: self.redis.hexists(FOLLOWER_PLACE, "token"), what="a follower follows")
 
     async def stop(self, name: str) -> None:
         """Stops it as a signal would, and raises what it died of."""
         task, stop = self._running.pop(name)
         stop.set()
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, START_SECONDS)
 
     async def kill(self, name: str) -> None:
         """Ends it where it stands: nothing is finished, handed over or given back."""
         task, _ = self._running.pop(name)
         task.cancel()
-        await asyncio.wait([task], timeout=30)
+        await asyncio.wait([task], timeout=PATIENCE_SECONDS)
         left = [] if task.done() else [repr(one) for one in asyncio.all_tasks()]
         assert task.done(), "\n".join([f"{name} lives on although it was cancelled. All tasks:", *left])
 
     def connect(self, **scope: Any) -> MemoryClient:
         """A client, by default for acme / support / scout."""
-        return connect(self.settings.redis_url, **{"tenant": "acme", "project": "support", "agent": "scout", **scope})
+        usual = {"tenant": "acme", "project": "support", "agent": "scout", "timeout_seconds": ANSWER_SECONDS}
+        return connect(self.settings.redis_url, **{**usual, **scope})
 
-    async def drained(self, client: MemoryClient, *, within_seconds: float = 30) -> Stats:
+    async def drained(self, client: MemoryClient, *, within_seconds: float = PATIENCE_SECONDS) -> Stats:
         """Waits until every follower has seen everything and no memory is pending, in two looks one after the other: in one alone
         something may have gone from what was not counted yet to what was counted already."""
 
@@ -114,7 +120,7 @@ class World:
             token = (await look(self.redis)).token  # after its first byte the time of the change, four bytes and four
             return bool(token) and int(token[2:18], 16) >= happened.time << 32 | happened.inc
 
-        await eventually(heard, within_seconds=60, what="the follower has heard all that happened")
+        await eventually(heard, what="the follower has heard all that happened")
         return int(await self.redis.delete(*keys))
 
     async def everything_in_redis(self) -> bytes:

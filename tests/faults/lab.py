@@ -236,7 +236,7 @@ class Lab:
             service.resume()
         self._wanted = set(self.services)
         await self.all_ready()
-        await eventually(self.mongo_set.primary, within_seconds=60, what="MongoDB has a primary")
+        await eventually(self.mongo_set.primary, what="MongoDB has a primary")
 
     # --- disks ----------------------------------------------------------------------------------------------------
 
@@ -269,7 +269,7 @@ class Lab:
         try:
             yield
         finally:
-            await eventually(partial(self._accept, name, found[0]["options"]["validator"]), within_seconds=60)
+            await eventually(partial(self._accept, name, found[0]["options"]["validator"]))
 
     async def _accept(self, name: str, validator: dict[str, Any]) -> bool:
         with contextlib.suppress(PyMongoError):

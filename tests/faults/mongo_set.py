@@ -60,7 +60,7 @@ class MongoSet:
         config = {"_id": REPLICA_SET, "members": members, "settings": {"electionTimeoutMillis": election}}
         async with self.members[0].client() as client:
             await client.admin.command("replSetInitiate", config)
-        await eventually(self.primary, within_seconds=60, what="the set has a primary")
+        await eventually(self.primary, what="the set has a primary")
 
     async def stop(self) -> None:
         """Ends all of them."""

@@ -276,14 +276,14 @@ async def test_an_oplog_that_rolls_over_beneath_an_open_stream_is_a_gap_that_is_
     async with Lab(Shape(aof="everysec", members=1, daemons=1, syncs=1)) as lab:
         async with connect(lab.redis_url, tenant="t", project="p", agent="a") as memory:
             kept = await memory.store("Ada lives in Porto.", type="fact", durability="archived")
-            await eventually(lambda: lab.redis.hexists(FOLLOWER_PLACE, "token"), within_seconds=30, what="it follows")
+            await eventually(lambda: lab.redis.hexists(FOLLOWER_PLACE, "token"), what="it follows")
             lab.services["sync0"].pause()
             await asyncio.sleep(1)  # the question that it had asked is answered: nothing is new
             await lab.archive.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Faro."}})
             await lab.mongo_set.roll_oplog_over()
             lab.services["sync0"].resume()
 
-            await eventually(sees(memory, kept.id, 2), within_seconds=60, what="the edit from the gap reaches Redis")
+            await eventually(sees(memory, kept.id, 2), what="the edit from the gap reaches Redis")
             assert (await memory.get(kept.id)).content == "Ada lives in Faro."
         log = (lab.data / "logs" / "sync0.log").read_text()
         assert "follow.place_lost" in log
@@ -411,7 +411,7 @@ async def test_a_memory_that_comes_back_without_a_vector_gets_one(world: World, 
             return not (await memory.get(kept.id)).pending
         return False
 
-    await eventually(embedded, within_seconds=15, what="the memory has its vector")
+    await eventually(embedded, what="the memory has its vector")
 
 
 async def test_an_acknowledgement_that_redis_refuses_is_not_half_done(
@@ -522,7 +522,7 @@ async def test_half_of_a_transaction_that_was_cut_never_comes_alive(own_servers:
     async with open_redis(server.url) as redis:
         client: Any = redis
         await client.eval(both, 2, "before", "cut", "x" * 1000)
-        await client.waitaof(1, 0, 5000)
+        await client.waitaof(1, 0, 60_000)
     server.kill()
     [file] = (server.data / "appendonlydir").glob("*.incr.aof")
     with file.open("r+b") as cut:
@@ -533,7 +533,7 @@ async def test_half_of_a_transaction_that_was_cut_never_comes_alive(own_servers:
         client = redis
         assert await client.exists("before", "cut") == 0
         await client.eval(both, 2, "after", "confirmed", "y")
-        assert (await client.waitaof(1, 0, 5000))[0] == 1
+        assert (await client.waitaof(1, 0, 60_000))[0] == 1
     await server.restart()
     async with open_redis(server.url) as redis:
         assert await redis.mget("before", "cut", "after", "confirmed") == [None, None, b"y", b"y"]

@@ -74,7 +74,7 @@ async def _killed_at_work(data: Path, cache: Path, seconds: float, outcome: Ups)
         for one in writing:
             one.cancel()
         await asyncio.wait(writing)
-        await eventually(lambda: not any(map(alive, running.pids)), within_seconds=20, what="its parts have ended too")
+        await eventually(lambda: not any(map(alive, running.pids)), what="its parts have ended too")
 
 
 async def _write(memory: MemoryClient, name: str, outcome: Ups) -> None:

@@ -158,7 +158,7 @@ async def test_a_mongodb_that_refuses_everything_for_a_while_buries_nothing(
     world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody gave the collection a validator that nothing passes, and takes it away again."""
-    monkeypatch.setattr(memoryd_sync.archiver, "REFUSED_SECONDS_MAX", 60)
+    monkeypatch.setattr(memoryd_sync.archiver, "REFUSED_SECONDS_MAX", 600)
     await memory.store("Ada lives in Porto.", type="fact", durability="archived")
     database, name = world.archive.database, "memories"
     options = (await (await database.list_collections(filter={"name": name})).next())["options"]

@@ -69,9 +69,10 @@ async def test_many_who_ask_in_their_own_words_wait_for_one(world: World, memory
     """Also for the answer to a question that is not their own."""
     tool = Tool("On Thursdays.")
     tool.open.clear()
-    first = asyncio.create_task(memory.tools.cached_query("faq", FIRST, tool))
+    patient: dict[str, Any] = {"lease_seconds": 600, "wait_seconds": 600}
+    first = asyncio.create_task(memory.tools.cached_query("faq", FIRST, tool, **patient))
     await eventually(lambda: tool.runs, what="it is being computed")
-    others = [asyncio.create_task(memory.tools.cached_query("faq", f"{FIRST} {n}", tool)) for n in range(20)]
+    others = [asyncio.create_task(memory.tools.cached_query("faq", f"{FIRST} {n}", tool, **patient)) for n in range(20)]
     await eventually(lambda: all_ask(memory, 21), what="all have asked")
     tool.open.set()
     assert await asyncio.gather(first, *others) == ["On Thursdays."] * 21
@@ -112,10 +113,17 @@ async def test_an_answer_goes_with_its_question(world: World, memory: MemoryClie
     await memory.tools.cached_query("short", FIRST, Tool(), ttl_seconds=0.2)
     for _ in range(2):  # what is due is replaced by a new one, whose question is found
         await eventually(lambda: questions_are(world, 1), what="the short one has gone")
-        claim = await memory.tools.claim("short", FIRST, distance=0.1, lease_seconds=5)
+        claim = await memory.tools.claim("short", FIRST, distance=0.1, lease_seconds=600)
         assert claim.outcome == "compute"
-        await memory.tools.put(claim, "again", ttl_seconds=0.2)
+        await memory.tools.put(claim, "again", ttl_seconds=600)
         assert (await memory.tools.claim("short", OTHER_WORDS, distance=0.1)).distance > 0
+        await due_now(world, memory, claim.key)
+
+
+async def due_now(world: World, memory: MemoryClient, entry: str) -> None:
+    """The time of a kept answer and of its question is over."""
+    await world.redis.zadd(world.keys.tool_cache_due(memory.scope), {entry: 1})
+    await world.redis.pexpire(world.keys.question(memory.scope, entry), 1)
 
 
 async def questions_are(world: World, count: int) -> bool:
@@ -129,7 +137,7 @@ async def test_a_full_cache_lets_go_of_questions_too(
     """No more questions than entries, however many are asked."""
     monkeypatch.setattr(memoryd.hot.tools, "TOOL_CACHE_ENTRIES_MAX", ENTRIES_MAX)
     claim = await memory.tools.claim("faq", FIRST, distance=0.1)
-    await memory.tools.put(claim, "first", ttl_seconds=10)
+    await memory.tools.put(claim, "first", ttl_seconds=300)
     await asyncio.gather(*(fill(memory, number) for number in range(ENTRIES_MAX + 4)))
     assert (await memory.tools.counts()).entries == ENTRIES_MAX
     assert await questions(world) == 0

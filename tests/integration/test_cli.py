@@ -102,7 +102,7 @@ async def test_agents_together_are_seen_and_joined(memoryd: Commands, memory: Me
     script = "import os; print(os.environ['MEMORYD_LEASE_TOKEN']); raise SystemExit(7)"
     ran = await run(("lease", "run", "deploy", "--", sys.executable, "-c", script), memoryd.environment)
     assert (ran.code, int(ran.out) > 0) == (7, True)
-    taken = (await memoryd("lease", "take", "deploy", "--seconds", "60")).fields
+    taken = (await memoryd("lease", "take", "deploy", "--seconds", "600")).fields
     assert int(taken["token"]) > int(ran.out)
     held = await memoryd("lease", "run", "deploy", "--", sys.executable, "-c", "print('never')", exits=1)
     assert "another one has the lease" in held.err
@@ -122,10 +122,10 @@ async def test_agents_together_are_seen_and_joined(memoryd: Commands, memory: Me
 
 async def test_a_command_ends_with_its_lease(world: World, memoryd: Commands, memory: MemoryClient) -> None:
     """Whose lease is lost is told to stop, and does not go on beside the next one."""
-    script = "import time; print('begun', flush=True); time.sleep(60)"
-    words = ("lease", "run", "deploy", "--seconds", "3", "--", sys.executable, "-c", script)
+    script = "import time; print('begun', flush=True); time.sleep(600)"
+    words = ("lease", "run", "deploy", "--seconds", "12", "--", sys.executable, "-c", script)
     running = asyncio.create_task(memoryd(*words, exits=1, prints=True))
-    await eventually(lambda: memory.leases.get("deploy"), within_seconds=30, what="the lease is taken")
+    await eventually(lambda: memory.leases.get("deploy"), what="the lease is taken")
     await world.redis.delete(world.keys.lease(memory.scope, "deploy"))
     assert "was lost" in (await running).err
 

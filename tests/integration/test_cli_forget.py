@@ -15,7 +15,7 @@ from memoryd.hot import files
 from memoryd.local.servers import Servers
 from tests.integration.commands import Commands, run
 from tests.integration.test_forget_many import ids_of
-from tests.integration.tools import caught_up, hot
+from tests.integration.tools import caught_up, hot, verified
 from tests.world import World, private_settings
 
 
@@ -62,6 +62,7 @@ async def test_verify_says_what_it_finds_by_its_exit_code(command: Commands, wor
     receipt = (await command("forget", "--words", "kumquat", "--yes", "--json")).json
     await caught_up(world, memory)
 
+    assert (await verified(memory, receipt["id"])).ok
     assert (await command("forget", "verify", receipt["id"], "--chain", "--json")).json["ok"]
     await world.redis.hset(key, mapping={"content": "A kumquat.", "version": "1"})
     found = await run(("forget", "verify", receipt["id"]), command.environment)

@@ -308,7 +308,7 @@ async def test_a_redis_that_was_emptied_gets_the_summaries_and_not_what_they_sta
         await quick.stop("daemon")
         await quick.redis.flushall()
         await quick.start("daemon", "sync")
-        await eventually(lambda: has(quick, {kept, group.summary}), within_seconds=20, what="the rest is back")
+        await eventually(lambda: has(quick, {kept, group.summary}), what="the rest is back")
         await caught_up(quick, memory)
         assert (await hot(quick)).keys() == {kept, group.summary}
         assert [one.id for one in (await memory.expand(group.summary)).memories] == ids

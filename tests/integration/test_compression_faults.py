@@ -19,7 +19,7 @@ from memoryd.lifecycle.summarizing import Summarizing
 from memoryd.retry import heed_cancellation
 from tests.integration.test_compression import before, remember, told
 from tests.integration.tools import caught_up, hot
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 from tests.world import World
 
 STEPS = (
@@ -50,7 +50,7 @@ class Trap:
 async def begun(memory: MemoryClient, trap: Trap, session: str) -> asyncio.Task[Any]:
     """A compression that has come into the trap."""
     running = asyncio.create_task(memory.compress(session=session))
-    await asyncio.wait_for(trap.reached.wait(), 30)
+    await asyncio.wait_for(trap.reached.wait(), PATIENCE_SECONDS)
     return running
 
 
@@ -85,7 +85,7 @@ async def test_a_daemon_that_dies_between_two_steps_leaves_everything_readable_a
                 return not (await hot(world)).keys() & set(ids)
 
             # What was on its way when the daemon died is ended by the sweep; here at once.
-            await eventually(moved, within_seconds=30, what=f"{what}: all of {session} have moved")
+            await eventually(moved, what=f"{what}: all of {session} have moved")
             summaries = [one.memory for one in (await hot(world)).values() if one.memory.session_id == session]
             assert [one.derived_from for one in summaries] == [ids], what
             expanded = await memory.expand(summaries[0].id)
@@ -110,7 +110,7 @@ async def test_a_sync_that_dies_before_it_has_packed_what_it_has_written_packs_i
         async def packed() -> bool:
             return await world.memories.count_documents({"tier": "archive", "content": {"$exists": False}}) == len(ids)
 
-        await eventually(packed, within_seconds=30, what="all of it is packed")
+        await eventually(packed, what="all of it is packed")
         [group] = done.groups
         expanded = await memory.expand(group.summary)
         assert [told(one) for one in expanded.memories] == [told(were[one]) for one in ids]

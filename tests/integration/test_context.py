@@ -250,7 +250,7 @@ async def test_a_redis_that_is_filled_from_mongodb_knows_the_same_order(world: W
     await world.redis.flushall()
     await world.start("daemon", "sync")
 
-    await eventually(lambda: same(world, before), within_seconds=20, what="everything is back")
+    await eventually(lambda: same(world, before), what="everything is back")
     assert await timelines(world) == order
     assert (await talk.get(await tell(talk, 3))).follows == [ids[2], ids[1]]
 

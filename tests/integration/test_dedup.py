@@ -38,7 +38,7 @@ async def test_a_content_that_only_the_archive_has_under_a_later_salt_comes_back
     first, second = await moved_on(memory)
     await memory.forget(first.id, durability="archived")
     await caught_up(world, memory)
-    await world.redis.delete(world.keys.memory("semantic", memory.scope, second.id))
+    await world.lose(world.keys.memory("semantic", memory.scope, second.id))
 
     again = await memory.store(TEA, type="fact")
 

@@ -110,8 +110,12 @@ async def test_a_redis_whose_disk_fails_is_found(own_redis: RedisServer, servers
     async with Redis.from_url(own_redis.url) as redis:
         with no_room(own_redis):
             await redis.set("written", "not", ex=60)
-            found = await eventually(partial(_with, there, "append-only-errors"), what="the failed write is found")
-            assert found.keys() - before.keys() == {"append-only-errors"}
+
+            async def alone() -> dict[str, str] | None:
+                now = await findings(there)
+                return now if now.keys() - before.keys() == {"append-only-errors"} else None
+
+            found = await eventually(alone, what="the failed write is found, and nothing else")
             assert "BGREWRITEAOF" in found["append-only-errors"]
 
         async def mended() -> bool:
@@ -127,7 +131,8 @@ async def test_a_mongodb_outside_of_a_replica_set_is_found(local_settings: Setti
     assert "replica-set" not in await findings(settings)
     with scratch() as data:
         async with Alone(program, data / "mongo", data / "mongodb.log") as server:
-            found = await findings(settings.model_copy(update={"mongo_url": f"mongodb://{server.address}/"}))
+            alone = settings.model_copy(update={"mongo_url": f"mongodb://{server.address}/"})
+            found = await eventually(partial(_with, alone, "replica-set"), what="that it is alone is found")
     assert "mongo-answers" not in found
     assert "--replSet" in found["replica-set"]
 

@@ -17,7 +17,7 @@ from memoryd.hot.documents import Change, Documents
 from memoryd.model.document import Place, place_id
 from memoryd.model.scope import Scope
 from tests.integration.tools import a_hand, dead_letters
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 from tests.world import World
 
 SCOPE = Scope("acme", "support", "scout", "s1")
@@ -52,7 +52,7 @@ async def test_a_document_is_the_same_in_both_stores(world: World) -> None:
     """Whatever JSON its body holds; the archive has its last version once."""
     store = store_of(world)
     for step in range(5):
-        written, _ = await store.put(change(step, ttl_seconds=60))
+        written, _ = await store.put(change(step, ttl_seconds=600))
         assert (written.outcome, written.version) == ("written", step + 1)
     await eventually(lambda: _is(archived_version(world), 5), what="the archive has version 5")
 
@@ -60,7 +60,7 @@ async def test_a_document_is_the_same_in_both_stores(world: World) -> None:
     assert here == there
     assert here is not None
     assert here.body == AWKWARD | {"step": 4}
-    assert 0 < await world.redis.ttl(world.keys.document(PLACE)) <= 60
+    assert 0 < await world.redis.ttl(world.keys.document(PLACE)) <= 600
 
 
 async def test_one_request_has_one_effect_and_one_answer(world: World) -> None:
@@ -112,7 +112,7 @@ async def test_a_document_that_expired_before_it_was_archived_is_waited_for(unsy
     async with a_hand(unsynced) as hand:
         await asyncio.sleep(0)
         await hand.archive_all()
-        found = await asyncio.wait_for(coming, 10)
+        found = await asyncio.wait_for(coming, PATIENCE_SECONDS)
     assert found is not None
     assert found.body["step"] == 1
 

@@ -130,13 +130,14 @@ async def test_archived_with_mongodb_away_is_said_within_the_limit(
 ) -> None:
     """Also of many memories at once: each says it for itself; the repeated request finds it done."""
     assert own_servers.mongo is not None
-    monkeypatch.setattr(memoryd.durability, "ARCHIVED_TIMEOUT_SECONDS", 0.5)
     async with World(private_settings(own_servers.redis_url, own_servers.mongo_url)) as world:
         await world.start("daemon", "sync")
         async with world.connect() as memory:
             await own_servers.mongo.stop()
             many = [{"content": f"Fact {count}.", "type": "fact"} for count in range(5)]
-            refused = await memory.store_many(many, durability="archived", request_id="many")
+            with monkeypatch.context() as impatient:
+                impatient.setattr(memoryd.durability, "ARCHIVED_TIMEOUT_SECONDS", 0.5)
+                refused = await memory.store_many(many, durability="archived", request_id="many")
             assert [type(one) for one in refused] == [DurabilityNotReached] * 5
             ids = {one.details["id"] for one in refused if isinstance(one, MemorydError)}
             await own_servers.mongo.start()

@@ -15,14 +15,14 @@ from memoryd.embed.protocol import Vectors
 from memoryd.limits import EMBED_TRIES_MAX
 from memoryd.model.results import Stored
 from tests.fakes import HashEmbedder
-from tests.integration.tools import caught_up, dead_letters, hot, one_story
+from tests.integration.tools import caught_up, dead_letters, hot, idle, one_story
 from tests.waiting import eventually
 from tests.world import World
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five tries in a third of a second instead of fifteen."""
+    """A model that is back is noticed soon."""
     monkeypatch.setattr(memoryd.embed.follower, "FIRST_PAUSE_SECONDS", 0.02)
 
 
@@ -76,9 +76,8 @@ async def test_a_memory_is_pending_until_its_vector_is_there(daemon: World) -> N
         assert (await memory.stats()).pending == 0
 
 
-async def test_a_model_that_comes_back_costs_nothing_but_time(daemon: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_model_that_comes_back_costs_nothing_but_time(daemon: World) -> None:
     """While it is away `stats` says so; within the bound of tries nothing is given up."""
-    monkeypatch.setattr(memoryd.embed.follower, "EMBED_TRIES_MAX", 1000)
     daemon.embedder.away = True
     async with daemon.connect() as memory:
         kept = await memory.store("Ada paints lighthouses.", type="fact")
@@ -96,8 +95,9 @@ async def test_a_model_that_comes_back_costs_nothing_but_time(daemon: World, mon
         assert not await dead_letters(daemon)
 
 
-async def test_a_model_that_stays_away_is_given_up_after_bounded_tries(daemon: World) -> None:
+async def test_a_model_that_stays_away_is_given_up_after_bounded_tries(daemon: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The dead letters say which memory and why; it stays pending, and is found by its words."""
+    monkeypatch.setattr(memoryd.embed.follower, "EMBED_TRIES_MAX", EMBED_TRIES_MAX)
     daemon.embedder.away = True
     async with daemon.connect() as memory:
         kept = await memory.store("Ada paints lighthouses.", type="fact")
@@ -242,11 +242,7 @@ async def test_no_vector_is_ever_zero(world: World, memory: MemoryClient) -> Non
     await memory.store("A kumquat is a fruit.", type="fact")
     await memory.store("Ada prefers tea.", type="fact")
 
-    async def done() -> bool:
-        stats = await memory.stats()
-        return not (stats.embed_backlog or stats.archive_backlog)
-
-    await eventually(done, what="all is done")
+    await eventually(lambda: idle(memory), what="all is done")
     for record in (await one_story(world, vectors=False)).values():
         length = np.linalg.norm(np.frombuffer(record.vector or b"", "<f4"))
         assert record.vector is None or length == pytest.approx(1, abs=1e-5)

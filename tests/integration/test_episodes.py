@@ -194,10 +194,10 @@ async def test_followers_miss_nothing_while_everything_restarts(
         await eventually(lambda: len(written) > 20, what="the writers write")
         await world.kill("daemon")
         await world.start("daemon")
-        await eventually(lambda: len(written) > 50, within_seconds=60, what="they go on")
+        await eventually(lambda: len(written) > 50, what="they go on")
         late = asyncio.create_task(follow(project, seen[1], agent="scout"))
         await asyncio.gather(*writers)
-        await eventually(lambda: all(len(one) >= 90 for one in seen), within_seconds=60, what="both have all")
+        await eventually(lambda: all(len(one) >= 90 for one in seen), what="both have all")
         for task in (early, late):
             task.cancel()
         await asyncio.wait([early, late])
@@ -276,6 +276,7 @@ async def test_without_mongodb_what_redis_has_is_told_and_the_rest_is_not_guesse
     """Recording goes on; a search says that it is degraded; a replay that needs the archive says so."""
     nobody: AsyncMongoClient[Any] = AsyncMongoClient("mongodb://127.0.0.1:1", serverSelectionTimeoutMS=100)
     monkeypatch.setattr(memoryd.stores, "open_mongo", lambda _: nobody)
+    monkeypatch.setattr("memoryd.archive.store.ARCHIVE_ANSWER_SECONDS", 2.0)
     async with World(settings) as world:
         await world.start("daemon")
         async with world.connect() as memory:

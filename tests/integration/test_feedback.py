@@ -84,7 +84,7 @@ async def test_feedback_is_archived_followed_rebuilt_and_verified(world: World, 
             key: one.memory.feedback for key, one in told.items()
         }
 
-    await eventually(rebuilt, within_seconds=30, what="Redis has the feedback again")
+    await eventually(rebuilt, what="Redis has the feedback again")
     async with world.connect() as again:
         assert await prior(again, one) == pytest.approx(1 / 3, abs=1e-5)
 
@@ -110,7 +110,8 @@ async def test_feedback_is_archived_followed_rebuilt_and_verified(world: World, 
 
 
 async def mended(world: World, memory: MemoryClient, reconciler: Reconciler, one: str, other: str) -> None:
-    """A verdict that the archive has lost, and one that Redis has lost."""
+    """A verdict that the archive has lost, and one that Redis has lost. Sync hears of neither before both were looked at."""
+    await world.stop("sync")
     await world.memories.update_one({"_id": one}, {"$unset": {"feedback": ""}})
     redis: Any = world.redis
     await redis.hdel(world.keys.memory("semantic", memory.scope, other), "feedback")
@@ -119,6 +120,7 @@ async def mended(world: World, memory: MemoryClient, reconciler: Reconciler, one
         one: Kind.ARCHIVE_LACKS_FEEDBACK, other: Kind.HOT_LACKS_FEEDBACK,
     }  # fmt: skip
     await reconciler.mend(differing)
+    await world.start("sync")
     await world.drained(memory)
     assert (await reconciler.compare()).differences == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -76,7 +77,9 @@ async def test_words_and_age_take_messages_out_of_sessions(world: World, memory:
     old = {"role": "user", "content": "An old remark.", "at": datetime.now(UTC) - timedelta(days=9)}
     session, quiet = memory.working("s1"), memory.working("quiet")
     await quiet.append(*said("nothing since"))
+    await asyncio.sleep(0.01)  # Redis tells milliseconds
     between = datetime.now(UTC)
+    await asyncio.sleep(0.01)
     await session.append(old, *said("the code is kumquat", "after"))
     await session.set("note", {"code": "Kumquat!"})
     await session.checkpoint("with the code")
@@ -86,6 +89,7 @@ async def test_words_and_age_take_messages_out_of_sessions(world: World, memory:
     assert (counts["session_messages"], counts["session_values"], counts["checkpoints"]) == (1, 1, 1)
     assert contents(await session.window()) == ["An old remark.", "after"]
     assert (await session.get()).value == {}
+    await world.drained(memory)
     saved = await world.archive.database["sessions"].find_one({"session_id": "quiet"})
     assert saved is not None
     aged = await memory.forget_many(before=between, durability="archived")

@@ -57,7 +57,7 @@ async def test_an_emptied_redis_is_filled_from_mongodb_while_agents_store(world:
         comparison = await reconciler_of(world).compare()
         return comparison.hot == comparison.archived == len(ids) + 1 and not comparison.differences
 
-    await eventually(all_back, within_seconds=20, what="Redis holds what MongoDB holds")
+    await eventually(all_back, what="Redis holds what MongoDB holds")
     assert {one.memory.id for one in await memory.recall("harbour observation", limit=50)} >= set(ids)
     assert (await memory.get(new.id)).content == "Written while Redis is being filled."
     assert (await world.drained(memory)).pending == 0
@@ -73,7 +73,7 @@ async def test_a_dropped_collection_is_filled_from_redis(world: World, memory: M
     async def all_back() -> bool:
         return await world.memories.count_documents({"_id": {"$in": ids}, "embedding": {"$exists": True}}) == len(ids)
 
-    await eventually(all_back, within_seconds=20, what="MongoDB holds what Redis holds")
+    await eventually(all_back, what="MongoDB holds what Redis holds")
     assert not (await reconciler_of(world).compare()).differences
 
 

@@ -27,7 +27,7 @@ from memoryd.limits import (
 )
 from memoryd.model.results import Stored
 from memoryd.protocol.verbs import FORMS
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 from tests.wire import SCOPE, Wire, goes_on
 from tests.world import World
 
@@ -450,7 +450,7 @@ async def test_the_client_refuses_what_the_daemon_would(world: World, memory: Me
     ]
     for number, (kind, ask) in enumerate(refused):
         try:
-            await asyncio.wait_for(ask(), 3)
+            await asyncio.wait_for(ask(), PATIENCE_SECONDS)
         except kind:
             continue
         except Exception as error:

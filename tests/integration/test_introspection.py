@@ -100,11 +100,8 @@ async def check_doing(memory: MemoryClient, days: int) -> None:
     assert [(one.day, one.calls, one.errors) for one in doing.days] == [(d, by_day[d], wrong[d]) for d in sorted(by_day)]
 
 
-async def test_how_well_it_is_doing_equals_a_recount_of_the_raw_episodes(
-    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_how_well_it_is_doing_equals_a_recount_of_the_raw_episodes(world: World, memory: MemoryClient) -> None:
     """Over hot window and archive, also when some events are in one store only; for one session as well."""
-    monkeypatch.setattr("memoryd.agent.introspection.CAUGHT_UP_SECONDS", 30.0)  # the archiver of a busy machine
     await a_busy_month(memory)
     async with world.connect(agent="other") as other:
         await other.episodes.record("tool_call", {}, tool="search", outcome="error", error_kind="timeout")
@@ -127,6 +124,7 @@ async def test_without_the_archive_redis_is_counted_and_that_is_said(
     nobody: AsyncMongoClient[Any] = AsyncMongoClient("mongodb://127.0.0.1:1", serverSelectionTimeoutMS=100)
     monkeypatch.setattr(memoryd.stores, "open_mongo", lambda _: nobody)
     monkeypatch.setattr("memoryd.agent.introspection.CAUGHT_UP_SECONDS", 0.1)
+    monkeypatch.setattr("memoryd.archive.store.ARCHIVE_ANSWER_SECONDS", 2.0)
     async with World(settings) as world:
         await world.start("daemon")
         async with world.connect() as memory:
@@ -147,11 +145,8 @@ async def test_without_the_archive_redis_is_counted_and_that_is_said(
             assert found.latest == found.freshest[0].created_at
 
 
-async def test_what_it_knows_is_counted_by_kind_age_words_and_names(
-    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_it_knows_is_counted_by_kind_age_words_and_names(world: World, memory: MemoryClient) -> None:
     """And nothing of what others know, nor of what was forgotten."""
-    monkeypatch.setattr("memoryd.agent.introspection.CAUGHT_UP_SECONDS", 30.0)
     for n, place in enumerate(("Graz", "Graz", "Wien", "Linz")):
         await memory.store(f"On day {n} Ada went hiking near {place} with Bob.", type="semantic")
     await memory.store("We hiked a lot.", type="episodic", metadata={"speaker": "Carl"})

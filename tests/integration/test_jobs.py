@@ -25,7 +25,7 @@ from memoryd_schemas.mongo_apply import apply_mongo
 from tests.fakes import FakeClock
 from tests.integration.commands import Said, invoke
 from tests.integration.test_compression import remember
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually, settles
 from tests.world import World
 
 NIGHT = datetime(2026, 3, 1, 3, tzinfo=UTC)
@@ -191,13 +191,13 @@ async def test_a_job_that_is_cut_off_is_begun_again_by_another(fleet: Fleet, mon
     await eventually(lambda: fleet.runs, what="it is at it")
     assert (await fleet.jobs.all())[0].running == "one"
     fleet.stop.set()
-    await asyncio.wait_for(stopped, 30)
+    await asyncio.wait_for(stopped, PATIENCE_SECONDS)
     fleet.stop.clear()
     fleet.clock.moment += timedelta(seconds=1)
     lost = asyncio.create_task(fleet.step(fleet.process("two")))
     await eventually(lambda: len(fleet.runs) == 2, what="another one is at it")
     await fleet.states.redis.delete(names.job_lease("tidy"))
-    await asyncio.wait_for(lost, 30)
+    await asyncio.wait_for(lost, PATIENCE_SECONDS)
     fleet.clock.moment += timedelta(seconds=1)
     fleet.hangs = False
     await fleet.step(fleet.process("three"))
@@ -221,10 +221,13 @@ async def test_the_daemon_and_sync_have_jobs_and_the_command_a_hand_for_them(wor
     async def command(*words: str) -> Said:
         return await invoke(world.settings, "jobs", *words)
 
-    listed = {one["job"]: one["when"] for one in (await command("list", "--json")).json}
-    assert listed == {
-        "tiers": "every 600 s", "summaries": "off", "retention": "off", "verify": "sun 04:00", "duplicates": "sun 05:00",
-    }  # fmt: skip
+    async def told() -> None:
+        listed = {one["job"]: one["when"] for one in (await command("list", "--json")).json}
+        assert listed == {
+            "tiers": "every 600 s", "summaries": "off", "retention": "off", "verify": "sun 04:00", "duplicates": "sun 05:00",
+        }  # fmt: skip
+
+    await settles(told)
     nothing = {"verify": ("memories", "differences", "unsound"), "tiers": ("used", "moved", "lightened", "brought")}
     for job, done in nothing.items():
         run = (await command("run", job, "--json")).json

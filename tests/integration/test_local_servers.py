@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,9 @@ from redis.asyncio import Redis
 from memoryd.config import Settings
 from memoryd.errors import ServersUnavailable
 from memoryd.local.mongo_server import MongoServer
-from memoryd.local.ports import free_port
 from memoryd.local.redis_server import NEEDED_COMMANDS
 from memoryd.local.servers import Servers, open_servers
+from tests.waiting import eventually
 
 LINUX_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
 
@@ -58,7 +56,7 @@ async def remembered(servers: Servers) -> set[str]:
 
 
 def mongo_client(servers: Servers) -> AsyncMongoClient[dict[str, Any]]:
-    return AsyncMongoClient(servers.mongo_url, serverSelectionTimeoutMS=10_000)
+    return AsyncMongoClient(servers.mongo_url, serverSelectionTimeoutMS=60_000)
 
 
 async def test_both_servers_can_do_what_memoryd_needs(servers: Servers) -> None:
@@ -113,10 +111,8 @@ async def test_a_paused_server_can_be_stopped(own_servers: Servers) -> None:
     """It would not see SIGTERM while it is paused."""
     assert own_servers.redis
     own_servers.redis.pause()
-    started = time.monotonic()
     await own_servers.redis.stop()
-    assert own_servers.redis.exit_code == 0
-    assert time.monotonic() - started < 5
+    assert own_servers.redis.exit_code == 0  # by itself; one that is not heard is killed in the end
 
 
 async def test_data_has_one_user_at_a_time(own_servers: Servers, local_settings: Settings) -> None:
@@ -133,7 +129,7 @@ async def test_a_port_in_use_is_named_with_the_option_that_changes_it(
 ) -> None:
     """And nothing that was started before it stays behind."""
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", free_port()))
+        taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ServersUnavailable, match=str(port)) as refused:
@@ -167,7 +163,7 @@ async def test_a_kill_leaves_no_process_and_no_lock(everything: bool, local_sett
         children = [int(pid) for pid in holder.stdout.readline().split()]
         for pid in [holder.pid, *children] if everything else [holder.pid]:
             os.kill(pid, signal.SIGKILL)
-    await eventually(lambda: not processes_on(tmp_path), "the servers are gone")
+    await eventually(lambda: not processes_on(tmp_path), what="the servers are gone")
     async with open_servers(local_settings, tmp_path) as servers:
         await remember(servers, "alive")
 
@@ -182,11 +178,3 @@ def processes_on(data: Path) -> list[str]:
     """The processes whose command line names this folder."""
     table = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     return [line for line in table.splitlines() if str(data) in line]
-
-
-async def eventually(condition: Callable[[], bool], what: str, within_seconds: float = 10) -> None:
-    for _ in range(int(within_seconds * 20)):
-        if condition():
-            return
-        await asyncio.sleep(0.05)
-    pytest.fail(f"never happened: {what}")

@@ -20,7 +20,7 @@ from mcp.types import TextResourceContents
 from memoryd import MemoryClient
 from memoryd.local.ports import free_port
 from memoryd.mcp_server.server import mcp_server
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 from tests.world import World
 
 COMMAND = [sys.executable, "-m", "memoryd", "mcp"]
@@ -38,7 +38,7 @@ async def model(memory: MemoryClient) -> AsyncIterator[Client]:
 
     # The SDK wants to be left in the task that it was entered in, and a fixture ends in another one.
     holding = asyncio.create_task(hold())
-    await asyncio.wait_for(opened.wait(), 10)
+    await asyncio.wait_for(opened.wait(), PATIENCE_SECONDS)
     yield client
     done.set()
     await holding
@@ -274,7 +274,7 @@ async def test_over_http_it_serves_this_machine_only(world: World) -> None:
         for header in ("Host: memory.example", f"Host: 127.0.0.1:{port}\r\nOrigin: http://memory.example"):
             assert await status_of(port, header) in (403, 421)
         server.send_signal(signal.SIGINT)
-        await asyncio.wait_for(server.wait(), 10)
+        await asyncio.wait_for(server.wait(), PATIENCE_SECONDS)
 
 
 @asynccontextmanager
@@ -283,7 +283,7 @@ async def serving(world: World, port: int) -> AsyncIterator[asyncio.subprocess.P
     options = ["--http", str(port), "--url", world.settings.redis_url, "--tenant", "acme", "--project", "support"]
     server = await asyncio.create_subprocess_exec(*COMMAND, *options)
     try:
-        await eventually(lambda: listens(port) or server.returncode is not None, within_seconds=60, what="it listens")
+        await eventually(lambda: listens(port) or server.returncode is not None, what="it listens")
         yield server
     finally:
         if server.returncode is None:
@@ -307,7 +307,7 @@ async def status_of(port: int, headers: str) -> int:
     body = b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}'
     start = f"POST /mcp HTTP/1.1\r\n{headers}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"
     writer.write(f"{start}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
-    line = await asyncio.wait_for(reader.readline(), 10)
+    line = await asyncio.wait_for(reader.readline(), PATIENCE_SECONDS)
     writer.close()
     await writer.wait_closed()
     return int(line.split()[1])
@@ -335,7 +335,7 @@ async def test_without_redis_the_command_ends_with_our_error() -> None:
         stderr=asyncio.subprocess.PIPE,
         stdin=asyncio.subprocess.PIPE,
     )
-    _, said = await asyncio.wait_for(child.communicate(), 30)
+    _, said = await asyncio.wait_for(child.communicate(), PATIENCE_SECONDS)
 
     assert child.returncode == 5
     assert b"memoryd: " in said

@@ -14,7 +14,7 @@ from memoryd import MemoryClient
 from memoryd.config import Settings
 from memoryd.daemon import serve
 from memoryd.errors import NotFound
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 from tests.world import World
 
 
@@ -59,7 +59,7 @@ async def world(settings: Settings, motor: Any) -> AsyncIterator[World]:
         await eventually(lambda: ready.is_set() or daemon.done(), what="the daemon is ready")
         yield world
         stop.set()
-        await asyncio.wait_for(daemon, 10)
+        await asyncio.wait_for(daemon, PATIENCE_SECONDS)
 
 
 async def only_archived(world: World, memory: MemoryClient, content: str) -> str:
@@ -114,6 +114,6 @@ async def test_a_memory_that_only_mongodb_has_is_updated_and_forgotten(world: Wo
 async def test_the_daemon_leaves_the_runtimes_client_open(settings: Settings, motor: Any) -> None:
     """It belongs to the runtime, which has other work for it."""
     stop = asyncio.Event()
-    await asyncio.wait_for(serve(settings, stop, ready=stop.set, mongo=motor), 10)
+    await asyncio.wait_for(serve(settings, stop, ready=stop.set, mongo=motor), PATIENCE_SECONDS)
 
     assert (await motor.admin.command("ping"))["ok"] == 1

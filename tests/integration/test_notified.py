@@ -17,7 +17,7 @@ from memoryd.model.scope import Scope
 from memoryd_telemetry import tracing
 from tests.integration.test_tracing import linked, of, own, verb_of
 from tests.integration.tools import caught_up
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 from tests.world import World
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ PROJECT = Scope("acme", "support")
 async def first(told: AsyncGenerator[T, None] | AsyncIterator[T], count: int = 1) -> list[T]:
     """The first of what is told without end."""
     found: list[T] = []
-    async with asyncio.timeout(20), aclosing(told) as heard:  # type: ignore[type-var]
+    async with asyncio.timeout(PATIENCE_SECONDS), aclosing(told) as heard:  # type: ignore[type-var]
         async for one in heard:
             found.append(one)
             if len(found) == count:

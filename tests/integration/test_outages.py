@@ -13,7 +13,7 @@ from memoryd import MemoryClient
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, NoAnswer
 from memoryd.local.servers import Servers
 from tests.integration.tools import Written, caught_up, contents, dead_letters, one_story, redeliver_after, writers
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 from tests.world import World, private_settings
 
 AWAY_SECONDS = 2.5  # longer than one attempt to reach MongoDB, so that failures are met, and not only waits
@@ -54,8 +54,9 @@ async def test_requests_wait_for_a_daemon_and_the_next_one_answers_them(world: W
     async with writers(world) as written:
         await eventually(more(written), what="the first daemon answers")
         await world.stop("daemon")
+        await eventually(lambda: _waiting(world), what="a request of each writer waits")
         before = len(written.acknowledged)
-        await eventually(lambda: _waiting(world), what="requests wait")
+        await asyncio.sleep(0.3)
         assert len(written.acknowledged) == before
         await world.start("daemon2")
         await eventually(more(written), what="the second daemon answers")
@@ -123,7 +124,7 @@ async def test_a_loop_ends_although_a_driver_swallows_its_cancellation() -> None
         await began.wait()
         task.cancel()
 
-        await asyncio.wait([task], timeout=1)
+        await asyncio.wait([task], timeout=PATIENCE_SECONDS)
         assert task.cancelled()
 
 
@@ -152,7 +153,7 @@ async def test_writes_go_on_without_mongodb_and_are_archived_when_it_is_back(
         await memory.forget(kept.id)
         assert written.refused == 0
         await own_servers.redis.restart()
-        await eventually(more(written, 50), within_seconds=20, what="writes after Redis was restarted, without MongoDB")
+        await eventually(more(written, 50), what="writes after Redis was restarted, without MongoDB")
         await own_servers.mongo.start()
         await eventually(more(written), what="writes again")
 
@@ -165,7 +166,7 @@ async def test_a_mongodb_that_hangs_is_no_reason_to_wait(own_servers: Servers, o
     async with writers(own_world) as written:
         await eventually(more(written), what="writes")
         own_servers.mongo.pause()
-        await eventually(more(written, 100), within_seconds=5, what="writes while MongoDB hangs")
+        await eventually(more(written, 100), what="writes while MongoDB hangs")
         own_servers.mongo.resume()
 
     assert written.refused == 0
@@ -197,7 +198,7 @@ async def test_redis_restarts_and_everyone_comes_back_by_themselves(
     async with writers(own_world) as written:
         await eventually(more(written, 50), what="writes")
         await own_servers.redis.restart()
-        await eventually(more(written, 50), within_seconds=20, what="writes after the restart")
+        await eventually(more(written, 50), what="writes after the restart")
 
     await all_of_it_once(own_world, written)
 
@@ -208,13 +209,13 @@ async def test_a_redis_that_is_away_is_said_and_not_waited_for_without_an_end(
     """A client gets a typed error, and its next request is answered when Redis is back."""
     assert own_servers.redis is not None
     monkeypatch.setattr(memoryd.retry, "PAUSE_SECONDS_MAX", 0.2)
-    async with own_world.connect(timeout_seconds=3) as memory:
-        kept = await memory.store("Ada prefers tea.", type="fact", durability="fsync")
+    async with own_world.connect() as patient, own_world.connect(timeout_seconds=3) as memory:
+        kept = await patient.store("Ada prefers tea.", type="fact", durability="fsync")
         await own_servers.redis.stop()
         with pytest.raises((HotUnavailable, NoAnswer)):
             await memory.store("Ada prefers coffee.", type="fact")
         await own_servers.redis.start()
-        await eventually(lambda: _answered(memory, kept.id), within_seconds=20, what="the daemon is back")
+        await eventually(lambda: _answered(memory, kept.id), what="the daemon is back")
 
 
 async def _waiting(world: World) -> bool:

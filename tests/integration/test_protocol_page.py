@@ -50,7 +50,7 @@ class Terminal:
         words = [word for word in words if word != "--raw"]  # how redis-cli prints
         if words[0] == "SUBSCRIBE":
             await self.pubsub.subscribe(*words[1:])
-            await self.pubsub.get_message(timeout=5)
+            await eventually(lambda: self.pubsub.get_message(timeout=0.1), what="the channel is subscribed to")
         else:
             await self.redis.execute_command(*words)  # type: ignore[no-untyped-call]
 

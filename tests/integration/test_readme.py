@@ -39,7 +39,7 @@ async def test_the_example_prints_what_the_readme_shows(real_world: World) -> No
 
     program = code.replace(PLACE, real_world.settings.redis_url)
     reader = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=PIPE, stderr=PIPE)
-    printed, complaints = await asyncio.wait_for(reader.communicate(), 30)
+    printed, complaints = await asyncio.wait_for(reader.communicate(), 120)
 
     assert complaints.decode() == ""
     assert printed.decode() == shown

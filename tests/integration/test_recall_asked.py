@@ -161,25 +161,27 @@ async def test_an_answer_in_time_says_what_is_missing(
     world: World, memory: MemoryClient, harbour: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A slow model costs the meaning, no time at all the rest; without a deadline it waits for all."""
-    embed = type(world.embedder).embed
+    embed, awake = type(world.embedder).embed, asyncio.Event()
 
     async def slowly(self: Any, texts: Any) -> Any:
-        await asyncio.sleep(1.5)
+        await awake.wait()
         return await embed(self, texts)
 
     monkeypatch.setattr(type(world.embedder), "embed", slowly)
-    partial = await memory.recall("the burning harbour", deadline_ms=700)
+    partial = await memory.recall("the burning harbour", deadline_ms=4_000)  # enough for the words
     assert (partial.missing, partial.searched, partial.partial) == (["meaning"], ["words"], True)
     assert "deadline" in partial.degraded
     assert {hit.memory.id for hit in partial} == set(harbour)
+    awake.set()
     whole = await memory.recall("the harbour that burned")
     assert (whole.missing, whole.searched) == ([], ["words", "meaning"])
 
     async def never(*_: Any, **__: Any) -> Any:
-        await asyncio.sleep(30)
+        await asyncio.Event().wait()
 
     monkeypatch.setattr("memoryd.hot.search.Search.by_words", never)
-    nothing = await memory.recall("the burning harbour", deadline_ms=20)
+    awake.clear()
+    nothing = await memory.recall("the harbour in flames", deadline_ms=20)
     assert (nothing.hits, nothing.missing) == ([], ["meaning", "words"])
 
 

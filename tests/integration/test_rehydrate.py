@@ -79,7 +79,7 @@ async def test_an_emptied_redis_is_served_from_the_archive_at_once_and_warms_its
             answer = await memory.recall(f"Where does Ingrid work now, {next(numbers)}?")  # a whole answer is kept for a while
             return None if answer.degraded or "archive" in answer.searched else answer
 
-        found = await eventually(warm, within_seconds=30, what="Redis is filled, and the archive is searched no more")
+        found = await eventually(warm, what="Redis is filled, and the archive is searched no more")
         await caught_up(world, memory)
         assert (await one_story(world)).keys() == {*before, new}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +20,7 @@ from memoryd_schemas.mongo_apply import apply_mongo
 from memoryd_schemas.redis_apply import apply_redis
 from memoryd_schemas.redis_server import check_server
 from memoryd_schemas.redis_state import drop_vectors, load_state
+from tests.waiting import eventually
 
 Document = dict[str, Any]
 Mongo = AsyncDatabase[Document]
@@ -40,14 +40,6 @@ async def knows_vectors(client: Redis, kind: str) -> bool:
     """Whether an index has a vector field, whichever form FT.INFO answers in."""
     info: Any = await client.execute_command("FT.INFO", f"aether:index:{kind}")  # type: ignore[no-untyped-call]
     return "VECTOR" in str(info)
-
-
-async def settled(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    for _ in range(200):
-        if await condition():
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail(f"never happened: {what}")
 
 
 async def found(client: Redis, kind: str, query: str, *params: Any) -> set[str]:
@@ -99,7 +91,7 @@ async def test_a_changed_definition_is_rebuilt_and_keeps_the_documents(redis: Re
     async def again() -> bool:
         return bool(await found(redis, "semantic", "@content:kettle"))
 
-    await settled(again, "the memory is indexed again")
+    await eventually(again, what="the memory is indexed again")
     assert await apply(redis, vector=replace(VECTOR, m=32)) == []
 
 

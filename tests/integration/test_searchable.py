@@ -12,7 +12,7 @@ from memoryd.config import Settings
 from memoryd.daemon import serve
 from memoryd.errors import BadRequest, MemorydError, NotSearchable
 from memoryd.model.results import Stored
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 from tests.world import World
 
 
@@ -39,7 +39,9 @@ async def daemon(unsynced: World, monkeypatch: pytest.MonkeyPatch) -> World:
 async def test_a_write_that_waits_is_found_by_its_meaning(daemon: World) -> None:
     """Each way to write, in the next breath. (The fake's vectors are equal for equal texts only.)"""
     async with daemon.connect() as memory:
+        daemon.embedder.away = True
         assert (await memory.get((await memory.store("Ada sails.")).id)).embedding_model == ""
+        daemon.embedder.away = False
         one = await memory.store("Ada prefers tea.", wait="searchable")
         [hit] = [hit for hit in await memory.recall("Ada prefers tea.") if hit.memory.id == one.id]
         assert hit.why["meaning"].value == pytest.approx(1, abs=1e-5)
@@ -93,12 +95,13 @@ async def test_a_model_that_is_away_is_said_and_the_memory_is_kept(daemon: World
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_refused_text_does_not_hold_up_its_caller(daemon: World) -> None:
+async def test_a_refused_text_does_not_hold_up_its_caller(daemon: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model will never take it; the wait ends like any other."""
     daemon.embedder.refused = "forbidden"
     async with daemon.connect() as memory:
         with pytest.raises(NotSearchable):
             await memory.store("A forbidden text.", wait="searchable")
+        monkeypatch.setattr(memoryd.engine, "SEARCHABLE_TIMEOUT_SECONDS", PATIENCE_SECONDS)
         await memory.store("A welcome text.", wait="searchable")
 
 

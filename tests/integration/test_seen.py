@@ -94,7 +94,7 @@ async def test_what_is_only_in_the_archive_is_seen_and_survives_an_emptied_redis
     await world.redis.delete(key)
     assert (await memory.seen(CONTENT, exact=True)).ids == [kept.id]
     await world.redis.flushall()
-    await eventually(lambda: seen(memory), within_seconds=30, what="the rebuilt filter has it")
+    await eventually(lambda: seen(memory), what="the rebuilt filter has it")
 
 
 async def seen(memory: MemoryClient) -> bool:

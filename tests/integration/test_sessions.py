@@ -297,7 +297,7 @@ async def test_an_emptied_redis_brings_sessions_back_on_first_use(world: World, 
         await memory.working(name).append(*said("one", "two"))
     await world.drained(memory)
     await world.redis.flushall()
-    await eventually(lambda: world.redis.exists("aether:schema"), within_seconds=30, what="the daemon has prepared it")
+    await eventually(lambda: world.redis.exists("aether:schema"), what="the daemon has prepared it")
 
     async with world.connect() as client:
         assert contents(await client.working("s1").window()) == ["one", "two"]

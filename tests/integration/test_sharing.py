@@ -145,7 +145,7 @@ async def test_a_share_is_a_version_and_survives_redis(world: World, memory: Mem
         except MemorydError:
             return False
 
-    await eventually(back, within_seconds=30, what="the archive has brought the memory back")
+    await eventually(back, what="the archive has brought the memory back")
     assert (await ada.get(kept.id)).version == 5
     await memory.unshare(kept.id)
     assert await sees(ada, kept.id) == [False] * 4

@@ -21,6 +21,7 @@ from memoryd_telemetry.tracing import keep_spans, operation
 from tests.integration.test_inner_spans import span_id
 from tests.integration.test_tracing import CANARY, SECRET, verb_of
 from tests.integration.tools import caught_up
+from tests.waiting import PATIENCE_SECONDS, settles
 from tests.world import World
 
 
@@ -42,9 +43,14 @@ async def test_commands_are_spans_inside_of_what_sent_them_and_nothing_else_is(
     kept = await memory.store("Ada prefers tea.", type="fact", durability="archived")
     await memory.recall("What does Ada prefer?", deep=True)
     await caught_up(world, memory)
+
+    def all_inside() -> None:
+        ended = {one.context.span_id for one in spans if one.context}
+        assert all(one.parent and one.parent.span_id in ended for one in commands(spans))
+
+    await settles(all_inside)  # the last ones end a moment later
     by_id = {one.context.span_id: one for one in spans if one.context}
     around = {by_id[one.parent.span_id].name for one in commands(spans) if one.parent}
-    assert all(one.parent and one.parent.span_id in by_id for one in commands(spans))
     assert {"memoryd.write", "memoryd.search.words", "memoryd.fetch", "memoryd.archive", "memoryd.embed"} <= around
     assert "memoryd.wait" not in around
     served = verb_of(spans, "store", SpanKind.SERVER)
@@ -129,7 +135,7 @@ async def test_keeping_spans_makes_none(traced_stores: list[ReadableSpan], redis
     with operation("other"):
         with operation("get"):
             pass
-        await asyncio.wait_for(Giving(redis, kept).now(), 10)
+        await asyncio.wait_for(Giving(redis, kept).now(), PATIENCE_SECONDS)
         assert trace.get_current_span().is_recording()
     assert [one.name for one in traced_stores] == ["memoryd.get", "memoryd.other"]
     assert await redis.xlen(TRACES) == 1

@@ -15,6 +15,7 @@ from memoryd.whole import Wholes
 from tests.integration.test_compression_faults import Trap, given_up
 from tests.integration.test_tiers import TALK, demoted, fields_of, remember, said, tiering, unused
 from tests.integration.tools import caught_up, dead_letters
+from tests.waiting import PATIENCE_SECONDS
 from tests.world import World
 
 DOWN = (
@@ -35,7 +36,7 @@ UP = (
 async def killed(keeper: Tiering, trap: Trap) -> None:
     """A sweep that ends where it stands; what it held of a lease lapses, here at once."""
     running = asyncio.create_task(keeper.sweep())
-    await asyncio.wait_for(trap.reached.wait(), 30)
+    await asyncio.wait_for(trap.reached.wait(), PATIENCE_SECONDS)
     await given_up(running)
 
 
@@ -95,7 +96,7 @@ async def test_two_sweeps_at_once_are_one(world: World, memory: MemoryClient, mo
     with monkeypatch.context() as patch:
         trap = Trap(patch, Records, "move", first=True)
         running = asyncio.create_task(tiering(world).sweep())
-        await asyncio.wait_for(trap.reached.wait(), 30)
+        await asyncio.wait_for(trap.reached.wait(), PATIENCE_SECONDS)
         assert await tiering(world).sweep() is None
         await given_up(running)
     done = await tiering(world).sweep()  # who was cancelled has given it back

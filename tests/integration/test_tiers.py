@@ -36,7 +36,7 @@ from memoryd.recalling import Recalling
 from memoryd_sync.reconcile import Difference, Kind, Place, Reconciler, rejournal
 from tests.fakes import FakeClock, HashEmbedder
 from tests.integration.commands import Commands
-from tests.integration.tools import a_hand, caught_up, dead_letters, sees, verified
+from tests.integration.tools import a_hand, caught_up, dead_letters, idle, sees, verified
 from tests.waiting import eventually
 from tests.world import World
 
@@ -90,12 +90,6 @@ def lost(memories: Iterable[Memory]) -> list[Difference]:
 async def does_not_answer(*_: Any) -> None:
     """An archive that is away."""
     raise ArchiveUnavailable("it is away")
-
-
-async def idle(memory: MemoryClient) -> bool:
-    """Whether every follower has seen everything."""
-    stats = await memory.stats()
-    return not (stats.embed_backlog or stats.archive_backlog)
 
 
 async def unused(world: World) -> None:
@@ -235,11 +229,11 @@ async def test_where_the_archive_is_away_a_recall_says_what_is_missing(
     world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has its content in Redis is found as ever; a read by id says why it cannot answer."""
-    monkeypatch.setattr("memoryd.archive.store.ARCHIVE_ANSWER_SECONDS", 2.0)  # which the world's own archive keeps to as well
     ids = await remember(memory)
     await demoted(world, memory, ids)
     near = await remember(memory, ["The nurse has a bicycle."])
     await caught_up(world, memory)
+    monkeypatch.setattr("memoryd.archive.store.ARCHIVE_ANSWER_SECONDS", 2.0)
     nobody = open_mongo("mongodb://127.0.0.1:1/?directConnection=true")
     try:
         away = Archive(nobody[world.settings.mongo_database])
@@ -516,6 +510,6 @@ async def test_a_daemon_keeps_the_tiers_by_itself(settings: Settings) -> None:
         async def light() -> bool:
             return not any(["content" in await fields_of(world, one) for one in ids])
 
-        await eventually(light, within_seconds=30, what="they are light")
+        await eventually(light, what="they are light")
         assert "content" in await fields_of(world, pinned)
         assert "content" in await fields_of(world, elsewhere)

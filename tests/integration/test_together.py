@@ -12,7 +12,7 @@ from memoryd.errors import BadRequest, LeaseHeld, LeaseLost, RequestIdReused
 from memoryd.limits import CHANNEL_DATA_BYTES_MAX
 from memoryd.model.lease import Lease
 from tests.integration.tools import verified
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 from tests.wire import Wire
 from tests.world import World
 
@@ -99,9 +99,9 @@ async def test_a_repeated_take_is_the_same_lease(world: World) -> None:
 async def test_who_holds_a_lease_keeps_it_beyond_its_life_and_learns_of_its_loss(world: World, memory: MemoryClient) -> None:
     """It is renewed while the work goes on, waited for by the next one, and lost when it is taken away."""
     async with world.connect(agent="ada") as ada:
-        async with memory.leases.hold("deploy", ttl_seconds=4) as mine:
+        async with memory.leases.hold("deploy", ttl_seconds=9) as mine:
             with pytest.raises(LeaseHeld):
-                async with ada.leases.hold("deploy", wait_seconds=5):
+                async with ada.leases.hold("deploy", wait_seconds=11):
                     pass
             mine.check()
             waiting = asyncio.create_task(held_once(ada, "deploy"))
@@ -109,14 +109,14 @@ async def test_who_holds_a_lease_keeps_it_beyond_its_life_and_learns_of_its_loss
         assert await waiting > mine.token
         async with memory.leases.hold("deploy", ttl_seconds=4) as mine:
             await world.redis.delete(world.keys.lease(memory.scope, "deploy"))
-            await asyncio.wait_for(mine.lost.wait(), 10)
+            await asyncio.wait_for(mine.lost.wait(), PATIENCE_SECONDS)
             with pytest.raises(LeaseLost):
                 mine.check()
 
 
 async def held_once(client: MemoryClient, task: str) -> int:
     """Waits for a lease and gives it back; its token."""
-    async with client.leases.hold(task, wait_seconds=20) as lease:
+    async with client.leases.hold(task, wait_seconds=PATIENCE_SECONDS) as lease:
         return lease.token
 
 
@@ -124,7 +124,7 @@ async def test_a_holder_whose_daemon_is_away_stops_trusting_its_lease_in_time(wo
     """Nobody can tell it that the lease is lost: its own clock does."""
     async with memory.leases.hold("deploy", ttl_seconds=1) as mine:
         await world.stop("daemon")
-        await asyncio.wait_for(mine.lost.wait(), 10)
+        await asyncio.wait_for(mine.lost.wait(), PATIENCE_SECONDS)
         with pytest.raises(LeaseLost):
             mine.check()
         await world.start("daemon")
@@ -138,7 +138,7 @@ async def test_subscribers_hear_everything_once_and_in_order_live_or_later(world
         now = (await eve.channels.read("news", after=None)).next
         live = asyncio.create_task(heard(eve, 41, after=now))
         whole = asyncio.create_task(heard(ada, 42, after=""))
-        await asyncio.wait_for(_listening(world, 2), 10)
+        await _listening(world, 2)
 
         async def write(client: MemoryClient, writer: int) -> None:
             for number in range(10):

@@ -42,7 +42,9 @@ async def test_a_hundred_callers_of_a_cold_tool_run_it_once(world: World, memory
     tool.open.clear()
     async with world.connect() as other:
         callers = [
-            asyncio.create_task(client.tools.cached("weather", {"city": "Graz", "days": 2}, tool))
+            asyncio.create_task(
+                client.tools.cached("weather", {"city": "Graz", "days": 2}, tool, lease_seconds=600, wait_seconds=600)
+            )
             for client in (memory, other)
             for _ in range(50)
         ]
@@ -77,16 +79,19 @@ async def test_inputs_that_are_equal_as_json_are_the_same_input(memory: MemoryCl
 async def test_a_result_lives_as_long_as_its_ttl(memory: MemoryClient) -> None:
     """And says how old it is."""
     tool = Tool()
-    await memory.tools.cached("t", 1, tool, ttl_seconds=0.3)
+    await memory.tools.cached("t", 1, tool, ttl_seconds=600)
     claim = await memory.tools.claim("t", 1)
     assert (claim.outcome, claim.result) == ("hit", "sunny")
-    assert 0 <= claim.age_seconds < 0.3
+    assert 0 <= claim.age_seconds < 600
+    held = (await memory.tools.counts()).bytes
+    await memory.tools.cached("t", 2, tool, ttl_seconds=0.3)
 
     async def gone() -> bool:
-        return (await memory.tools.claim("t", 1)).outcome == "compute"
+        return (await memory.tools.claim("t", 2)).outcome == "compute"
 
     await eventually(gone, what="the result has gone")
-    assert (await memory.tools.counts()).bytes == 0
+    assert (await memory.tools.counts()).bytes == held > 0
+    assert (await memory.tools.claim("t", 1)).outcome == "hit"
 
 
 async def test_a_dead_computer_blocks_nobody_and_brings_nothing(memory: MemoryClient) -> None:
@@ -101,7 +106,7 @@ async def test_a_dead_computer_blocks_nobody_and_brings_nothing(memory: MemoryCl
 
 async def test_who_waits_long_enough_computes_for_itself(memory: MemoryClient) -> None:
     """Without keeping it: the claim is another's."""
-    claim = await memory.tools.claim("t", 1, lease_seconds=60)
+    claim = await memory.tools.claim("t", 1, lease_seconds=600)
 
     assert await memory.tools.cached("t", 1, Tool("mine"), wait_seconds=0.2) == "mine"
     assert (await memory.tools.put(claim, "theirs")).outcome == "hit"
@@ -113,7 +118,7 @@ async def test_a_failure_is_raised_to_its_caller_and_told_to_the_others(memory: 
     tool = Tool()
     tool.failure = RuntimeError("out of order")
     with pytest.raises(RuntimeError):
-        await memory.tools.cached("t", 1, tool, failure_ttl_seconds=30)
+        await memory.tools.cached("t", 1, tool, failure_ttl_seconds=600)
     with pytest.raises(ToolFailed) as told:
         await memory.tools.cached("t", 1, tool)
     assert (tool.runs, told.value.details["error"]) == (1, "RuntimeError: out of order")
@@ -154,9 +159,9 @@ async def test_a_full_cache_lets_go_of_what_is_due_next(memory: MemoryClient) ->
     """Bounded in bytes; computations in progress stay."""
     result = "x" * (TOOL_RESULT_BYTES_MAX - 2)
     fit = TOOL_CACHE_BYTES_MAX // TOOL_RESULT_BYTES_MAX
-    running = await memory.tools.claim("t", "running", lease_seconds=20)
+    running = await memory.tools.claim("t", "running", lease_seconds=500)
     for number in range(fit + 2):
-        await memory.tools.put(await memory.tools.claim("t", number), result, ttl_seconds=100 + number)
+        await memory.tools.put(await memory.tools.claim("t", number), result, ttl_seconds=600 + number)
 
     counts = await memory.tools.counts()
     assert (counts.entries, counts.bytes) == (fit + 1, fit * TOOL_RESULT_BYTES_MAX)

@@ -19,15 +19,15 @@ from memoryd import MemoryClient
 from memoryd.cli.output import shown
 from memoryd.errors import NotFound
 from memoryd.hot.client import open_blocking_redis
-from memoryd.keys import DEAD_LETTERS
+from memoryd.keys import DEAD_LETTERS, REQUESTS
 from memoryd.metrics.periods import Measured
 from memoryd.metrics.series import SeriesSink
 from memoryd.top.draw import draw
 from memoryd.top.frame import Frame
 from memoryd.top.look import Top
 from memoryd.top.overheard import overhear
-from tests.integration.commands import COMMAND, Commands
-from tests.waiting import eventually
+from tests.integration.commands import COMMAND, Commands, Said
+from tests.waiting import PATIENCE_SECONDS, eventually
 from tests.world import World
 
 CANARY = "zzcornel4c"
@@ -68,9 +68,16 @@ async def test_one_frame_shows_what_is_done_beside_a_daemon_that_keeps_nothing(w
     """For a pipe and for people; whose it is, and never what it says."""
     memoryd = Commands(world.settings)
     async with at_work(world):
-        json, text = await asyncio.gather(memoryd("top", "--json", "--interval", "2"), memoryd("top", "--once"))
+
+        async def seen() -> tuple[Said, Said] | None:
+            json, text = await asyncio.gather(memoryd("top", "--json", "--interval", "2"), memoryd("top", "--once"))
+            frame = json.json
+            told = frame["requests_per_second"] > frame["changes_per_second"] / 3 > 0 and frame["overheard"]["requests"]
+            return (json, text) if told else None
+
+        json, text = await eventually(seen, what="it is at work while it is looked at")
+        ever = (await world.redis.xinfo_stream(REQUESTS))["entries-added"]
     frame = json.json
-    assert frame["requests_per_second"] > frame["changes_per_second"] / 3 > 0
     assert frame["tiers"]["short"] > 0
     assert frame["daemons"] == 1
     assert frame["operations"] is None
@@ -80,7 +87,7 @@ async def test_one_frame_shows_what_is_done_beside_a_daemon_that_keeps_nothing(w
     assert frame["following"]["holder"]
     assert frame["memory"]["used_bytes"] > 1_000_000
     heard = frame["overheard"]
-    assert 0 < heard["requests"] <= frame["requests_per_second"] * frame["seconds"] * 1.5
+    assert heard["requests"] <= ever
     assert {one["name"] for one in heard["verbs"]} == {"store", "get"}
     assert [one["name"] for one in heard["agents"]] == ["acme/support/scout", f"acme/support/{ODD}"]
     for said in (json, text):
@@ -110,9 +117,9 @@ async def test_it_goes_on_in_a_terminal_until_it_is_interrupted(world: World) ->
         return seen.count(b"busiest agents")
 
     try:
-        await eventually(lambda: frames() >= 2, within_seconds=30, what="two frames are shown")
+        await eventually(lambda: frames() >= 2, what="two frames are shown")
         child.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(child.wait(), 30) == 0
+        assert await asyncio.wait_for(child.wait(), PATIENCE_SECONDS) == 0
         frames()
     finally:
         if child.returncode is None:
@@ -154,6 +161,12 @@ async def test_what_is_behind_is_shown_by_follower_and_bucket(world: World, memo
     await world.stop("sync")
     for number in range(40):
         await memory.store(f"{CANARY} {number}", type="fact")
+
+    async def embedded() -> bool:
+        stats = await memory.stats()
+        return stats.pending == 0 and stats.embed_backlog == 0
+
+    await eventually(embedded, what="only the archive has still to come")
     await world.redis.xadd(DEAD_LETTERS, {"group": "embed", "id": "mem_" + "0" * 32, "reason": "test"})
     async with watching(world) as top:
         frame = await top.frame(0.2)
@@ -175,7 +188,7 @@ async def test_the_sample_is_bounded_and_rubbish_is_heard_and_ignored(
     monkeypatch.setattr(memoryd.top.overheard, "TOP_SAMPLE_MAX", 5)
     monkeypatch.setattr(memoryd.top.overheard, "TOP_READ_MAX", 1)
     async with open_blocking_redis(world.settings.redis_url) as blocking:
-        listening, began = asyncio.create_task(overhear(blocking, 1.5)), time.monotonic()
+        listening, began = asyncio.create_task(overhear(blocking, 6)), time.monotonic()
         await world.redis.xadd("aether:requests", {"envelope": b"rubbish"})
         while not listening.done():
             with contextlib.suppress(NotFound):
@@ -183,4 +196,4 @@ async def test_the_sample_is_bounded_and_rubbish_is_heard_and_ignored(
         heard = await listening
     assert heard.requests == 5
     assert [one.name for one in heard.verbs] == ["get"]
-    assert time.monotonic() - began >= 1.4
+    assert time.monotonic() - began >= 5.9

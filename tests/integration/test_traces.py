@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from memoryd.traces.keep import Giving
 from memoryd_telemetry.kept import KeptSpans
 from memoryd_telemetry.tracing import keep_spans, operation
 from tests.integration.commands import Commands, run
-from tests.waiting import eventually
+from tests.waiting import eventually, settles
 from tests.world import World
 
 CANARY = "zzkumquat5e"
@@ -61,7 +62,8 @@ async def test_a_memorys_history_is_told_from_either_store_with_what_each_write_
         return {"delete_memory", "search_memory", "memoryd.archive"} <= {one["name"] for one in await documents(traced)}
 
     await eventually(archived, what="spans are in MongoDB")
-    for keep in ("both", "mongo"):
+
+    async def told_from(keep: str) -> None:
         traces = Traces(traced.redis, traced.archive)
         history = by_trace(await traces.of_memory(id, 20)).values()
         told = [({one.name for one in own if not one.parent_id}, {one.name for one in linked}) for own, linked in history]
@@ -76,7 +78,10 @@ async def test_a_memorys_history_is_told_from_either_store_with_what_each_write_
         whole = await traces.trace(failed.trace_id)
         assert failed in whole
         assert {one.name for one in whole} == {"memoryd.get"}
-        await traced.redis.delete(TRACES)
+
+    await settles(partial(told_from, "both"))
+    await traced.redis.delete(TRACES)
+    await settles(partial(told_from, "mongo"))
     assert CANARY not in str(await documents(traced))
 
 

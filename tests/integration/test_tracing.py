@@ -22,7 +22,7 @@ from memoryd_telemetry.names import store_id
 from memoryd_telemetry.propagation import inject
 from memoryd_telemetry.tracing import keep_spans
 from tests.integration.tools import caught_up
-from tests.waiting import eventually
+from tests.waiting import eventually, settles
 from tests.world import World
 
 VERBS = {
@@ -139,10 +139,13 @@ async def test_a_change_by_a_person_is_a_trace_whose_embedding_links_to_it(
     await world.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada lives in Lisbon."}})
     await eventually(lambda: of(spans, "memoryd.embed", SpanKind.CONSUMER), what="the edit is embedded")
 
-    adopted = {own(one) for one in of(spans, "memoryd.follow", SpanKind.CONSUMER)}
-    [embedded] = of(spans, "memoryd.embed", SpanKind.CONSUMER)
-    assert linked(embedded) <= adopted
-    assert linked(embedded)
+    def leads_back() -> None:
+        adopted = {own(one) for one in of(spans, "memoryd.follow", SpanKind.CONSUMER)}
+        [embedded] = of(spans, "memoryd.embed", SpanKind.CONSUMER)
+        assert linked(embedded) <= adopted
+        assert linked(embedded)
+
+    await settles(leads_back)  # the follower's span may end last
 
 
 async def test_waiting_is_not_traced(world: World, memory: MemoryClient, spans: list[ReadableSpan]) -> None:
@@ -208,7 +211,13 @@ async def test_no_word_of_a_memory_is_in_a_span_or_a_log_line(
             await _everything_beside(memory)
             await _everything_that_fails(world, memory, kept)
             redis: Any = world.redis
-            in_redis = await eventually(lambda: redis.xrange(TRACES), what="spans are kept")
+            await eventually(lambda: {one.name for one in spans} > INSIDE, what="all kinds of spans have ended")
+
+            async def kept_spans() -> list[Any] | None:
+                found = await redis.xrange(TRACES)
+                return list(found) if len(found) > 100 else None
+
+            in_redis = await eventually(kept_spans, what="spans are kept")
 
     names = {one.name for one in spans}
     assert names > INSIDE, f"too few kinds of spans to prove anything: {INSIDE - names}"

@@ -90,6 +90,13 @@ async def caught_up(world: World, client: MemoryClient) -> Stats:
     return await world.drained(client)
 
 
+async def idle(client: MemoryClient) -> bool:
+    """Whether every follower has seen everything, in two looks: in one alone something may go from what is counted last to what
+    was counted first."""
+    looks = [await client.stats() for _ in range(2)]
+    return not any(one.embed_backlog or one.archive_backlog for one in looks)
+
+
 async def verified(client: MemoryClient, receipt_id: str) -> Verification:
     """What a look everywhere finds once all has followed, or as it is when that takes too long."""
 

@@ -70,8 +70,8 @@ async def test_a_batch_never_exceeds_its_maximum_and_rows_keep_their_order() -> 
 
 
 async def test_a_full_batch_does_not_wait() -> None:
-    batcher = MicroBatcher(Recorder(), batch_max=3, wait_seconds=60)
-    async with asyncio.timeout(2):
+    batcher = MicroBatcher(Recorder(), batch_max=3, wait_seconds=600)
+    async with asyncio.timeout(60):
         await gather(batcher, "1", "2", "3")
     await batcher.close()
 
@@ -128,10 +128,10 @@ async def test_a_caller_may_leave_while_its_batch_runs() -> None:
 
 async def test_close_answers_what_waits_and_takes_nothing_new() -> None:
     recorder = Recorder()
-    batcher = MicroBatcher(recorder, wait_seconds=60)
+    batcher = MicroBatcher(recorder, wait_seconds=600)
     waiting = asyncio.create_task(batcher.embed(["1"]))
     await asyncio.sleep(0)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         await batcher.close()
     assert first(await waiting) == 1
     assert recorder.closed

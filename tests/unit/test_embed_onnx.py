@@ -19,6 +19,7 @@ from memoryd.embed.protocol import InContext, ModelFailed
 from memoryd.embed.runs import runs
 from memoryd.embed.thread import ThreadEmbedder
 from memoryd.embed.vectors import mean_pool, unit
+from tests.waiting import settles
 
 WORDS = [
     "the",
@@ -96,17 +97,21 @@ async def test_what_is_beyond_the_models_length_is_not_read(embedder: ThreadEmbe
 
 
 async def test_the_event_loop_goes_on_while_a_large_batch_runs(embedder: ThreadEmbedder) -> None:
-    """Judged by how long the batch took: a busy machine gives everybody pauses."""
-    began = time.monotonic()
-    running = asyncio.create_task(embedder.embed(TEXTS * 2))
-    worst, turns = 0.0, 0
-    while not running.done():
-        before = time.monotonic()
-        await asyncio.sleep(0.001)
-        worst = max(worst, time.monotonic() - before)
-        turns += 1
-    assert turns > 50, "the batch was too small to prove anything"
-    assert worst < (time.monotonic() - began) / 2, f"the event loop stood still for {worst * 1000:.0f} ms"
+    """Judged by how long the batch took, and once more: a busy machine gives everybody pauses."""
+
+    async def goes_on() -> None:
+        began = time.monotonic()
+        running = asyncio.create_task(embedder.embed(TEXTS * 2))
+        worst, turns = 0.0, 0
+        while not running.done():
+            before = time.monotonic()
+            await asyncio.sleep(0.001)
+            worst = max(worst, time.monotonic() - before)
+            turns += 1
+        assert turns > 50, "the batch was too small to prove anything"
+        assert worst < (time.monotonic() - began) / 2, f"the event loop stood still for {worst * 1000:.0f} ms"
+
+    await settles(goes_on)
 
 
 async def test_a_text_in_context_has_the_vector_of_its_own_words_there(embedder: ThreadEmbedder) -> None:

@@ -23,6 +23,7 @@ from memoryd.embed.open import open_embedder
 from memoryd.embed.prepare import find_prepared, prepare
 from memoryd.embed.protocol import ModelFailed, ModelUnavailable
 from memoryd.embed.throw_away import ThrowAway, TooHeavy, refuse_heavy
+from tests.waiting import eventually
 
 
 def settings_for(cache: Path, model: Path | str) -> Settings:
@@ -181,32 +182,33 @@ def test_a_command_that_fails_is_quoted_by_its_last_words() -> None:
 
 
 def test_a_command_ends_when_its_time_is_over_or_nobody_waits() -> None:
-    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
     started = time.monotonic()
     with pytest.raises(CommandFailed, match="too long"):
         run(sleep, seconds_max=0.3, stop=threading.Event())
     stop = threading.Event()
     stop.set()
     with pytest.raises(GivenUp):
-        run(sleep, seconds_max=60, stop=stop)
-    assert time.monotonic() - started < 10
+        run(sleep, seconds_max=600, stop=stop)
+    assert time.monotonic() - started < 120
 
 
 async def test_a_cancelled_opening_ends_its_preparation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = threading.Event()
+    began, ended = threading.Event(), threading.Event()
 
     def endless(request: sources.Request) -> str:
-        request.stop.wait(30)
+        began.set()
+        request.stop.wait(600)
         ended.set()
         raise GivenUp
 
     monkeypatch.setattr("memoryd.embed.prepare.SOURCES", (("endless", endless),))
     opening = asyncio.create_task(open_embedder(settings_for(tmp_path, "some/model")))
-    await asyncio.sleep(0.1)
+    await eventually(began.is_set, what="it is being prepared")
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await opening
-    assert await asyncio.to_thread(ended.wait, 5)
+    assert await asyncio.to_thread(ended.wait, 60)
 
 
 async def test_no_embedder_is_a_choice(tmp_path: Path) -> None:

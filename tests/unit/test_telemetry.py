@@ -143,12 +143,12 @@ async def test_a_cancelled_operation_ends_its_span_and_stays_cancelled(spans: li
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda text: f"{len(text)}-{text[:12]!a}")
 def test_a_broken_traceparent_is_no_parent_and_no_link(spans: list[ReadableSpan], broken: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert link_to(broken) == []
     with operation("get", parent=broken):
         assert inject()
     assert spans[0].parent is None
-    assert time.perf_counter() - started < 1, "a hostile string must not cost a regular expression's worst case"
+    assert time.process_time() - started < 1, "a hostile string must not cost a regular expression's worst case"
 
 
 @given(st.text(st.characters(exclude_categories=())))
@@ -375,13 +375,14 @@ def test_an_absent_collector_delays_neither_the_work_nor_the_exit(port: str, req
         print(worked - started, time.perf_counter() - worked)
     """
     started = time.perf_counter()
-    done = run(code, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{request.getfixturevalue(port)}")
+    patient = {"OTEL_EXPORTER_OTLP_TIMEOUT": "600", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "600"}
+    done = run(code, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{request.getfixturevalue(port)}", **patient)
     elapsed = time.perf_counter() - started
     work, end = map(float, done.stdout.split())
-    # Waiting for the collector would take the exporter's ten seconds; a busy machine takes some by itself.
-    assert end < 6
-    assert work + end < 9
-    assert elapsed - work - end < 9, "nothing else may wait at the exit"
+    # Waiting for the collector would take the exporter's ten minutes; a busy machine takes some seconds by itself.
+    assert end < 60
+    assert work + end < 60
+    assert elapsed - work - end < 60, "nothing else may wait at the exit"
 
 
 @pytest.mark.parametrize(
