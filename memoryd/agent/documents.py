@@ -19,6 +19,7 @@ from memoryd.hot.journal import archived_up_to, last_entry
 from memoryd.limits import ARCHIVED_TIMEOUT_SECONDS
 from memoryd.model.document import Document, Place
 from memoryd.model.scope import Scope
+from memoryd.retry import heed_cancellation
 from memoryd.storing import refusal
 
 PAUSE_SECONDS = 0.01  # the archiver works in batches of milliseconds
@@ -103,7 +104,8 @@ class DocumentStore:
         end = await last_entry(redis, keys, bucket)
         try:
             async with asyncio.timeout(ARCHIVED_TIMEOUT_SECONDS):
-                while (await archived_up_to(redis, keys, [bucket]))[bucket] < end:  # noqa: ASYNC110  # another process archives
+                while (await archived_up_to(redis, keys, [bucket]))[bucket] < end:  # another process archives
+                    heed_cancellation()
                     await asyncio.sleep(PAUSE_SECONDS)
         except TimeoutError:
             raise ArchiveUnavailable("bring a document back: the archive is behind the journal") from None

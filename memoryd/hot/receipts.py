@@ -20,6 +20,7 @@ from memoryd.hot.codec import Encoded
 from memoryd.limits import FORGET_TURN_SECONDS, IDEMPOTENCY_TTL_SECONDS, RECEIPT_PAGE_MAX, RECEIPTS_WAITING_MAX
 from memoryd.model.receipt import FullReceipt
 from memoryd.model.scope import Scope
+from memoryd.retry import end, heed_cancellation
 
 LOOK_SECONDS = 0.2  # how often one who waits for its turn looks
 RETRY_AFTER_SECONDS = 30
@@ -43,13 +44,14 @@ class Forgets:
         claim, token = names.claim(receipt_id), secrets.token_hex(8)
         with hot_errors("forget"):
             px = int(FORGET_TURN_SECONDS * 1000)
-            while not await self._redis.set(claim, token, nx=True, px=px):  # noqa: ASYNC110 - another process's turn
+            while not await self._redis.set(claim, token, nx=True, px=px):
+                heed_cancellation()
                 await asyncio.sleep(LOOK_SECONDS)
         keeping = asyncio.create_task(self._keep(claim), name="forget's turn")
         try:
             yield
         finally:
-            keeping.cancel()
+            await end(keeping)
             with contextlib.suppress(HotUnavailable), hot_errors("forget"):
                 if await self._redis.get(claim) == token.encode():
                     await self._redis.delete(claim)

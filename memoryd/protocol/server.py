@@ -39,7 +39,7 @@ from memoryd.protocol.messages import Envelope
 from memoryd.protocol.telling import described, quoted
 from memoryd.protocol.verbs import FORMS
 from memoryd.protocol.verbs.verb import Handler
-from memoryd.retry import persistently
+from memoryd.retry import heed_cancellation, persistently
 from memoryd.together import Together
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.kept import Told, told_to_nobody
@@ -192,6 +192,7 @@ class Server:
                 async with self._blocking.pubsub() as pubsub:
                     await pubsub.subscribe(keys.REQUESTS)
                     while not stop.is_set():
+                        heed_cancellation()
                         message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=BLOCK_SECONDS)
                         if message:
                             await self._claim(message["data"])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
 import pytest
+from redis.asyncio.client import PubSub
 
 from memoryd import MemoryClient, keys
 from memoryd.errors import MemorydError, NoAnswer, NotFound, Overloaded, RequestIdReused
@@ -20,7 +22,7 @@ from memoryd.model.results import Stored
 from memoryd.protocol import connection, server
 from memoryd.protocol.messages import Envelope
 from memoryd.protocol.server import GROUP, Server
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 from tests.wire import Wire, goes_on
 from tests.world import World
 
@@ -47,15 +49,31 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 # --- several at a time ------------------------------------------------------------------------------------------------
-async def test_what_arrives_together_is_stored_and_answered_together(world: World, memory: MemoryClient) -> None:
+async def waiting(world: World, count: int) -> bool:
+    """Whether so many requests wait."""
+    return bool(await world.redis.xlen(keys.REQUESTS) == count)
+
+
+async def test_what_arrives_together_is_stored_and_answered_together(
+    world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In a few round trips; one that Redis refuses has the only failure, and every request is answered and gone."""
+    send_all, sent = Server._send_all, []
+
+    async def counted(self: Server, replies: Sequence[Any]) -> Any:
+        sent.append(len(replies))
+        return await send_all(self, replies)
+
+    monkeypatch.setattr(Server, "_send_all", counted)
     contents = [f"Ada has {number} cats." for number in range(40)]
     refused = content_id(memory.scope, MemoryType.FACT, hash_content(contents[7]))
     redis: Any = world.redis
     await redis.set(world.keys.memory("semantic", memory.scope, refused), "not a hash")
-    await redis.config_resetstat()
-
-    answers = await asyncio.gather(*[memory.store(one, type="fact") for one in contents], return_exceptions=True)
+    await world.stop("daemon")
+    asking = asyncio.gather(*[memory.store(one, type="fact") for one in contents], return_exceptions=True)
+    await eventually(lambda: waiting(world, len(contents)), what="all have arrived")
+    await world.start("daemon")
+    answers = await asking
 
     failed = [one for one in answers if isinstance(one, BaseException)]
     assert [type(one) for one in failed] == [MemorydError]
@@ -64,8 +82,7 @@ async def test_what_arrives_together_is_stored_and_answered_together(world: Worl
     assert len(stored) == 39
     assert {one.memory.id for one in (await memory.recall("Ada cats", limit=50)).hits} == stored
     assert await redis.xlen(keys.REQUESTS) == 0
-    commands = await redis.info("commandstats")
-    assert commands["cmdstat_exec"]["calls"] < 20, "each answer had a round trip of its own"
+    assert sum(sent) > len(contents) > 2 * len(sent), "each answer had a round trip of its own"
     await redis.delete(world.keys.memory("semantic", memory.scope, refused))
 
 
@@ -272,7 +289,7 @@ async def test_a_client_that_hears_nothing_asks_again(world: World, monkeypatch:
 
 async def test_a_client_that_was_cut_off_asks_again_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that went to the lost connection will not come: there is nothing to wait for."""
-    monkeypatch.setattr(connection, "RESEND_SECONDS", 60.0)
+    monkeypatch.setattr(connection, "RESEND_SECONDS", 600.0)
     send = Server._send
     lost: list[bytes] = []
 
@@ -286,7 +303,7 @@ async def test_a_client_that_was_cut_off_asks_again_at_once(world: World, monkey
 
     async with world.connect() as memory:
         monkeypatch.setattr(Server, "_send", cut_off)
-        kept = await asyncio.wait_for(memory.store("An event.", type="episodic", request_id="lost"), 10)
+        kept = await asyncio.wait_for(memory.store("An event.", type="episodic", request_id="lost"), PATIENCE_SECONDS)
         assert lost
         assert kept.replayed
 
@@ -303,8 +320,11 @@ async def test_a_request_that_nobody_has_read_is_not_sent_again(world: World, mo
         patient = asyncio.create_task(memory.store("Another event.", type="episodic"))
         with pytest.raises(NoAnswer):
             await again
+        await eventually(lambda: waiting(world, 2), what="both wait")
+        await asyncio.sleep(0.3)
         assert await world.redis.xlen(keys.REQUESTS) == 2
 
+        monkeypatch.setattr(hasty._connection, "_timeout_seconds", PATIENCE_SECONDS)
         await world.redis.delete(keys.REQUESTS)
         await world.start("daemon")
         assert (await patient).version == 1
@@ -380,14 +400,21 @@ async def test_rubbish_on_the_channel_is_not_heard(world: World, wire: Wire) -> 
 async def test_two_daemons_share_the_load(world: World, wire: Wire, served: Counter[str]) -> None:
     """Each request goes to one of them, and when one leaves, the other goes on alone."""
     await world.start("daemon2")
-    for number in range(200):
-        await wire.send(msgspec.json.encode(wire.envelope("store", {"content": f"Memory {number}."}, id=f"r{number}")))
-    await eventually(lambda: len(wire.answers) >= 200, what="all are answered")
+    sent = 0
 
-    assert len(served) == 2
-    assert served.total() == len(wire.answers) == 200
+    async def shared() -> bool:
+        nonlocal sent
+        for _ in range(50):
+            sent += 1
+            await wire.send(msgspec.json.encode(wire.envelope("store", {"content": f"Memory {sent}."}, id=f"r{sent}")))
+        return len(served) == 2
+
+    await eventually(shared, what="both serve")
+    await eventually(lambda: len(wire.answers) >= sent, what="all are answered")
+
+    assert served.total() == len(wire.answers) == sent
     await world.stop("daemon")
-    assert (await wire.result("stats"))["memories"] == 200
+    assert (await wire.result("stats"))["memories"] == sent
     await goes_on(world)
 
 
@@ -507,9 +534,26 @@ async def test_a_caller_that_is_cancelled_ends_and_may_still_tidy_up(world: Worl
     for one in asking:
         one.cancel()
         await asyncio.sleep(0.001)
-    ended, _ = await asyncio.wait(asking, timeout=10)
+    ended, _ = await asyncio.wait(asking, timeout=PATIENCE_SECONDS)
     assert all(one.cancelled() for one in asking)
     assert (len(ended), len(tidied)) == (40, 40)
+
+
+async def test_a_daemon_ends_although_its_driver_swallows_its_cancellation(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis-py does so now and then, in whichever wait: half a daemon would go on to claim what is published."""
+    get_message, asked = PubSub.get_message, asyncio.Event()
+
+    async def swallowing(self: PubSub, *args: Any, **how: Any) -> Any:
+        asked.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            return await get_message(self, *args, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PubSub, "get_message", swallowing)
+        await asked.wait()
+        await world.kill("daemon")
 
 
 async def empty(world: World) -> None:
