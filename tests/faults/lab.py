@@ -45,7 +45,7 @@ from tests.waiting import eventually
 
 MODEL = "hash-embedder"
 WATCH_SECONDS = 0.1
-READY_SECONDS = 60
+READY_SECONDS = 120
 SKEWED = Path(__file__).with_name("skewed.py")
 FLUSH_SECONDS = 1.1  # a Redis whose disk was full tries again once a second
 KILLED = -signal.SIGKILL

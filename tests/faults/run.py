@@ -21,7 +21,7 @@ from tests.faults.person import Person
 from tests.faults.plan import Plan
 from tests.faults.workload import Worker, read
 
-DRAIN_SECONDS = 60
+DRAIN_SECONDS = 180
 TELL_SECONDS = 1.0  # in which a process that does not go on says where it stands
 ANSWER_SECONDS = 10  # a client repeats the request then, with the same id
 

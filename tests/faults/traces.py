@@ -58,7 +58,7 @@ LONG_RUN = 1_000
 AGAIN = (NoAnswer, HotUnavailable, Overloaded, ArchiveUnavailable)
 PATIENCE_SECONDS = 120.0
 ANSWER_SECONDS = 10.0
-SETTLE_SECONDS = 30.0  # until the last effects are told: a move waits for the archive, the archive for vectors
+SETTLE_SECONDS = 120.0  # until the last effects are told: a move waits for the archive, the archive for vectors
 FAULTS = ("daemon", "sync", "redis")
 # Whatever was not used for a second goes to the tier long, however warm it is.
 RULES = {"*": {"*": {"short_seconds": 1, "content_seconds": 1, "cold": 1.0}}}

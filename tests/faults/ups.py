@@ -30,7 +30,7 @@ CLIENTS = 4
 STARTING_SHARE = 0.25  # of the kills meet it while it starts
 STARTING_SECONDS = (0.2, 2.5)
 WORKING_SECONDS = (0.1, 1.5)
-DRAIN_SECONDS = 60.0
+DRAIN_SECONDS = 180.0
 
 
 @dataclass
