@@ -270,7 +270,7 @@ async def command(run: Run, module: str, *words: str) -> None:
     out, _ = await child.communicate()
     (run.lab.data / "logs" / f"command-{module}-{words[0]}.log").write_bytes(out)
     if child.returncode:
-        run.wrong.append(f"{module} {words[0]} ended with {child.returncode}")
+        run.wrong.append(f"{module} {words[0]} ended with {child.returncode}: {out[-500:].decode(errors='replace')}")
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------
