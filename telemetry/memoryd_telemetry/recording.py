@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision
@@ -32,8 +33,9 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from memoryd_telemetry import names
+from memoryd_telemetry.propagation import current_span
 
-_SCOPE = InstrumentationScope(names.SCOPE)
+SCOPE = InstrumentationScope(names.SCOPE)
 _UNSET, _FAILED = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 _FLAGS = [TraceFlags(bits) for bits in range((TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID) + 1)]
 
@@ -73,25 +75,23 @@ class _Tracer(trace.Tracer):
         record_exception: bool = True,
         set_status_on_exception: bool = True,
     ) -> trace.Span:
-        around = trace.get_current_span(context)
-        parent = around.get_span_context()
+        around = current_span() if context is None else trace.get_current_span(context)
         start = start_time or time.time_ns()
         if type(around) is Noted:  # what is inside of recorded work is recorded, whatever the sampler
-            span_id = self.sdk.id_generator.generate_span_id()
-            own = SpanContext(parent.trace_id, span_id, False, parent.trace_flags, parent.trace_state)
-            span = Noted(self, name, own, parent, kind, start, around.part)
+            span = Noted(self, name, kind, start, self.sdk.id_generator.generate_span_id(), around.first, around, around.part)
             around.has_inside = True
         else:
+            parent = around.get_span_context()
             own = self._first(context, parent, name, kind, attributes, links)
             if not own.trace_flags.sampled:
                 return NonRecordingSpan(own)
-            span = Noted(self, name, own, parent if parent.is_valid else None, kind, start)
+            span = Noted(self, name, kind, start, own.span_id, own, parent if parent.is_valid else None, Part(own.span_id))
+            if parent.is_valid and not parent.is_remote:  # it may belong to the part of another tracer's span
+                self.sdk.span_processor.on_start(span, context)  # type: ignore[arg-type]  # it has all that ours look at
         for one in links or ():
             span.add_link(one.context)
         if attributes:
-            span.set_attributes(attributes)
-        if span.part is None:
-            self.sdk.span_processor.on_start(span, context)  # type: ignore[arg-type]  # it has all that ours look at
+            span.notes.update(attributes)
         return span
 
     @contextmanager
@@ -130,60 +130,93 @@ class Part:
 
 class Noted(trace.Span, ReadableSpan):
     """A span: what is noted of it while it is recorded, and what exporters read when it has ended. It has no events, and of a
-    failure no description: both quote what an exception says."""
+    failure no description: both quote what an exception says.
+
+    Nothing is made before somebody asks for it. What a span does comes seldom, between much else, so that each function and
+    object that it needs has to be fetched by the processor: it costs several times what it costs in a loop.
+    """
 
     _end_time: int | None = None
-    _status = _UNSET
     _events = ()
     _instrumentation_info = None
-    _instrumentation_scope = _SCOPE
+    _instrumentation_scope = SCOPE
+    is_remote = False
     has_inside = False
     """Whether others have begun inside of it."""
+    failed = False
+    """Whether its status says so."""
+    causes: list[Link] | None = None
 
     def __init__(
-        self, tracer: _Tracer, name: str, own: SpanContext, parent: SpanContext | None, kind: SpanKind, start: int,
-        part: Part | None = None,
+        self, tracer: _Tracer, name: str, kind: SpanKind, start: int, span_id: int, first: SpanContext,
+        above: SpanContext | Noted | None, part: Part,
     ) -> None:  # fmt: skip
-        # What a ReadableSpan has, without its own beginning, which would take a third of ours.
-        self._tracer, self._resource = tracer, tracer.sdk.resource
-        self._name, self._kind, self._start_time = name, kind, start
-        self._context, self._parent = own, parent
+        """`first`: of the first span of the part. `above`: its parent."""
+        self._tracer, self._name, self._kind, self._start_time = tracer, name, kind, start
+        self.span_id, self.first, self.above, self.part = span_id, first, above, part
         self.notes: dict[str, AttributeValue] = {}
-        self._causes: list[Link] = []
-        self._attributes, self._links = self.notes, self._causes
-        self.part = part
+        """Its attributes as they were given."""
 
     def get_span_context(self) -> SpanContext:
-        return cast(SpanContext, self._context)
+        first = self.first
+        if first.span_id == self.span_id:
+            return first
+        return SpanContext(first.trace_id, self.span_id, False, first.trace_flags, first.trace_state)
+
+    @property
+    def _context(self) -> SpanContext:  # type: ignore[override]
+        return self.get_span_context()
+
+    @property
+    def _parent(self) -> SpanContext | None:  # type: ignore[override]
+        return self.above.get_span_context() if isinstance(self.above, Noted) else self.above
+
+    @property
+    def _attributes(self) -> dict[str, AttributeValue]:  # type: ignore[override]
+        return {key: self._short(value) for key, value in self.notes.items()}
+
+    @property
+    def _links(self) -> Sequence[Link]:  # type: ignore[override]
+        return self.causes or ()
+
+    @property
+    def _status(self) -> Status:  # type: ignore[override]
+        return _FAILED if self.failed else _UNSET
+
+    @property
+    def _resource(self) -> Resource:  # type: ignore[override]
+        return self._tracer.sdk.resource
+
+    @property
+    def chars_max(self) -> int:
+        """Where string attributes are cut."""
+        return self._tracer.chars_max
+
+    def _short(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return value[: self.chars_max]
+        return tuple(value) if isinstance(value, list) else value
 
     def is_recording(self) -> bool:
         return self._end_time is None
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
-        self.set_attributes({key: value})
+        if self._end_time is None:
+            self.notes[key] = value
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
-        if self._end_time is not None:
-            return
-        for key, value in attributes.items():
-            if isinstance(value, str):
-                self.notes[key] = value[: self._tracer.chars_max]
-            else:  # a list as it is now: whose it is may change it
-                self.notes[key] = tuple(value) if isinstance(value, list) else value
+        if self._end_time is None:
+            self.notes.update(attributes)
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
         if self._end_time is None and context.is_valid:
-            self._causes.append(Link(context))
+            self.causes = self.causes or []
+            self.causes.append(Link(context))
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         code = status.status_code if isinstance(status, Status) else status
         if self._end_time is None and code is StatusCode.ERROR:
-            self._status = _FAILED
-
-    @property
-    def failed(self) -> bool:
-        """Whether its status says so."""
-        return self._status is _FAILED
+            self.failed = True
 
     def update_name(self, name: str) -> None:
         if self._end_time is None:

@@ -44,23 +44,22 @@ class Tail(SpanProcessor):
             around.has_inside = True
         with self._lock:
             inside: Part | None = getattr(around, "part", None) or self._others.get(around.get_span_context().span_id)
-            part = inside or Part(span.context.span_id)
             if isinstance(span, Noted):
-                span.part = part
+                span.part = inside or span.part
             elif len(self._others) < OPEN_SPANS_MAX:
-                self._others[span.context.span_id] = part
+                self._others[span.context.span_id] = inside or Part(span.context.span_id)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Keeps a span until its part has ended, and gives the part on then; what ends later follows it."""
-        own = span.context
-        if own is None or not own.trace_flags.sampled:
-            return
         if isinstance(span, Noted):
-            known, failed, parent = span.part, span.failed, span.has_inside
+            part, failed, parent = span.part, span.failed, span.has_inside
+            first = span.span_id == part.first
         else:
-            known, failed, parent = self._others.pop(own.span_id, None), span.status.status_code is StatusCode.ERROR, True
-        part = known or Part(own.span_id)
-        first = own.span_id == part.first
+            own = span.context
+            if own is None or not own.trace_flags.sampled:
+                return
+            part, failed, parent = self._part_of(own.span_id), span.status.status_code is StatusCode.ERROR, True
+            first = own.span_id == part.first
         with self._lock:
             part.failed = part.failed or failed
             if first:
@@ -69,6 +68,10 @@ class Tail(SpanProcessor):
         for one in going:
             for processor in self._behind:
                 processor.on_end(one)
+
+    def _part_of(self, span_id: int) -> Part:
+        part = self._others.pop(span_id, None)
+        return part or Part(span_id)
 
     def _going(self, part: Part, span: ReadableSpan, first: bool, parent: bool) -> Sequence[ReadableSpan]:
         """What is to be given on now that this span has ended."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from types import TracebackType
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode, get_current_span, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from memoryd_telemetry import names, otlp
 from memoryd_telemetry.kept import KeptSpans
 from memoryd_telemetry.metrics import measure
-from memoryd_telemetry.propagation import context_of, link_to
+from memoryd_telemetry.propagation import context_of, current_span, link_to, make_current
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
@@ -75,14 +75,16 @@ def _begin(service_name: str, sampling: Sampling, *, kept: bool, stores: bool) -
     provider = Recording(chars_max=longest, resource=otlp.resource(service_name), shutdown_on_exit=False)
     behind: list[SpanProcessor] = []
     if otlp.wanted("traces"):
-        from memoryd_telemetry.packing import Exporter
+        from memoryd_telemetry.packing import Exporter, packed
         from memoryd_telemetry.sending import Sending
 
-        behind.append(Sending(Exporter()))
+        behind.append(Sending(Exporter(provider.resource), packed))
     if kept:
         behind.append(_keeper(service_name))
     provider.add_span_processor(Tail(behind, sample=sampling.share, slow_milliseconds=sampling.slow_milliseconds))
     trace.set_tracer_provider(provider)
+    global _tracer  # noqa: PLW0603 - the one before asks for it in each span
+    _tracer = provider.get_tracer(names.SCOPE)
     if stores:
         _trace_stores()
     return provider.shutdown
@@ -193,17 +195,12 @@ def _link(span: Span, traceparents: Sequence[str]) -> None:
         span.set_attribute(names.LINKS_DROPPED, len(links) - LINKS_MAX)
 
 
-@contextmanager
-def inner(name: str, attributes: Attributes = None) -> Iterator[Span]:
+def inner(name: str, attributes: Attributes = None) -> AbstractContextManager[Span]:
     """A part of what the current span does. Where that is not recorded, neither is this, and next to nothing is spent.
 
     Never one for each of many memories: a span costs what a memory costs.
     """
-    if recorded() is None:
-        yield INVALID_SPAN
-        return
-    with _Within(name, attributes) as span:
-        yield span
+    return nullcontext(INVALID_SPAN) if recorded() is None else _Within(name, attributes)
 
 
 def inside(name: str) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
@@ -234,7 +231,7 @@ def untraced() -> Iterator[None]:
 
 def recorded() -> Span | None:
     """The current span where it is recorded: what is told to nobody need not be counted either."""
-    span = get_current_span()
+    span = current_span()
     return span if span.is_recording() else None
 
 
@@ -251,7 +248,7 @@ def commands_told() -> bool:
 
 def tell(attributes: Mapping[str, AttributeValue]) -> None:
     """Attributes of the current span, where their values are at hand."""
-    get_current_span().set_attributes(attributes)
+    current_span().set_attributes(attributes)
 
 
 def error_type(error: BaseException) -> str:
@@ -261,7 +258,7 @@ def error_type(error: BaseException) -> str:
     return code if isinstance(code, str) else type(error).__name__
 
 
-class _Within:
+class _Within(AbstractContextManager[Span]):
     """A new span, the current one for the block. As a generator it would cost half as much again as the span itself."""
 
     def __init__(
@@ -271,7 +268,7 @@ class _Within:
         self._span = _tracer.start_span(name, context, kind, attributes, start_time=began)
 
     def __enter__(self) -> Span:
-        self._token = attach(set_span_in_context(self._span))
+        self._token = make_current(self._span)
         return self._span
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

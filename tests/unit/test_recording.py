@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRat
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
 from memoryd_telemetry import names
-from memoryd_telemetry.packing import packed
-from memoryd_telemetry.propagation import context_of
+from memoryd_telemetry.packing import packed, request
+from memoryd_telemetry.propagation import context_of, current_span, make_current
 from memoryd_telemetry.recording import Recording
 from tests.spans import Finished
 
@@ -58,6 +58,11 @@ def finished(provider: TracerProvider) -> list[ReadableSpan]:
     return kept.spans
 
 
+def sent(spans: list[ReadableSpan]) -> bytes:
+    """What a collector is sent of them."""
+    return request([packed(one) for one in spans], spans[0].resource)
+
+
 def work(tracer: trace.Tracer) -> None:
     """All that memoryd does with spans."""
     attributes: dict[str, Any] = {"verb": "store", "share": 0.5, "ok": True, "ids": ("a", "b"), "long": "kumquat " * 5, "count": 3}
@@ -84,7 +89,7 @@ def test_an_exporter_sees_no_difference() -> None:
         one = provider(resource=Resource({"service.name": "memoryd"}), id_generator=Counting())
         spans = finished(one)
         work(one.get_tracer(names.SCOPE))
-        told += [encode_spans(spans), ExportTraceServiceRequest.FromString(packed(spans))]
+        told += [encode_spans(spans), ExportTraceServiceRequest.FromString(sent(spans))]
     assert [span.name for span in told[0].resource_spans[0].scope_spans[0].spans] == ["renamed", "verb", "batch"]
     assert all(one == told[0] for one in told)
 
@@ -106,7 +111,7 @@ def test_whatever_an_attribute_is_it_is_packed_as_the_exporter_itself_would(attr
     parent = SpanContext(7, 8, True, TraceFlags(1), TraceState.from_header([state]))
     around = trace.set_span_in_context(trace.NonRecordingSpan(parent))
     provider.get_tracer(names.SCOPE).start_span("verb", around, attributes=attributes).end()
-    assert ExportTraceServiceRequest.FromString(packed(spans)) == encode_spans(spans)
+    assert ExportTraceServiceRequest.FromString(sent(spans)) == encode_spans(spans)
 
 
 @pytest.mark.parametrize(
@@ -146,9 +151,34 @@ def test_tracers_of_others_make_the_sdks_spans_inside_of_ours() -> None:
         infer.add_event("loaded")
         own.start_span("part").end()
     assert [(one.name, len(one.events)) for one in spans] == [("part", 0), ("infer", 1), ("verb", 0)]
-    resources = ExportTraceServiceRequest.FromString(packed(spans)).resource_spans
+    resources = ExportTraceServiceRequest.FromString(sent(spans)).resource_spans
     scopes = {one.scope.name: one.spans for each in resources for one in each.scope_spans}
     assert {name: [one.name for one in some] for name, some in scopes.items()} == {
         names.SCOPE: ["part", "verb"], "a model": ["infer"],
     }  # fmt: skip
     assert {one.context.trace_id for one in spans if one.context} == {verb.get_span_context().trace_id}
+
+
+def test_the_current_span_is_opentelemetrys_and_what_else_is_in_the_context_stays() -> None:
+    assert current_span() is trace.get_current_span() is trace.INVALID_SPAN
+    around = context.attach(context.set_value("theirs", "baggage"))
+    span = trace.NonRecordingSpan(CAUSE)
+    token = make_current(span)
+    assert current_span() is trace.get_current_span() is span
+    assert context.get_value("theirs") == "baggage"
+    context.detach(token)
+    assert current_span() is trace.INVALID_SPAN
+    context.detach(around)
+
+
+def test_what_a_span_is_sent_as_is_what_it_was_when_it_ended() -> None:
+    provider = ours(resource=Resource({}))
+    spans = finished(provider)
+    span = provider.get_tracer(names.SCOPE).start_span("verb", attributes={"ids": ["a"]})
+    span.end()
+    before = packed(spans[0])
+    span.set_attributes({"late": 1})
+    span.set_attribute("late", 1)
+    span.set_status(StatusCode.ERROR)
+    assert packed(spans[0]) == before
+    assert isinstance(before, bytes)

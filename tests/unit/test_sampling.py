@@ -178,3 +178,16 @@ def test_spans_that_no_collector_took_are_counted(
     assert sum(count for count, why in dropped if why == "collector_queue") == 4
     assert refused == (0 if answer is SpanExportResult.SUCCESS else 10)
     assert "kumquat" not in caplog.text
+
+
+def test_a_span_that_cannot_be_packed_is_counted_and_hinders_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    dropped: list[tuple[int, str]] = []
+    monkeypatch.setattr(
+        memoryd_telemetry.sending, "measure", lambda _metric, count, told: dropped.append((count, told[names.OUTCOME]))
+    )
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Sending(Collector(SpanExportResult.SUCCESS), lambda _: 1 / 0))
+    with provider.get_tracer("test").start_as_current_span("x"):
+        pass
+    provider.shutdown()
+    assert dropped == [(1, "collector")]
