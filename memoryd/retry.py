@@ -13,7 +13,6 @@ from typing import Any, TypeVar, cast
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, HotUnprepared, Overloaded
 from memoryd_telemetry.logs import get_logger
 
-log = get_logger("memoryd.retry")
 T = TypeVar("T")
 
 PAUSE_SECONDS_MIN = 0.05
@@ -33,6 +32,7 @@ async def persistently(
     `prepare` mends a Redis that was emptied under us.
     Everything that is not a server's absence is raised: it ends the daemon, which is better than losing memories.
     """
+    log = get_logger("memoryd.retry")  # here: a client ends its tasks by this module too, and has no structlog
     pause = PAUSE_SECONDS_MIN
     while not stop.is_set():
         heed_cancellation()
