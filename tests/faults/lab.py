@@ -122,10 +122,14 @@ class Lab:
 
     async def try_refused_again(self) -> None:
         """What an operator does when MongoDB takes again what it has refused: a person's edits are dead letters until then."""
-        letters = DeadLetters(Records(self.redis, self.keys), self.archive, self._projector().apply_document)
+        letters = self.dead_letters()
         for one in await letters.list():
             if (one.group, one.reason) == ("follow", ArchiveRefused.__name__):
                 await letters.retry(one.letter)
+
+    def dead_letters(self) -> DeadLetters:
+        """What was given up, past the proxies."""
+        return DeadLetters(Records(self.redis, self.keys), self.archive, self._projector().apply_document)
 
     def _projector(self) -> Projector:
         projector = Projector(Records(self.redis, self.keys), self.archive, SystemClock())
