@@ -15,7 +15,7 @@ from memoryd.hot.journal import archived_up_to
 from memoryd.keys import Keys
 from memoryd.limits import ARCHIVED_TIMEOUT_SECONDS
 from memoryd.model.memory import Durability
-from memoryd.retry import heed_cancellation
+from memoryd.retry import heedful_sleep
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.tracing import inner
 
@@ -59,8 +59,7 @@ async def outwaited(
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while waiting and (waiting := await left(waiting)):
-                heed_cancellation()
-                await asyncio.sleep(pause)
+                await heedful_sleep(pause)
                 pause = min(pause_seconds_max, pause * 1.5)
     return waiting.keys()
 

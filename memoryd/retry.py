@@ -62,6 +62,12 @@ def heed_cancellation() -> None:
         raise asyncio.CancelledError
 
 
+async def heedful_sleep(seconds: float) -> None:
+    """Sleeps between two looks at what others do. Who is cancelled already does not sleep."""
+    heed_cancellation()
+    await asyncio.sleep(seconds)
+
+
 async def end(task: asyncio.Task[Any]) -> None:
     """Cancels a task until it is gone, because a cancellation may be swallowed on the way. What it has raised, it has raised."""
     while not task.done():

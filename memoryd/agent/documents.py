@@ -19,7 +19,7 @@ from memoryd.hot.journal import archived_up_to, last_entry
 from memoryd.limits import ARCHIVED_TIMEOUT_SECONDS
 from memoryd.model.document import Document, Place
 from memoryd.model.scope import Scope
-from memoryd.retry import heed_cancellation
+from memoryd.retry import heedful_sleep
 from memoryd.storing import refusal
 
 PAUSE_SECONDS = 0.01  # the archiver works in batches of milliseconds
@@ -105,8 +105,7 @@ class DocumentStore:
         try:
             async with asyncio.timeout(ARCHIVED_TIMEOUT_SECONDS):
                 while (await archived_up_to(redis, keys, [bucket]))[bucket] < end:  # another process archives
-                    heed_cancellation()
-                    await asyncio.sleep(PAUSE_SECONDS)
+                    await heedful_sleep(PAUSE_SECONDS)
         except TimeoutError:
             raise ArchiveUnavailable("bring a document back: the archive is behind the journal") from None
 

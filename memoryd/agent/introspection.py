@@ -43,7 +43,7 @@ from memoryd.model.results import Hit
 from memoryd.model.scope import Scope
 from memoryd.model.terms import query_terms, terms
 from memoryd.recalling import Recalling
-from memoryd.retry import heed_cancellation
+from memoryd.retry import heedful_sleep
 
 PAUSE_SECONDS = 0.02  # the archiver works in batches of milliseconds
 
@@ -147,8 +147,7 @@ class Introspect:
                     places = await archived_up_to(redis, keys, ends)
                     if not (ends := {one: end for one, end in ends.items() if places[one] < end}):
                         return
-                    heed_cancellation()
-                    await asyncio.sleep(PAUSE_SECONDS)
+                    await heedful_sleep(PAUSE_SECONDS)
         except TimeoutError:
             raise ArchiveUnavailable("the archive is behind the journal") from None
 

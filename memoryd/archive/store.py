@@ -381,12 +381,6 @@ class Archive:
             await write_unordered(self.versions, [UpdateMany({"memory_id": {"$in": ids}}, gone)])
             await write_unordered(self.memories, [UpdateMany({"_id": {"$in": ids}, **heard}, gone)])
 
-    async def holds_version(self, document: Document) -> bool:
-        """Whether exactly this version is archived already (then being refused as current is no loss)."""
-        with archive_errors("archive"):
-            found = await self.versions.find_one({"_id": f"{document['_id']}:{document['version']}"}, {"seal": 1})
-        return found is not None and found.get("seal") == document["seal"]
-
     async def archived_before(self, documents: Sequence[Document]) -> list[str]:
         """The ids of those documents that the history has as they are. It comes second: they were in `memories` then."""
         wanted = {f"{one['_id']}:{one['version']}": one for one in documents}

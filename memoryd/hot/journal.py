@@ -126,9 +126,9 @@ class Follower:
 
     async def take_over(self, count: int, *, idle_seconds: float = REDELIVER_IDLE_SECONDS) -> list[Entry]:
         """Entries that were delivered to someone (perhaps to us) long ago and never acknowledged."""
-        idle, noted = int(idle_seconds * 1000), int(not self._noted)
+        idle, note = int(idle_seconds * 1000), int(not self._noted)
         calls: list[scripts.Call] = [
-            ([stream, self._keys.place(bucket)], [self.group, self.consumer, idle, count, self._told.get(stream, ""), noted])
+            ([stream, self._keys.place(bucket)], [self.group, self.consumer, idle, count, self._told.get(stream, ""), note])
             for stream, bucket in self._buckets.items()
         ]
         with hot_errors(f"{self.group}: take over"):

@@ -20,7 +20,7 @@ from memoryd.hot.codec import Encoded
 from memoryd.limits import FORGET_TURN_SECONDS, IDEMPOTENCY_TTL_SECONDS, RECEIPT_PAGE_MAX, RECEIPTS_WAITING_MAX
 from memoryd.model.receipt import FullReceipt
 from memoryd.model.scope import Scope
-from memoryd.retry import end, heed_cancellation
+from memoryd.retry import end, heedful_sleep
 
 LOOK_SECONDS = 0.2  # how often one who waits for its turn looks
 RETRY_AFTER_SECONDS = 30
@@ -45,8 +45,7 @@ class Forgets:
         with hot_errors("forget"):
             px = int(FORGET_TURN_SECONDS * 1000)
             while not await self._redis.set(claim, token, nx=True, px=px):
-                heed_cancellation()
-                await asyncio.sleep(LOOK_SECONDS)
+                await heedful_sleep(LOOK_SECONDS)
         keeping = asyncio.create_task(self._keep(claim), name="forget's turn")
         try:
             yield

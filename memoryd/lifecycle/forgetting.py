@@ -28,7 +28,7 @@ from memoryd.model.memory import Durability
 from memoryd.model.receipt import ForgottenMany, ForgottenMemory, FullReceipt, Removed
 from memoryd.model.results import Receipt
 from memoryd.model.scope import Scope
-from memoryd.retry import heed_cancellation
+from memoryd.retry import heedful_sleep
 from memoryd.storing import refusal
 
 BATCH = 200  # atomic steps of one round trip: about 15 ms of Redis, between which it serves others
@@ -247,8 +247,7 @@ class Forgetting:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CHAINED_SECONDS_MAX):
                 while not await self._forgets.fetched(receipt_id):
-                    heed_cancellation()
-                    await asyncio.sleep(LOOK_SECONDS)
+                    await heedful_sleep(LOOK_SECONDS)
                 return True
         return False
 

@@ -178,9 +178,11 @@ class Archiver:
 
     async def _know(self, batch: Batch, entries: Sequence[Entry]) -> None:
         """What comes again, because nobody could say that it was archived: where its document is gone, somebody has deleted it."""
-        lost = {entry.memory_id for entry in entries if entry.text("known") == LOST}
-        asked = [one for one in batch.current.values() if not one.get("tombstone") and one["_id"] not in lost]
-        batch.known |= dict.fromkeys(await self._archive.archived_before(asked), True)
+        told = {entry.memory_id for entry in entries if entry.text("known") == LOST}
+        told |= {memory_id for memory_id, known in batch.known.items() if known}
+        asked = [one for one in batch.current.values() if not one.get("tombstone") and one["_id"] not in told]
+        if asked:
+            batch.known |= dict.fromkeys(await self._archive.archived_before(asked), True)
 
     async def _keep_edits(self, batch: Batch) -> None:
         """Puts into the history what a person has made of documents that this batch is about to replace.
@@ -206,7 +208,7 @@ class Archiver:
         # Of one version, the current document decides which of two is the loser: both archivers have written their
         # history by now, and whichever came first there may have come second here.
         same = holds["version"] == document["version"]
-        if holds.get("seal") == document["seal"] if same else await self._archive.holds_version(document):
+        if holds.get("seal") == document["seal"] if same else await self._archive.archived_before([document]):
             return
         lost = from_document(document).memory
         above = int(holds["version"])

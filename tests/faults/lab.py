@@ -32,6 +32,7 @@ from memoryd.local.program import Program
 from memoryd.local.redis_server import RedisServer
 from memoryd.local.service import Service
 from memoryd.protocol.server import GROUP as SERVERS
+from memoryd.retry import end
 from memoryd_sync.dead import DeadLetters
 from memoryd_sync.place import compared_with
 from memoryd_sync.projector import Projector
@@ -167,7 +168,7 @@ class Lab:
                 self._wanted.add(name)
                 self.services[name].launch()
         watch = asyncio.create_task(self._watch(), name="watch the services")
-        stack.push_async_callback(_ended, watch)
+        stack.push_async_callback(end, watch)
         await self.all_ready()
 
     async def all_ready(self) -> None:
@@ -329,8 +330,3 @@ async def _started(proxy: Proxy, stack: AsyncExitStack) -> Proxy:
     await proxy.start()
     stack.push_async_callback(proxy.stop)
     return proxy
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
