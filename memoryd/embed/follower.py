@@ -146,8 +146,7 @@ class EmbedFollower:
             return
         for entry, vector in zip(entries, vectors, strict=True):
             await self._attach(cache, entry, Attached(
-                entry.text("content_hash"), model.model, int(entry.text("context") or 0), vector, entry.scope,
-                entry.traceparent, slot,
+                entry.text("content_hash"), model.model, _context(entry), vector, entry.scope, entry.traceparent, slot,
             ))  # fmt: skip
 
     async def _compute(self, cache: EmbeddingCache, model: Embedder, entries: Sequence[Entry]) -> list[bytes]:
@@ -171,14 +170,19 @@ class EmbedFollower:
         raise AssertionError("the last try returns or raises")
 
     async def _fail(self, cache: EmbeddingCache, entries: Sequence[Entry], error: ModelFailed) -> None:
-        """Finds the text that the model refuses by halves, so that it takes no other memory with it."""
+        """Finds the text that the model refuses by halves, so that it takes no other memory with it.
+
+        Only what still waits is buried: while the model was tried again a vector may have come from elsewhere, or other words.
+        """
         if len(entries) > 1 and not error.retryable:
             middle = len(entries) // 2
             await self._embed(cache, entries[:middle])
             await self._embed(cache, entries[middle:])
             return
-        for entry in entries:
-            await self._bury(entry, error.message)
+        asked = [(self._key(one), one.text("content_hash"), _context(one)) for one in entries]
+        for entry, waits in zip(entries, await self._records.waiting(asked), strict=True):
+            if waits:
+                await self._bury(entry, error.message)
 
     async def _bury(self, entry: Entry, reason: str) -> None:
         measure(telemetry.DEAD_LETTERS, 1, {telemetry.FOLLOWER: "embed"})
@@ -186,15 +190,22 @@ class EmbedFollower:
         await self._follower.bury(entry, reason)
 
     async def _attach(self, cache: EmbeddingCache, entry: Entry, attached: Attached) -> None:
-        key = self._records.keys.memory(kind_of(entry.memory_type), attached.scope, entry.memory_id)
-        if not await self._records.attach(key, entry.memory_id, attached):
+        if not await self._records.attach(self._key(entry), entry.memory_id, attached):
             # Forgotten or changed meanwhile: another daemon has perhaps purged the cache before our vector came into it.
             await cache.purge(attached.scope, attached.content_hash)
+
+    def _key(self, entry: Entry) -> str:
+        return self._records.keys.memory(kind_of(entry.memory_type), entry.scope, entry.memory_id)
 
     def _has_vector(self, entry: Entry) -> bool:
         """Whether an entry brings a vector of the model that is read."""
         model = self._cache.embedder.model if self._cache else ""
         return model in (entry.text("embedding_model"), entry.text("embedding_model2"))
+
+
+def _context(entry: Entry) -> int:
+    """Which of the contexts that its memory has had it is of."""
+    return int(entry.text("context") or 0)
 
 
 def _let_go(entry: Entry) -> list[str]:

@@ -250,6 +250,18 @@ class Records:
                 flags = await pipe.execute()
         return {memory_id for (memory_id, _), flag in zip(places, flags, strict=True) if flag == b"1"}
 
+    async def waiting(self, asked: Sequence[tuple[str, str, int]]) -> list[bool]:
+        """Whether the record under each key waits for the vector of this content's hash in this context, in one round trip."""
+        with hot_errors("look for vectors"):
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for key, _, _ in asked:
+                    pipe.hmget(key, ["pending", "content_hash", "hash", "context"])
+                rows = await pipe.execute()
+        return [
+            flag == b"1" and (whole or light or b"").decode() == content_hash and int(now or 0) == context
+            for (_, content_hash, context), (flag, whole, light, now) in zip(asked, rows, strict=True)
+        ]
+
     async def present(self, scope: Scope, memory_ids: Sequence[str]) -> dict[str, int]:
         """Those of the memories whose record is in the scope's project here, whole or not, each with its version."""
         places = [(memory_id, self.keys.memory(kind, scope, memory_id)) for memory_id in memory_ids for kind in KINDS]

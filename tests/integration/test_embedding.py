@@ -12,8 +12,12 @@ import pytest
 import memoryd.embed.follower
 from memoryd import MemoryClient
 from memoryd.embed.protocol import Vectors
+from memoryd.hot.changes import Attached
+from memoryd.hot.records import Records
 from memoryd.limits import EMBED_TRIES_MAX
+from memoryd.model.ids import hash_content
 from memoryd.model.results import Stored
+from memoryd.model.scope import Scope
 from tests.fakes import HashEmbedder
 from tests.integration.tools import caught_up, dead_letters, hot, idle, one_story
 from tests.waiting import eventually
@@ -113,6 +117,34 @@ async def test_a_model_that_stays_away_is_given_up_after_bounded_tries(daemon: W
         assert stats.embedder.failing
         assert (await hot(daemon))[kept.id].vector is None
         assert [hit.memory.id for hit in await memory.recall("lighthouses")] == [kept.id]
+
+
+async def test_what_waits_no_more_when_the_model_is_given_up_is_no_dead_letter(
+    daemon: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One got its vector elsewhere, one has other words, one follows others, one was forgotten; of each, and of one that still
+    waits, there is a letter only for what it is now."""
+    monkeypatch.setattr(memoryd.embed.follower, "EMBED_TRIES_MAX", EMBED_TRIES_MAX)
+    daemon.embedder.away = True
+    records = Records(daemon.redis, daemon.keys)
+    async with daemon.connect() as memory:
+        with held_back(daemon) as gate:
+            given, reworded, gone, waits = [
+                await memory.store(f"Ada likes {one}.", type="fact") for one in ("tea", "milk", "rum", "juice")
+            ]
+            first, second = [await memory.store(one, type="episodic", session="s1") for one in ("Tea?", "Yes, please.")]
+            tea, key = "Ada likes tea.", daemon.keys.memory("semantic", memory.scope, given.id)
+            attached = Attached(hash_content(tea), daemon.embedder.model, 0, await vector_of(tea), memory.scope, "")
+            assert await records.attach(key, given.id, attached)
+            await memory.update(reworded.id, content="Ada likes oat milk.")
+            await memory.forget(gone.id)
+            await records.refollow(Scope("acme", "support", "scout", "s1"), [second.id], reworded=True, traceparent="")
+            gate.set()
+        await settled(daemon, memory)
+
+        letters = sorted((one["id"], one["version"]) for one in await dead_letters(daemon))
+        assert letters == sorted([(reworded.id, "2"), *((one.id, "1") for one in (waits, first, second))])
+        assert (await memory.stats()).pending == 4
 
 
 async def test_a_text_that_the_model_refuses_takes_no_other_with_it(daemon: World) -> None:
