@@ -17,7 +17,7 @@ SPANS = {
 }
 INNER = {
     telemetry.SEARCH_WORDS: "recall: Redis is searched by words",
-    telemetry.EMBED_QUERY: "recall: the question gets its vector",
+    telemetry.EMBED_QUERY: "recall: the question gets its vector, where there is an embedding model",
     telemetry.SEARCH_MEANING: "recall: Redis is searched by meaning",
     telemetry.SEARCH_LONG: "recall: MongoDB is searched by words, for what has its content only there",
     telemetry.SEARCH_ARCHIVE: "deep recall: the tier archive is searched by meaning",

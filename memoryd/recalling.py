@@ -272,14 +272,19 @@ class Recalling:
                 await self._follow()
         return model_of(self._cache) != vector.model
 
-    @inside(telemetry.EMBED_QUERY)
     async def _query_vector(self, scope: Scope, query: str, deadline: Deadline, ended: Ended) -> QueryVector | None:
         if self._cache is None:
             ended.reasons.append("no embedding model is configured: words only")
             return None
-        model = self._cache.embedder
+        return await self._embedded(self._cache, scope, query, deadline, ended)
+
+    @inside(telemetry.EMBED_QUERY)
+    async def _embedded(
+        self, cache: EmbeddingCache, scope: Scope, query: str, deadline: Deadline, ended: Ended
+    ) -> QueryVector | None:
+        model = cache.embedder
         try:
-            vectors = await deadline.before(self._cache.embed([scope], [query], by=model))
+            vectors = await deadline.before(cache.embed([scope], [query], by=model))
         except ModelFailed as error:
             ended.reasons.append(f"the embedding model failed ({error.code}): words only")
             return None

@@ -66,6 +66,20 @@ async def test_a_recall_tells_its_parts_with_counts_and_scores(
         assert parts(spans, served).keys() == {"memoryd.fetch"}
 
 
+async def test_a_recall_by_words_only_tells_of_no_vector(unsynced: World, spans: list[ReadableSpan]) -> None:
+    """Without an embedding model nothing is embedded; with one that is away it was tried, and that has taken its time."""
+    for model, embedded in ((unsynced.embedder, True), (None, False)):
+        await unsynced.stop("daemon")
+        unsynced.embedder.away = True
+        unsynced.embedder = model  # type: ignore[assignment]
+        await unsynced.start("daemon")
+        async with unsynced.connect() as memory:
+            spans.clear()
+            assert (await memory.recall("What does Ada prefer?")).searched == ["words"]
+        found = parts(spans, verb_of(spans, "recall", SpanKind.SERVER))
+        assert ("memoryd.embed.query" in found) == embedded
+
+
 async def test_a_store_tells_its_step_and_its_waits(world: World, memory: MemoryClient, spans: list[ReadableSpan]) -> None:
     """The atomic step with the buckets that it was in; the wait for the archive; and a known content's question there."""
     kept = await memory.store("Ada prefers tea.", type="fact", durability="archived")
