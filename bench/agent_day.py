@@ -27,7 +27,7 @@ from bench import harness
 from bench.harness import CONVERSATION, running
 from bench.load import closed
 from memoryd import MemoryClient, connect
-from memoryd.archive.store import open_mongo
+from memoryd.archive.client import open_mongo
 from memoryd.config import load_settings
 from memoryd.exchange import BadItem, Item, read
 from memoryd.hot.client import open_redis

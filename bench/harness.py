@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 
-from memoryd.archive.store import open_mongo
+from memoryd.archive.client import open_mongo
 from memoryd.clock import SystemClock
 from memoryd.config import Settings, load_settings
 from memoryd.exchange import BadItem, read

@@ -19,7 +19,7 @@ from bench import harness
 from bench.harness import CONVERSATION, new_records, quantiles, running, sentences
 from bench.load import closed
 from memoryd import MemoryClient, connect
-from memoryd.archive.store import open_mongo
+from memoryd.archive.client import open_mongo
 from memoryd.config import Settings
 from memoryd.exchange import questions
 from memoryd.hot.client import open_redis

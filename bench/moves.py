@@ -32,7 +32,8 @@ from bench import harness, load
 from bench.harness import HASHED, own_servers, promise, quantiles, ratio, service, spread, turns, until
 from bench.scale import Made, archived
 from memoryd import MemoryClient, connect
-from memoryd.archive.store import MAJORITY, Archive, open_mongo
+from memoryd.archive.client import MAJORITY, open_mongo
+from memoryd.archive.store import Archive
 from memoryd.clock import SystemClock
 from memoryd.config import Settings, load_settings
 from memoryd.hot.client import open_redis

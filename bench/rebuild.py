@@ -25,8 +25,9 @@ from redis.asyncio import Redis
 from bench import harness
 from bench.harness import own_servers, quantiles, service
 from memoryd import MemoryClient, connect
+from memoryd.archive.client import open_mongo
 from memoryd.archive.codec import to_document
-from memoryd.archive.store import Archive, open_mongo
+from memoryd.archive.store import Archive
 from memoryd.clock import SystemClock
 from memoryd.config import load_settings
 from memoryd.errors import MemorydError

@@ -32,8 +32,9 @@ from bench import harness, load
 from bench.harness import HASHED, own_servers, promise, quantiles, service, until
 from bench.tiers import index_bytes
 from memoryd import MemoryClient, connect
+from memoryd.archive.client import open_mongo
 from memoryd.archive.codec import to_document
-from memoryd.archive.store import Archive, open_mongo
+from memoryd.archive.store import Archive
 from memoryd.clock import SystemClock
 from memoryd.config import load_settings
 from memoryd.hot.client import open_redis

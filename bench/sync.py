@@ -25,8 +25,9 @@ from pymongo import ReplaceOne, UpdateOne
 
 from bench import harness, load
 from bench.harness import Running, ratio, running, spread, until
+from memoryd.archive.client import MAJORITY, open_mongo
 from memoryd.archive.codec import Document, to_document, to_record, with_terms
-from memoryd.archive.store import MAJORITY, Archive, open_mongo
+from memoryd.archive.store import Archive
 from memoryd.clock import SystemClock
 from memoryd.hot.records import Records
 from memoryd.keys import Keys

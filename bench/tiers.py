@@ -42,7 +42,8 @@ from bench.evidence import (
     table,
 )
 from memoryd import connect
-from memoryd.archive.store import Archive, open_mongo
+from memoryd.archive.client import open_mongo
+from memoryd.archive.store import Archive
 from memoryd.config import Settings, load_settings
 from memoryd.hot.client import open_redis
 from memoryd.hot.records import Records

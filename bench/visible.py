@@ -29,7 +29,7 @@ from redis.asyncio import Redis
 from bench import harness, load
 from bench.harness import HASHED, PATIENCE_SECONDS, Running, by_name, quantiles, running, spread, until
 from memoryd import MemoryClient, connect
-from memoryd.archive.store import open_mongo
+from memoryd.archive.client import open_mongo
 from memoryd.config import load_settings
 from memoryd.embed import open_embedder
 from memoryd.hot.client import open_blocking_redis

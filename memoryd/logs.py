@@ -14,7 +14,8 @@ from typing import Any
 import pymongo
 from pymongo.write_concern import WriteConcern
 
-from memoryd.archive.store import Archive, archive_errors
+from memoryd.archive.client import archive_errors
+from memoryd.archive.store import Archive
 from memoryd.errors import MemorydError
 from memoryd.limits import LOGS_BATCH_MAX, LOGS_SEND_SECONDS, LOGS_WRITE_SECONDS
 from memoryd.retry import wait_for_stop

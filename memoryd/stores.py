@@ -12,7 +12,8 @@ from typing import Any
 from redis.asyncio import Redis
 
 from memoryd import keys as names
-from memoryd.archive.store import Archive, open_mongo
+from memoryd.archive.client import open_mongo
+from memoryd.archive.store import Archive
 from memoryd.clock import Clock, SystemClock
 from memoryd.config import Settings
 from memoryd.embed.cache import EmbeddingCache

@@ -12,7 +12,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from redis.asyncio import Redis
 
 from memoryd import MemoryClient
-from memoryd.archive.store import open_mongo
+from memoryd.archive.client import open_mongo
 from memoryd.config import Settings
 from memoryd.hot.client import open_redis
 from memoryd.local.servers import Servers

@@ -12,7 +12,8 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from memoryd import MemoryClient, connect
-from memoryd.archive.store import Archive, open_mongo
+from memoryd.archive.client import open_mongo
+from memoryd.archive.store import Archive
 from memoryd.config import EmbedderKind, Settings
 from memoryd.daemon import serve
 from memoryd.hot.client import open_redis

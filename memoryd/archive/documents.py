@@ -13,9 +13,11 @@ from bson.timestamp import Timestamp
 from pymongo import DeleteMany, InsertOne, ReplaceOne
 
 from memoryd.archive.batch import Operation
+from memoryd.archive.bulk import write_unordered
+from memoryd.archive.client import archive_errors
 from memoryd.archive.codec import NOW, plain
 from memoryd.archive.codec import Document as Bson
-from memoryd.archive.store import NAMED_MAX, Archive, archive_errors, write_unordered
+from memoryd.archive.store import NAMED_MAX, Archive
 from memoryd.model.document import BOOKKEEPING, Document, Place, part_id
 from memoryd.model.scope import Scope
 

@@ -9,9 +9,11 @@ from typing import Any
 from pymongo import DeleteMany, UpdateOne
 
 from memoryd.archive.batch import Operation
+from memoryd.archive.bulk import write_unordered
+from memoryd.archive.client import archive_errors
 from memoryd.archive.codec import Document, to_record
 from memoryd.archive.documents import within
-from memoryd.archive.store import Archive, archive_errors, write_unordered
+from memoryd.archive.store import Archive
 from memoryd.model.episode import EpisodeFilter
 from memoryd.model.memory import Memory
 from memoryd.model.scope import Scope

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from memoryd.archive.store import Archive, archive_errors
+from memoryd.archive.client import archive_errors
+from memoryd.archive.store import Archive
 
 
 async def oplog_window(archive: Archive) -> float | None:

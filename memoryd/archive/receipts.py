@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from pymongo.errors import BulkWriteError
 
+from memoryd.archive.client import DUPLICATE_KEY, MAJORITY, NOT_NOW, archive_errors
 from memoryd.archive.codec import Document, plain
-from memoryd.archive.store import DUPLICATE_KEY, MAJORITY, NOT_NOW, archive_errors
 from memoryd.clock import from_microseconds, to_microseconds
 from memoryd.errors import ArchiveUnavailable
 from memoryd.model.receipt import FullReceipt, ReceiptSummary, chained

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+from memoryd.archive.client import archive_errors
 from memoryd.archive.codec import Document
+from memoryd.archive.living import LIVING, whole
 from memoryd.archive.packing import PACKED
-from memoryd.archive.store import LIVING, NAMED_MAX, Archive, archive_errors, whole
+from memoryd.archive.store import NAMED_MAX, Archive
 from memoryd.model.memory import Memory
 from memoryd.model.scope import Scope
 from memoryd_telemetry.logs import get_logger

@@ -28,7 +28,8 @@ def doctor(json: options.Json = False) -> None:
 
 
 async def _examine() -> Examination:
-    from memoryd.archive.store import Archive, open_mongo
+    from memoryd.archive.client import open_mongo
+    from memoryd.archive.store import Archive
     from memoryd.config import load_settings
     from memoryd.doctor.examine import examine
     from memoryd.doctor.patient import Patient

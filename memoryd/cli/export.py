@@ -50,7 +50,8 @@ def _to_file(target: options.Target, file: Path) -> int:
 
 
 async def _export(target: options.Target, stream: TextIO) -> int:
-    from memoryd.archive.store import Archive, open_mongo
+    from memoryd.archive.client import open_mongo
+    from memoryd.archive.store import Archive
     from memoryd.config import load_settings
     from memoryd.exchange import export_line
 
@@ -70,7 +71,8 @@ async def _export(target: options.Target, stream: TextIO) -> int:
 
 async def _leave_out_forgotten(target: options.Target, part: Path) -> int:
     """Writes the file anew without the memories that were forgotten since their lines were written; how many."""
-    from memoryd.archive.store import Archive, open_mongo
+    from memoryd.archive.client import open_mongo
+    from memoryd.archive.store import Archive
     from memoryd.config import load_settings
 
     settings = load_settings(redis_url=target.url)

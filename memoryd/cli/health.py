@@ -36,7 +36,8 @@ def health(
 
 
 async def _look(target: options.Target) -> Report:
-    from memoryd.archive.store import Archive, open_mongo
+    from memoryd.archive.client import open_mongo
+    from memoryd.archive.store import Archive
     from memoryd.config import load_settings
     from memoryd.health import probes
     from memoryd.health.report import look

@@ -63,7 +63,8 @@ def _tell(given_up: str, json: bool) -> None:
 
 
 async def _refill(model: str, rate: float) -> Refilled:
-    from memoryd.archive.store import Archive, open_mongo
+    from memoryd.archive.client import open_mongo
+    from memoryd.archive.store import Archive
     from memoryd.hot.client import open_redis
     from memoryd.lifecycle.refill import Refill
 
@@ -92,7 +93,8 @@ async def _abandon() -> str:
 
 
 async def _reindex() -> int:
-    from memoryd.archive.store import Archive, open_mongo
+    from memoryd.archive.client import open_mongo
+    from memoryd.archive.store import Archive
     from memoryd.hot.client import open_redis
     from memoryd.lifecycle.reindex import reindex as make_pending
 

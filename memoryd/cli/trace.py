@@ -50,7 +50,8 @@ def trace(
 async def _find(id: str, memory: str, *, slow: bool, limit: int) -> Sequence[Span]:
     from contextlib import AsyncExitStack
 
-    from memoryd.archive.store import Archive, open_mongo
+    from memoryd.archive.client import open_mongo
+    from memoryd.archive.store import Archive
     from memoryd.config import Kept, load_settings
     from memoryd.errors import ConfigError
     from memoryd.hot.client import open_redis

@@ -30,7 +30,8 @@ def why(target: options.Target, id: options.MemoryId, json: options.Json = False
 
 
 async def _read(target: options.Target, id: str) -> Biography:
-    from memoryd.archive.store import Archive, open_mongo
+    from memoryd.archive.client import open_mongo
+    from memoryd.archive.store import Archive
     from memoryd.config import load_settings
     from memoryd.hot.client import open_redis
     from memoryd.hot.records import Records

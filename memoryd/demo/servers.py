@@ -11,7 +11,8 @@ from time import perf_counter
 
 from redis.asyncio import Redis
 
-from memoryd.archive.store import Archive, open_mongo
+from memoryd.archive.client import open_mongo
+from memoryd.archive.store import Archive
 from memoryd.config import Settings, load_settings
 from memoryd.demo.conversation import Conversation
 from memoryd.demo.environment import environment

@@ -8,8 +8,8 @@ from typing import Any
 
 import pymongo
 
+from memoryd.archive.client import ArchiveRefused, archive_errors
 from memoryd.archive.oplog import oplog_window
-from memoryd.archive.store import ArchiveRefused, archive_errors
 from memoryd.doctor.patient import Finding, Patient
 from memoryd.doctor.redis_server import clock_finding
 from memoryd.errors import ArchiveUnavailable

@@ -10,7 +10,8 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from memoryd.archive.store import Archive, archive_errors
+from memoryd.archive.client import archive_errors
+from memoryd.archive.store import Archive
 from memoryd.config import Settings
 from memoryd.hot.client import hot_errors
 from memoryd.keys import SCHEMA, Keys

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from memoryd.archive.store import Archive, ArchiveRefused, archive_errors
+from memoryd.archive.client import ArchiveRefused, archive_errors
+from memoryd.archive.store import Archive
 from memoryd.errors import ArchiveUnavailable
 from memoryd.hot.headroom import memory_use
 from memoryd.limits import JOB_RUNS_PAGE_MAX

@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from memoryd.archive.store import Archive, ArchiveRefused
+from memoryd.archive.client import ArchiveRefused
+from memoryd.archive.store import Archive
 from memoryd.clock import Clock
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, Overloaded
 from memoryd.hot.lease import Lease

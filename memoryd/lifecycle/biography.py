@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from memoryd.archive.store import Archive, archive_errors
+from memoryd.archive.client import archive_errors
+from memoryd.archive.store import Archive
 from memoryd.clock import from_microseconds
 from memoryd.hot.client import hot_errors
 from memoryd.hot.records import Records

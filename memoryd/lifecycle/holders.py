@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from memoryd.archive.store import NAMED_MAX, Archive, archive_errors
+from memoryd.archive.client import archive_errors
+from memoryd.archive.store import NAMED_MAX, Archive
 from memoryd.embed.cache import EmbeddingCache
 from memoryd.lifecycle.selection import Criteria, Selection
 from memoryd.lifecycle.targets import Target

@@ -108,7 +108,7 @@ class Planner:
     async def _counted(self, criteria: Criteria, chosen: Mapping[str, Target], now: datetime, degraded: str = "") -> Plan:
         targets = list(chosen.values())
         counts = [await one.find(criteria, targets) for one in self._holders]
-        versions = sum([await self._present().count_versions(ids) for ids in _some(list(chosen))])
+        versions = sum([await self._present().history.count(ids) for ids in _some(list(chosen))])
         removes = added([counted(targets), {"mongodb": {"versions": versions}}, *counts])
         return Plan(asked_at=now, targets=targets, removes=removes, degraded=degraded)
 

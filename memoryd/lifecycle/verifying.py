@@ -113,7 +113,7 @@ class _Look:
             self._for_mongodb(memory_id, version, sources)
             if sources.life(memory_id) > version:
                 self._again.append(memory_id)
-        for memory_id, version in await self._archive.past(ids):
+        for memory_id, version in await self._archive.history.of(ids):
             self.count("versions")
             if version <= gone[memory_id]:
                 self.find("MongoDB: versions", memory_id, f"version {version} is there")
@@ -149,7 +149,7 @@ class _Look:
             for where, side in (("Redis: records", hot.get(memory_id)), ("MongoDB: memories", archived.get(memory_id))):
                 if side is not None and (of := sources.orphaned(side.derived_from, side.recorded_at)):
                     self.find(where, memory_id, f"was made of {of}")
-        for document in await self._archive.past_made_of(self._project, ids):
+        for document in await self._archive.history.made_of(self._project, ids):
             if of := sources.orphaned(document["derived_from"], int(document.get("recorded_at", 0))):
                 self.find(
                     "MongoDB: versions", document["memory_id"], f"version {document['version']} was made of {of}"

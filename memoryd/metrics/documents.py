@@ -9,7 +9,8 @@ from typing import Any
 import pymongo
 from pymongo.write_concern import WriteConcern
 
-from memoryd.archive.store import Archive, archive_errors
+from memoryd.archive.client import archive_errors
+from memoryd.archive.store import Archive
 from memoryd.clock import SystemClock
 from memoryd.limits import METRIC_SERIES_MAX, METRICS_WRITE_SECONDS
 from memoryd.metrics.periods import Measured

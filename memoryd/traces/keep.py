@@ -15,7 +15,8 @@ from pymongo.errors import BulkWriteError
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from memoryd.archive.store import Archive, archive_errors
+from memoryd.archive.client import archive_errors
+from memoryd.archive.store import Archive
 from memoryd.errors import MemorydError
 from memoryd.hot.client import hot_errors
 from memoryd.keys import TRACES

@@ -12,12 +12,14 @@ import contextlib
 from collections.abc import Mapping, Sequence
 
 from memoryd.archive.batch import Batch, Touch, Vector, Verdict
+from memoryd.archive.client import ArchiveRefused, archive_errors
 from memoryd.archive.codec import NOW, to_bson_vector, to_document, to_tombstone, tombstone_document, with_terms
 from memoryd.archive.codec import to_record as from_document
 from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.episodes import EpisodeArchive
 from memoryd.archive.foreign import adopted, is_edited
-from memoryd.archive.store import Archive, ArchiveRefused, archive_errors
+from memoryd.archive.store import Archive
+from memoryd.archive.writing import write_batch
 from memoryd.clock import Clock
 from memoryd.errors import ArchiveUnavailable, BadRequest, HotUnavailable, Overloaded
 from memoryd.hot.codec import float32_of, to_record
@@ -107,14 +109,14 @@ class Archiver:
         # Asked before the write: a version that another archiver inserts after our vectors were written is too late.
         unseen = await self._unseen(entries, batch)
         await self._keep_edits(batch)
-        refused = await self._archive.write(batch)
+        refused = await write_batch(self._archive, batch)
         for memory_id in refused:
             await self._settle(batch, memory_id)
         # A memory that was forgotten and stored again has no tombstone in MongoDB. Redis knows what of it must not
         # come back, even when this archiver has slept since it read the entries.
         written = sorted({one["memory_id"] for one in batch.versions.values()})
         if forgotten := await self._records.forgotten(written):
-            await self._archive.forget_versions(forgotten)
+            await self._archive.history.forget(forgotten)
         await self._orphans.forget(entries)
         await self._keep_packed(batch)
         return await self._too_early(unseen)
@@ -182,7 +184,7 @@ class Archiver:
         told |= {memory_id for memory_id, known in batch.known.items() if known}
         asked = [one for one in batch.current.values() if not one.get("tombstone") and one["_id"] not in told]
         if asked:
-            batch.known |= dict.fromkeys(await self._archive.archived_before(asked), True)
+            batch.known |= dict.fromkeys(await self._archive.history.archived_before(asked), True)
 
     async def _keep_edits(self, batch: Batch) -> None:
         """Puts into the history what a person has made of documents that this batch is about to replace.
@@ -196,7 +198,7 @@ class Archiver:
                 if document["version"] < batch.current[document["_id"]]["version"] and is_edited(document):
                     edits.append(adopted({**document, "embedding_model": ""}, self._clock.now()))
         for edit in edits:
-            await self._archive.keep_edit(edit)
+            await self._archive.history.keep_edit(edit)
             log.info("archive.edit_overtaken", id=edit["_id"])
 
     async def _settle(self, batch: Batch, memory_id: str) -> None:
@@ -208,7 +210,7 @@ class Archiver:
         # Of one version, the current document decides which of two is the loser: both archivers have written their
         # history by now, and whichever came first there may have come second here.
         same = holds["version"] == document["version"]
-        if holds.get("seal") == document["seal"] if same else await self._archive.archived_before([document]):
+        if holds.get("seal") == document["seal"] if same else await self._archive.history.archived_before([document]):
             return
         lost = from_document(document).memory
         above = int(holds["version"])
@@ -220,7 +222,7 @@ class Archiver:
         partial = {(one.memory_id, one.version): one for one in entries if one.op in PARTIAL}
         for own in batch.versions.values():
             partial.pop((own["memory_id"], own["version"]), None)
-        unseen = await self._archive.unseen(partial) if partial else set()
+        unseen = await self._archive.history.unseen(partial) if partial else set()
         return {version: partial[version] for version in unseen}
 
     async def _too_early(self, unseen: Mapping[tuple[str, int], Entry]) -> set[tuple[str, int]]:

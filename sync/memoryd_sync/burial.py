@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 from bson.timestamp import Timestamp
 
+from memoryd.archive.client import archive_errors
 from memoryd.archive.documents import DocumentArchive
 from memoryd.archive.episodes import EpisodeArchive, EpisodeBatch
-from memoryd.archive.store import Archive, archive_errors
+from memoryd.archive.store import Archive
 from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.archiver")
@@ -60,9 +61,9 @@ class SecondBurial:
     async def _bury(self, since: int) -> None:
         moment = Timestamp(since, 0)
         async for forgotten in self._archive.buried_since(moment):
-            past = await self._archive.past(list(forgotten))
+            past = await self._archive.history.of(list(forgotten))
             if late := {memory_id for memory_id, version in past if version <= forgotten[memory_id]}:
-                await self._archive.forget_versions({memory_id: forgotten[memory_id] for memory_id in late})
+                await self._archive.history.forget({memory_id: forgotten[memory_id] for memory_id in late})
                 log.warning("archive.buried_again", memories=len(late))
             await self._episodes.write(EpisodeBatch(forgotten=set(forgotten)))
         await self._documents.bury_since(moment)

@@ -51,7 +51,7 @@ class Orphans:
         derived = {one.memory_id: one.text("derived_from").split(",") for one in entries if one.op != "forgotten"}
         named = sorted({*forgets, *(source for sources in derived.values() for source in sources)})
         ids = await self._archive.naming(project, "derived_from", named) | derived.keys()
-        past = await self._archive.past_made_of(project, named)
+        past = await self._archive.history.made_of(project, named)
         if not ids and not past:
             return
         sources = await sources_of(self._records, self._archive, project, named, forgets=forgets)
@@ -59,7 +59,7 @@ class Orphans:
             if source := sources.orphaned(memory.derived_from, memory.recorded_at):
                 await self._forget_one(project, memory, source)
         orphaned = [one["_id"] for one in past if sources.orphaned(one["derived_from"], int(one["recorded_at"]))]
-        await self._archive.drop_versions(orphaned)
+        await self._archive.history.drop(orphaned)
 
     async def _current(self, project: Scope, ids: Sequence[str]) -> Iterable[Memory]:
         """The memories as the newer store has them: one that was made anew without its source may stay."""

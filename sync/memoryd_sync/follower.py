@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from memoryd.archive.store import Archive, archive_errors
+from memoryd.archive.client import archive_errors
+from memoryd.archive.store import Archive
 from memoryd.clock import Clock, to_microseconds
 from memoryd.errors import HotUnavailable, MemorydError
 from memoryd.hot.client import hot_errors

@@ -17,10 +17,11 @@ from typing import Any
 from bson.timestamp import Timestamp
 from opentelemetry.util.types import Attributes
 
+from memoryd.archive.client import archive_errors
 from memoryd.archive.codec import Document, to_record, to_tombstone
 from memoryd.archive.foreign import adopted
 from memoryd.archive.packing import PACKED
-from memoryd.archive.store import Archive, archive_errors
+from memoryd.archive.store import Archive
 from memoryd.clock import Clock, to_microseconds
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, Overloaded
 from memoryd.hot.changes import Doomed, Projection, Request, fitted
@@ -249,7 +250,7 @@ class Projector:
 
     async def _keep_versions(self, wholes: Sequence[Document]) -> Sequence[str]:
         """Puts them into the history; which of their places there were taken."""
-        known = await self._archive.keep_adopted(wholes) if wholes else []
+        known = await self._archive.history.keep_adopted(wholes) if wholes else []
         if known:
             log.warning("follow.version_known", versions=len(known))
         return known

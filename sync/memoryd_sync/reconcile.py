@@ -13,8 +13,9 @@ from enum import StrEnum
 from typing import Any
 
 from memoryd import keys as names
+from memoryd.archive.client import archive_errors
 from memoryd.archive.codec import Document
-from memoryd.archive.store import Archive, archive_errors
+from memoryd.archive.store import Archive
 from memoryd.hot import scripts
 from memoryd.hot.client import entry_order, hot_errors
 from memoryd.hot.codec import LIGHT, MEMORY_FIELDS, to_memory

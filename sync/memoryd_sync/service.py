@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from redis.asyncio import Redis
 
+from memoryd.archive.client import archive_errors, open_mongo
 from memoryd.archive.receipts import ReceiptArchive
-from memoryd.archive.store import Archive, archive_errors, open_mongo
+from memoryd.archive.store import Archive
 from memoryd.clock import SystemClock
 from memoryd.config import Kept, Settings
 from memoryd.errors import SchemaMismatch

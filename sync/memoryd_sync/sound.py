@@ -15,7 +15,8 @@ from typing import Any
 from redis.exceptions import WatchError
 
 from memoryd import keys as names
-from memoryd.archive.store import Archive, archive_errors
+from memoryd.archive.client import archive_errors
+from memoryd.archive.store import Archive
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import LIGHT, MEMORY_FIELDS, to_memory

@@ -7,8 +7,9 @@ import contextlib
 
 from redis.asyncio import Redis
 
+from memoryd.archive.client import ArchiveRefused, archive_errors
 from memoryd.archive.oplog import oplog_window
-from memoryd.archive.store import Archive, ArchiveRefused, archive_errors
+from memoryd.archive.store import Archive
 from memoryd.hot.journal import GROUPS
 from memoryd.hot.lag import behind, following, lags
 from memoryd.keys import Keys

@@ -19,7 +19,8 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 from redis.asyncio import Redis
 
-from memoryd.archive.store import Archive, ArchiveRefused, open_mongo
+from memoryd.archive.client import ArchiveRefused, open_mongo
+from memoryd.archive.store import Archive
 from memoryd.clock import SystemClock
 from memoryd.config import Settings, load_settings
 from memoryd.hot.client import open_redis

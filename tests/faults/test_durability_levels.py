@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from memoryd import MemoryClient, connect
-from memoryd.archive.store import open_mongo
+from memoryd.archive.client import open_mongo
 from memoryd.errors import DurabilityNotReached, HotUnavailable, MemorydError, NoAnswer
 from memoryd.hot.client import open_redis
 from memoryd.local.processes import Process

@@ -24,7 +24,7 @@ import memoryd.hot.scripts
 import memoryd_sync.follower
 from memoryd import MemoryClient, connect
 from memoryd.archive.documents import DocumentArchive
-from memoryd.archive.store import Archive
+from memoryd.archive.history import History
 from memoryd.clock import SystemClock
 from memoryd.config import Settings
 from memoryd.errors import HotUnavailable, MemorydError, NotFound
@@ -470,7 +470,7 @@ async def test_what_a_dead_archiver_wrote_of_the_forgotten_is_removed_by_the_nex
         await alive.archive_all()
 
         with monkeypatch.context() as killed:
-            for owner, looks in ((Archive, "bury_past"), (DocumentArchive, "bury_parts"), (Records, "forgotten")):
+            for owner, looks in ((History, "bury"), (DocumentArchive, "bury_parts"), (Records, "forgotten")):
                 killed.setattr(owner, looks, AsyncMock(return_value={}))
             killed.setattr(Follower, "done", AsyncMock())
             await dead.archiver.archive(read)

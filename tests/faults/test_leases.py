@@ -14,7 +14,7 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from memoryd import MemoryClient, connect
-from memoryd.archive.store import open_mongo
+from memoryd.archive.client import open_mongo
 from memoryd.hot.client import open_redis
 from memoryd.keys import FOLLOWER_LEASE, FOLLOWER_PLACE, Keys
 from memoryd.local.servers import Servers

@@ -13,6 +13,8 @@ from pymongo.errors import BulkWriteError
 import memoryd.engine
 import memoryd_sync.archiver
 from memoryd import MemoryClient
+from memoryd.archive.batch import Batch
+from memoryd.archive.writing import write_batch
 from memoryd.errors import ArchiveUnavailable
 from memoryd.hot.journal import backlogs
 from memoryd.keys import DEAD_LETTERS
@@ -242,7 +244,7 @@ async def test_two_archivers_that_write_two_versions_at_once_leave_the_higher_on
     for _ in range(20):
         ids = [f"mem_{secrets.token_hex(16)}" for _ in range(100)]
         await asyncio.gather(*(
-            unsynced.archive._write_current({one: {**document, "_id": one, "version": version} for one in ids}, {})
+            write_batch(unsynced.archive, Batch({one: {**document, "_id": one, "version": version} for one in ids}))
             for version in (1, 2)
         ))  # fmt: skip
         assert await unsynced.memories.count_documents({"_id": {"$in": ids}, "version": 2}) == len(ids)

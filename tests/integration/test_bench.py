@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from bench import evidence, harness, load, page
 from bench.catalogue import BENCHES, LOCOMO, LONGMEMEVAL, Bench
 from bench.harness import HASHED, Running
-from memoryd.archive.store import open_mongo
+from memoryd.archive.client import open_mongo
 from memoryd.cli import app
 from memoryd.config import load_settings
 from memoryd.hot.client import open_redis

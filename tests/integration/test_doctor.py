@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from memoryd import MemoryClient, limits
-from memoryd.archive.store import Archive, open_mongo
+from memoryd.archive.client import open_mongo
+from memoryd.archive.store import Archive
 from memoryd.config import EmbedderKind, Settings
 from memoryd.doctor import mongo, redis_server, surroundings
 from memoryd.doctor.examine import CHECKS, Examination, examine, name_of

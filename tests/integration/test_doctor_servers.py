@@ -13,7 +13,8 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from memoryd.archive.store import Archive, open_mongo
+from memoryd.archive.client import open_mongo
+from memoryd.archive.store import Archive
 from memoryd.config import Settings
 from memoryd.doctor.examine import examine
 from memoryd.doctor.patient import Patient

@@ -12,7 +12,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 import memoryd.logs
 import memoryd_telemetry.kept
-from memoryd.archive.store import Archive, open_mongo
+from memoryd.archive.client import open_mongo
+from memoryd.archive.store import Archive
 from memoryd.config import LogsKept, Settings
 from memoryd.logs import give_lines
 from memoryd_telemetry import logs

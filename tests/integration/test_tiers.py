@@ -12,7 +12,8 @@ from pymongo import AsyncMongoClient
 from pymongo.monitoring import CommandListener
 
 from memoryd import MemoryClient
-from memoryd.archive.store import Archive, open_mongo
+from memoryd.archive.client import open_mongo
+from memoryd.archive.store import Archive
 from memoryd.clock import SystemClock
 from memoryd.config import Settings
 from memoryd.embed.cache import EmbeddingCache

@@ -193,14 +193,14 @@ async def test_a_loser_whose_history_came_first_is_lifted_as_well(pair: Pair, mo
     await pair.elsewhere.update(kept.id, content="Ada prefers water.")
 
     async with a_hand(pair.here) as first, a_hand(pair.there) as second:
-        write_versions = pair.here.archive._write_versions
+        add = pair.here.archive.history.add
 
         async def slow(documents: Sequence[Document]) -> None:
             await second.archive_all()
-            await write_versions(documents)
+            await add(documents)
 
         with monkeypatch.context() as patch:
-            patch.setattr(pair.here.archive, "_write_versions", slow)
+            patch.setattr(pair.here.archive.history, "add", slow)
             await first.archive_all()
         await second.archive_all()
 
