@@ -24,6 +24,7 @@ from memoryd.config import Settings
 from memoryd.exchange import questions
 from memoryd.hot.client import open_redis
 from memoryd.hot.records import Records
+from memoryd.hot.storing import HotStoring
 from memoryd.keys import Keys
 
 
@@ -48,8 +49,8 @@ async def floor(settings: Settings, count: int, clients: int) -> float:
     """The same atomic step without protocol and daemon: stores a second."""
     async with open_redis(settings.redis_url) as redis:
         records = Records(redis, Keys(settings.buckets))
-        new = new_records(records, "floor", count)
-        return (await closed(lambda _, __: records.store([next(new)]), count, clients)).rate
+        new, storing = new_records(records, "floor", count), HotStoring(records)
+        return (await closed(lambda _, __: storing.store([next(new)]), count, clients)).rate
 
 
 async def recalls(memory: MemoryClient, asked: list[str], clients: int) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from memoryd.config import load_settings
 from memoryd.hot import scripts
 from memoryd.hot.codec import record_fields
 from memoryd.hot.records import Records
+from memoryd.hot.storing import store_call
 from memoryd.keys import Keys
 from memoryd.model.record import Record
 
@@ -86,7 +87,7 @@ def _calls(one: Slice, records: Records) -> list[scripts.Call]:
     """Keys and arguments of every call."""
     calls = []
     for new in harness.new_records(records, one.project, one.stores):
-        keys, args = records.store_call(new)
+        keys, args = store_call(records, new)
         if one.way == PLAIN:
             fields = record_fields(Record(new.memory), records.datatype)
             keys, args = [keys[0], "bench:journal"], [part for pair in fields.items() for part in pair]

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from memoryd.config import Settings
 from memoryd.exchange import BadItem, read
 from memoryd.hot.changes import Projection
+from memoryd.hot.projecting import project_many
 from memoryd.hot.records import Records
 from memoryd.keys import Keys
 from memoryd.model.ids import event_id, hash_content
@@ -69,7 +70,7 @@ async def fill(redis: Redis, settings: Settings, memories: Iterable[Memory], dim
 
     async def write() -> None:
         while some := list(islice(left, BATCH)):
-            await records.project_many([Projection(Record(one, random_vector(chance, dims) if dims else None)) for one in some])
+            await project_many(records, [Projection(Record(one, random_vector(chance, dims) if dims else None)) for one in some])
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(AT_ONCE):

@@ -30,6 +30,7 @@ from memoryd.archive.codec import Document, to_document, to_record, with_terms
 from memoryd.archive.store import Archive
 from memoryd.clock import SystemClock
 from memoryd.hot.records import Records
+from memoryd.hot.storing import HotStoring
 from memoryd.keys import Keys
 from memoryd.limits import ARCHIVE_BATCH_MAX
 from memoryd.model.record import Record
@@ -92,9 +93,9 @@ def _other(database: str) -> str:
 async def stored(parts: Running, project: str, count: int) -> None:
     """So many memories, by the atomic step alone."""
     records = Records(parts.redis, Keys(parts.settings.buckets))
-    new = harness.new_records(records, project, count)
+    new, storing = harness.new_records(records, project, count), HotStoring(records)
     while some := list(itertools.islice(new, ARCHIVE_BATCH_MAX)):
-        await records.store(some)
+        await storing.store(some)
 
 
 def next_version(document: Document) -> ReplaceOne[Document]:

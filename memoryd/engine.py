@@ -34,9 +34,11 @@ from memoryd.errors import (
 from memoryd.hot.changes import Request, Written, brought_back
 from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import GROUPS, backlogs
+from memoryd.hot.projecting import project_one
 from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.hot.seen import SeenFilters
+from memoryd.hot.updating import update
 from memoryd.limits import SEARCHABLE_TIMEOUT_SECONDS, STORE_MANY_MAX
 from memoryd.model.ids import check_id, hash_content
 from memoryd.model.memory import Changes, Durability, Memory, NewMemory, Tier, Wait, in_utc
@@ -156,7 +158,7 @@ class Engine:
         """A memory that only the archive has, and that the scope sees. Raises NotFound, ArchiveUnavailable."""
         if self._archive:
             # The archive may not have heard of a forget yet; what was stored again after it has a higher version.
-            stone = await self._records.tombstone(Scope(scope.tenant, scope.project), memory_id)
+            stone = await self._records.tombstones.inside(Scope(scope.tenant, scope.project), memory_id)
             # While the archive is away, the tombstone has the last word: to those whose memory it was.
             with contextlib.suppress(*[ArchiveUnavailable] if stone and scope.holds(stone.scope) else []):
                 record = await self._archive.visible(scope, memory_id)
@@ -216,7 +218,7 @@ class Engine:
         if memory.tier in (Tier.ARCHIVE, Tier.LONG):
             values = {**values, "tier": Tier.SHORT}  # on its way there; what is changed is in use
         wanted = memory.version if if_version == before else if_version
-        return await self._records.update(scope, memory, values, if_version=wanted, request=request, fsync=fsync)
+        return await update(self._records, scope, memory, values, if_version=wanted, request=request, fsync=fsync)
 
     async def in_hot(self, scope: Scope, memory_id: str) -> Memory:
         """The memory, brought back from the archive when it is only there."""
@@ -233,7 +235,7 @@ class Engine:
         record = await self._archived(scope, memory_id)
         _check_own(scope, record.memory)
         projection = brought_back(record, model_of(self._cache))
-        await self._records.project(projection)
+        await project_one(self._records, projection)
         return projection.record.memory, record.memory.version
 
     # --- acknowledging --------------------------------------------------------------------------------------------

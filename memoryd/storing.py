@@ -18,7 +18,9 @@ from memoryd.clock import Clock
 from memoryd.embed.cache import EmbeddingCache, model_of
 from memoryd.errors import ArchiveUnavailable, MemorydError, Overloaded, RequestIdReused
 from memoryd.hot.changes import NewRecord, Request, Written, brought_back
+from memoryd.hot.projecting import project_one
 from memoryd.hot.records import Records
+from memoryd.hot.storing import HotStoring
 from memoryd.model.ids import content_id, event_id, hash_content
 from memoryd.model.memory import Memory, NewMemory, in_utc
 from memoryd.model.scope import Scope
@@ -46,6 +48,7 @@ class Storing:
 
     def __init__(self, records: Records, archive: Archive | None, clock: Clock, cache: EmbeddingCache | None = None) -> None:
         self._records = records
+        self._hot = HotStoring(records)
         self._cache = cache
         self._archive = archive
         self._clock = clock
@@ -76,7 +79,7 @@ class Storing:
     async def forgotten(self, scope: Scope, memory_ids: Sequence[str]) -> list[str]:
         """Those of the memories that the scope's project has forgotten and not stored again. Nearly always one look."""
         project = Scope(scope.tenant, scope.project)
-        stones = await self._records.tombstones(memory_ids) if memory_ids else {}
+        stones = await self._records.tombstones.of(memory_ids) if memory_ids else {}
         buried = {one: stone.version for one, stone in stones.items() if project.holds(stone.scope)}
         if not buried:
             return []
@@ -88,7 +91,7 @@ class Storing:
         return dead
 
     async def _round(self, arrivals: Sequence[Arrival], *, fsync: bool) -> tuple[list[Written], bool]:
-        return await self._records.store([self.new_record(one) for one in arrivals], fsync=fsync)
+        return await self._hot.store([self.new_record(one) for one in arrivals], fsync=fsync)
 
     async def _decide(self, arrival: Arrival, written: Written) -> Written | MemorydError | Arrival:
         """The end of an arrival, or what to try next."""
@@ -111,7 +114,7 @@ class Storing:
         """
         later = [replace(arrival, salt=salt, archived_version=None) for salt in range(arrival.salt + 1, SALTS_MAX + 1)]
         records = [self.new_record(one) for one in later]
-        sightings = await self._records.sightings(records)
+        sightings = await self._hot.sightings(records)
         asked = [new.memory.id for new, one in zip(records, sightings, strict=True) if one.perhaps_archived]
         archived = await self._archived_with(asked, records[0].memory.content_hash) if asked else {}
         for candidate, new, one in zip(later, records, sightings, strict=True):
@@ -140,7 +143,7 @@ class Storing:
         if document is None:
             return 0
         if not document.get("tombstone") and "seal" in document:
-            await self._records.project(brought_back(to_record(document), model_of(self._cache)))
+            await project_one(self._records, brought_back(to_record(document), model_of(self._cache)))
         return int(document.get("version", 0))
 
     def new_record(self, one: Arrival) -> NewRecord:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from memoryd.archive.store import Archive
 from memoryd.errors import ArchiveUnavailable
 from memoryd.hot.changes import Projection, fitted
+from memoryd.hot.projecting import project_many
 from memoryd.hot.records import Records
 from memoryd.model.memory import Memory
 from memoryd.model.scope import Scope
@@ -42,7 +43,7 @@ class Wholes:
             return {}
         found = await self._archive.contents(memory_ids)
         here = await self._records.present(scope, list(found))
-        buried = await self._records.forgotten(list(found))
+        buried = await self._records.tombstones.versions(list(found))
         return {
             key: one for key, one in found.items()
             if key not in here and one.version > buried.get(key, 0) and one.seen_from(scope)
@@ -66,4 +67,4 @@ class Wholes:
         for record in archived.values():
             fit, unembedded = fitted(record, self._model())
             wanted.append(Projection(fit, foreign=unembedded, whole=True))
-        return (await self._records.project_many(wanted)).count("whole") if wanted else 0
+        return (await project_many(self._records, wanted)).count("whole") if wanted else 0

@@ -137,7 +137,7 @@ class EpisodeStore:
             archived = await self._archive.newest(scope, wanted, limit)
         except ArchiveUnavailable:
             archived, degraded = [], "the archive does not answer: only what lives in Redis"
-        gone = await self._records.forgotten([one.id for one in archived if one.id not in memories])
+        gone = await self._records.tombstones.versions([one.id for one in archived if one.id not in memories])
         memories |= {one.id: one for one in archived if one.id not in gone and one.id not in memories}
         newest = sorted(memories.values(), key=lambda one: (one.valid_from, one.id), reverse=True)
         return Episodes(episodes=_episodes(newest)[:limit], degraded=degraded)
@@ -160,7 +160,7 @@ class EpisodeStore:
         """Those of the scope's memories that live, by id; what is cold comes from the archive in one round trip."""
         found = await self._records.get_many(scope, ids)
         missing = [one for one in ids if one not in found]
-        forgotten = await self._records.forgotten(missing)
+        forgotten = await self._records.tombstones.versions(missing)
         cold = [one for one in missing if one not in forgotten]
         return {**found, **await self._archive.memories(scope, cold)} if cold else found
 

@@ -166,7 +166,7 @@ class FactStore:
         """Those that are here, and those of the archive that Redis does not have in any form."""
         archived = await self._archive.find(scope, wanted, limit)
         ids = [one.id for one in archived]
-        elsewhere = {**await self._records.present(scope, ids), **await self._records.forgotten(ids)} if ids else {}
+        elsewhere = {**await self._records.present(scope, ids), **await self._records.tombstones.versions(ids)} if ids else {}
         return _newest_first([*here, *(one for one in archived if one.id not in elsewhere)])
 
     async def _bring_back(self, scope: Scope, changes: Sequence[Change], known: Memory | None) -> None:

@@ -10,6 +10,7 @@ from memoryd.clock import Clock, to_microseconds
 from memoryd.engine import Engine
 from memoryd.errors import BadRequest, NotFound
 from memoryd.hot.changes import Judgement, Request, Written
+from memoryd.hot.judging import judge
 from memoryd.hot.recalls import Recalls
 from memoryd.hot.records import Records
 from memoryd.limits import RECALL_LIMIT_MAX
@@ -80,7 +81,7 @@ class Feedbacks:
     async def _written(
         self, scope: Scope, judgements: Mapping[str, Judgement], request: Request, now: int
     ) -> dict[str, Written]:
-        answers = await self._records.judge(scope, list(judgements.values()), request=request, now=now)
+        answers = await judge(self._records, scope, list(judgements.values()), request=request, now=now)
         return dict(zip(judgements, answers, strict=True))
 
     async def _back(self, scope: Scope, memory_id: str) -> bool:

@@ -64,7 +64,7 @@ class Sightings:
         if self._archive is None:
             raise ArchiveUnavailable("seen: this daemon has no archive to look into")
         cold = await self._archive.saying(scope, content_hash, SEEN_IDS_MAX)
-        buried = await self._records.forgotten(list(cold)) if cold else {}
+        buried = await self._records.tombstones.versions(list(cold)) if cold else {}
         return [memory_id for memory_id, version in cold.items() if version > buried.get(memory_id, 0)]
 
 

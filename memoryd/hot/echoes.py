@@ -19,7 +19,7 @@ LOOKED_AT = ("version", "access_count", "pending", "context", "feedback", "conte
 
 
 async def echoes(records: Records, many: Sequence[Projection]) -> list[bool]:
-    """Whether `Records.project` would surely ignore each; in one round trip. Raises HotUnavailable."""
+    """Whether `project_one` would surely ignore each; in one round trip. Raises HotUnavailable."""
     with hot_errors("project"):
         async with records.redis.pipeline(transaction=False) as pipe:
             for one in many:

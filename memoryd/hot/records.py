@@ -1,52 +1,26 @@
-"""Memories in Redis: each change is one atomic step, each read is by direct key."""
+"""Memories in Redis, each read by direct key; and the atomic steps of those who embed them."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
 
-import msgspec
 from redis.asyncio import Redis
 
 from memoryd import keys as names
 from memoryd.errors import HotUnavailable, Overloaded
 from memoryd.hot import scripts
-from memoryd.hot.changes import Attached, Doomed, Judgement, NewRecord, Projection, Request, Sighting, Written
+from memoryd.hot.changes import Attached
 from memoryd.hot.client import hot_errors
-from memoryd.hot.codec import (
-    HALF,
-    LIGHT,
-    MEMORY_FIELDS,
-    SLOTS,
-    Encoded,
-    float32_of,
-    record_fields,
-    to_fields,
-    to_hot_vector,
-    to_memory,
-)
+from memoryd.hot.codec import LIGHT, MEMORY_FIELDS, SLOTS, Encoded, float32_of, to_hot_vector, to_memory
 from memoryd.hot.recalls import Note, note_of
-from memoryd.hot.seen import noting
+from memoryd.hot.tombstones import Tombstones
 from memoryd.keys import KINDS, Keys, kind_of
-from memoryd.limits import (
-    DEAD_LETTERS_MAX,
-    FEEDBACK_HALF_LIFE_SECONDS,
-    IDEMPOTENCY_TTL_SECONDS,
-    JOURNAL_ENTRIES_MAX,
-    RECALL_LIFE_SECONDS,
-    STORES_TOGETHER_MAX,
-    TOMBSTONE_TTL_SECONDS,
-)
-from memoryd.model.episode import FIELDS as EVENT_FIELDS
-from memoryd.model.fact import FIELDS as FACT_FIELDS
-from memoryd.model.memory import Memory, MemoryType, Tier
-from memoryd.model.record import Record, Tombstone
-from memoryd.model.scope import Scope, from_tag, to_tag
-from memoryd.together import Together
+from memoryd.limits import DEAD_LETTERS_MAX
+from memoryd.model.memory import Memory, MemoryType
+from memoryd.model.scope import Scope
 from memoryd_telemetry import names as telemetry
-from memoryd_telemetry.propagation import inject
-from memoryd_telemetry.tracing import commands_told, inside, recorded
+from memoryd_telemetry.tracing import recorded
 
 
 class Records:
@@ -58,89 +32,18 @@ class Records:
         self.keys = keys
         self.datatype = datatype
         self.slot = SLOTS[0]
-        self._together = Together(self._store_together, at_most=STORES_TOGETHER_MAX)
+        self.tombstones = Tombstones(redis, keys)
 
-    @inside(telemetry.WRITE)
-    async def store(self, new: Sequence[NewRecord], *, fsync: bool = False) -> tuple[list[Written], bool]:
-        """Stores each in its own atomic step, all in one round trip; the flag says whether a wanted fsync happened.
-
-        One memory goes with those that others store at the same time, where its round trip need not be told of on its own.
-        """
-        calls = [self.store_call(one) for one in new]
-        self._tell_of([one.memory.id for one in new])
-        if len(new) == 1 and not fsync and not commands_told():
-            answer = await self._together((calls[0], (new[0].memory.scope, new[0].memory.content_hash)))
-            with hot_errors("store"):
-                if isinstance(answer, Exception):
-                    raise answer
-                return [Written.parse(answer)], True
-        with hot_errors("store"):
-            seen = noting(self.keys, [(one.memory.scope, one.memory.content_hash) for one in new])
-            answers = await scripts.store.many(self.redis, calls, first=seen, then=scripts.waitaof() if fsync else ())
-            return [Written.parse(one) for one in answers[: len(calls)]], not fsync or scripts.fsynced(answers[len(calls) :])
-
-    async def _store_together(self, many: Sequence[tuple[scripts.Call, tuple[Scope, str]]]) -> list[Any]:
-        with hot_errors("store"):
-            seen = noting(self.keys, [content for _, content in many])
-            return await scripts.store.each(self.redis, [call for call, _ in many], first=seen)
-
-    def store_call(self, new: NewRecord) -> scripts.Call:
-        """What the atomic step is called with."""
-        return self._store_keys(new), self._store_args(new)
-
-    def _tell_of(self, memory_ids: Sequence[str]) -> None:
+    def tell_of(self, memory_ids: Sequence[str]) -> None:
+        """Tells the current span which memories are written: how many, and in which buckets."""
         if span := recorded():
             span.set_attribute(telemetry.BATCH_SIZE, len(memory_ids))
             span.set_attribute(telemetry.BUCKETS, sorted({self.keys.bucket(one) for one in memory_ids}))
 
-    def _timeline(self, memory_type: MemoryType, scope: Scope, memory_id: str) -> list[str]:
+    def timeline(self, memory_type: MemoryType, scope: Scope, memory_id: str) -> list[str]:
         """The key of the timeline that a memory has its place in: none for what did not happen in a session."""
         happened = memory_type is MemoryType.EPISODIC and scope.session
         return [self.keys.timeline(scope, memory_id)] if happened else []
-
-    def _store_keys(self, new: NewRecord) -> list[str]:
-        memory, keys = new.memory, self.keys
-        bucket = keys.bucket(memory.id)
-        return [
-            keys.memory(kind_of(memory.memory_type), memory.scope, memory.id),
-            keys.journal(bucket),
-            keys.tombstone(memory.id),
-            keys.dedup(bucket),
-            keys.idempotency(memory.scope, memory.id, new.request.id),
-            keys.kept_events(bucket, memory.scope),
-            *self._timeline(memory.memory_type, memory.scope, memory.id),
-        ]
-
-    def _store_args(self, new: NewRecord) -> list[Encoded]:
-        fields = record_fields(Record(new.memory), self.datatype)
-        del fields["version"]  # the script decides it
-        asked = "" if new.archived_version is None else new.archived_version
-        control: list[Encoded] = [
-            fields["recorded_at"], int(new.dedups), asked, new.request.fingerprint, IDEMPOTENCY_TTL_SECONDS,
-            JOURNAL_ENTRIES_MAX, names.events_prefix(new.memory.scope), new.request.traceparent,
-            new.request.asked_at,
-        ]  # fmt: skip
-        return control + [part for pair in fields.items() for part in pair]
-
-    async def sightings(self, many: Sequence[NewRecord]) -> list[Sighting]:
-        """What is known here of each, in one round trip."""
-        with hot_errors("store"):
-            async with self.redis.pipeline(transaction=False) as pipe:
-                for new in many:
-                    record, _, tombstone, dedup, idempotency, *_ = self._store_keys(new)
-                    pipe.hmget(record, "content_hash", "hash")
-                    pipe.exists(idempotency)
-                    pipe.get(tombstone)
-                    pipe.execute_command("BF.EXISTS", dedup, new.memory.id)
-                answers = await pipe.execute()
-        found = []
-        for new, start in zip(many, range(0, len(answers), 4), strict=True):
-            (whole, light), stored_by_it, stone, ever = answers[start : start + 4]
-            content_hash = whole or light
-            here = bool(stored_by_it) or (content_hash or b"").decode() == new.memory.content_hash
-            buried = _tombstone(stone).version if stone else 0
-            found.append(Sighting(here, perhaps_archived=bool(ever) and content_hash is None, buried=buried))
-        return found
 
     async def get(self, scope: Scope, memory_id: str) -> Memory | None:
         """The memory, if this scope holds it here."""
@@ -282,93 +185,7 @@ class Records:
         key = self.keys.memory(kind_of(memory_type), scope, memory_id)
         with hot_errors("get"):
             here = bool(await self.redis.exists(key))
-        return here and (await self.forgotten([memory_id])).get(memory_id, 0) < version
-
-    async def forgotten(self, memory_ids: Sequence[str]) -> dict[str, int]:
-        """Those of the memories that were forgotten, each with the version of its tombstone."""
-        return {memory_id: stone.version for memory_id, stone in (await self.tombstones(memory_ids)).items()}
-
-    async def tombstones(self, memory_ids: Sequence[str]) -> dict[str, Tombstone]:
-        """What remains here of those of the memories that were forgotten, in one round trip. A later life may follow."""
-        with hot_errors("get"):
-            async with self.redis.pipeline(transaction=False) as pipe:
-                for memory_id in memory_ids:
-                    pipe.get(self.keys.tombstone(memory_id))
-                stones = await pipe.execute()
-        found = zip(memory_ids, stones, strict=True)
-        return {memory_id: _tombstone(raw) for memory_id, raw in found if raw}
-
-    async def tombstone(self, scope: Scope, memory_id: str) -> Tombstone | None:
-        """What remains here of a memory that this scope held."""
-        with hot_errors("get"):
-            raw: Any = await self.redis.get(self.keys.tombstone(memory_id))
-        if raw is None:
-            return None
-        stone = _tombstone(raw)
-        return stone if scope.holds(stone.scope) else None
-
-    @inside(telemetry.WRITE)
-    async def update(
-        self,
-        scope: Scope,
-        memory: Memory,
-        changes: dict[str, Any],
-        *,
-        if_version: int | None,
-        request: Request,
-        fsync: bool = False,
-    ) -> tuple[Written, bool]:
-        """Changes fields of `memory` (of which only id, type and place are used) in one atomic step."""
-        fields = to_fields(changes)
-        gone = [name for name, value in changes.items() if value is None]
-        gone += [name for name in (*EVENT_FIELDS, *FACT_FIELDS) if "metadata" in changes and name not in fields]
-        bucket = self.keys.bucket(memory.id)
-        self._tell_of([memory.id])
-        keys = [
-            self.keys.memory(kind_of(memory.memory_type), scope, memory.id),
-            self.keys.journal(bucket),
-            self.keys.idempotency(scope, memory.id, request.id),
-            self.keys.kept_events(bucket, scope),
-            *self._timeline(memory.memory_type, memory.scope, memory.id),
-        ]
-        args: list[Encoded] = [
-            to_tag(scope.agent), to_tag(scope.session), "" if if_version is None else if_version, request.fingerprint,
-            IDEMPOTENCY_TTL_SECONDS, JOURNAL_ENTRIES_MAX, names.events_prefix(scope), request.traceparent, ",".join(gone),
-        ]  # fmt: skip
-        args += [part for pair in fields.items() for part in pair]
-        seen = noting(self.keys, [(memory.scope, changes["content_hash"])] if "content_hash" in changes else [])
-        with hot_errors("update"):
-            raw, fsynced = await scripts.update.durably(self.redis, keys, args, first=seen, fsync=fsync)
-        return Written.parse(raw), fsynced
-
-    @inside(telemetry.WRITE)
-    async def forget(self, many: Sequence[Doomed], *, now: int) -> list[Written]:
-        """Removes each in its own atomic step, all in one round trip, and leaves tombstones above both stores' versions."""
-        calls = [self._forget_call(one, now) for one in many]
-        self._tell_of([one.memory_id for one in many])
-        with hot_errors("forget"):
-            if len(calls) == 1:
-                return [Written.parse(await scripts.forget(self.redis, *calls[0]))]
-            return [Written.parse(one) for one in await scripts.forget.many(self.redis, calls)]
-
-    def _forget_call(self, one: Doomed, now: int) -> tuple[list[str], list[Encoded]]:
-        bucket = self.keys.bucket(one.memory_id)
-        keys = [
-            self.keys.memory(kind_of(one.memory_type), one.scope, one.memory_id),
-            self.keys.journal(bucket),
-            self.keys.tombstone(one.memory_id),
-            self.keys.idempotency(one.inside, one.memory_id, one.request.id),
-            self.keys.kept_events(bucket, one.scope),
-            *self._timeline(one.memory_type, one.scope, one.memory_id),
-        ]
-        args: list[Encoded] = [
-            now, to_tag(one.inside.agent), to_tag(one.inside.session), one.archived_version, one.request.fingerprint,
-            IDEMPOTENCY_TTL_SECONDS, TOMBSTONE_TTL_SECONDS, names.events_prefix(one.scope), one.request.traceparent,
-            one.memory_id, to_tag(one.scope.tenant), to_tag(one.scope.project), to_tag(one.scope.agent),
-            to_tag(one.scope.session), one.memory_type, one.content_hash, one.said_before,
-            one.request.asked_at,
-        ]  # fmt: skip
-        return keys, args
+        return here and (await self.tombstones.versions([memory_id])).get(memory_id, 0) < version
 
     async def attach(self, memory_key: str, memory_id: str, attached: Attached) -> bool:
         """Gives a pending memory its vector; False when its content is another by now."""
@@ -380,33 +197,6 @@ class Records:
         ]  # fmt: skip
         with hot_errors("attach"):
             return bool(await scripts.attach(self.redis, keys, args))
-
-    @inside(telemetry.WRITE)
-    async def judge(
-        self, scope: Scope, many: Sequence[Judgement], *, request: Request, now: int
-    ) -> list[Written]:
-        """Says of each memory what is said of it, each in its own atomic step, all in one round trip."""
-        if not many:
-            return []
-        with hot_errors("feedback"):
-            answers = await scripts.judge.many(self.redis, [self._judge_call(scope, one, request, now) for one in many])
-        return [Written.parse(one) for one in answers]
-
-    def _judge_call(self, scope: Scope, one: Judgement, request: Request, now: int) -> tuple[list[str], list[Encoded]]:
-        bucket = self.keys.bucket(one.memory_id)
-        keys = [
-            self.keys.memory(one.kind, scope, one.memory_id),
-            self.keys.journal(bucket),
-            self.keys.verdict(scope, one.memory_id, one.verdict),
-            self.keys.kept_events(bucket, scope),
-            self.keys.idempotency(scope, one.memory_id, f"{request.id}#{one.memory_id}"),
-        ]
-        args: list[Encoded] = [
-            now, to_tag(scope.agent), to_tag(scope.session), request.fingerprint, IDEMPOTENCY_TTL_SECONDS,
-            JOURNAL_ENTRIES_MAX, names.events_prefix(scope), request.traceparent, f"{one.useful:g}", f"{one.useless:g}",
-            RECALL_LIFE_SECONDS, FEEDBACK_HALF_LIFE_SECONDS * 1_000_000,
-        ]  # fmt: skip
-        return keys, args
 
     async def neighbours(self, places: Sequence[tuple[Scope, str]]) -> list[tuple[str | None, str]]:
         """Content and speaker of each of these events, in one round trip; empty for one that is not there, None for the content
@@ -439,81 +229,6 @@ class Records:
         with hot_errors("refollow"):
             await scripts.refollow.many(self.redis, calls)
 
-    async def project(self, one: Projection) -> str:
-        """Brings what the archive holds here, only if it is newer: applied, enriched, whole, ignored, kept, or fenced."""
-        [outcome] = await self.project_many([one])
-        return outcome
-
-    async def project_many(self, many: Sequence[Projection]) -> list[str]:
-        """The same for many in one round trip; their outcomes in order."""
-        calls = [(self._project_keys(one), self._project_args(one)) for one in many]
-        living = [one.record.memory for one in many if one.tombstone is None]
-        seen = noting(self.keys, [(one.scope, one.content_hash) for one in living])
-        with hot_errors("project"):
-            return [answer.decode() for answer in await scripts.project.many(self.redis, calls, first=seen)]
-
-    def _project_keys(self, one: Projection) -> list[str]:
-        memory, keys = one.record.memory, self.keys
-        bucket = keys.bucket(memory.id)
-        return [
-            keys.memory(kind_of(memory.memory_type), memory.scope, memory.id),
-            keys.journal(bucket),
-            keys.tombstone(memory.id),
-            keys.dedup(bucket),
-            keys.fence(bucket),
-            keys.kept_events(bucket, memory.scope),
-            *self._timeline(memory.memory_type, memory.scope, memory.id),
-        ]
-
-    def _project_args(self, one: Projection) -> list[Encoded]:
-        stone = msgspec.json.encode(rename(one.tombstone, to_tag)) if one.tombstone else ""
-        control: list[Encoded] = [
-            one.record.memory.version, stone, TOMBSTONE_TTL_SECONDS, one.journal_as,
-            names.events_prefix(one.record.memory.scope), one.traceparent or inject(), "" if one.fence is None else one.fence,
-            int(one.adopted), self.slot, int(one.away), int(one.whole), one.light_seal,
-            to_hot_vector(one.record.vector, HALF) if one.light_seal and one.record.vector else "", int(one.archived),
-        ]  # fmt: skip
-        return control + [part for pair in record_fields(one.record, self.datatype).items() for part in pair]
-
-    async def move(self, memories: Sequence[Memory], tier: Tier, *, with_vector: bool, traceparent: str) -> list[Written]:
-        """Gives each another tier, if it still has the version that was decided on; all in one round trip.
-
-        moved, already, missing, conflict, pending (with `with_vector`, when it has none), light (its content has to be brought
-        back first), waiting (to `long`: until what is journaled of it is archived), or overloaded.
-        """
-        calls: list[scripts.Call] = []
-        for one in memories:
-            bucket = self.keys.bucket(one.id)
-            keys = [
-                self.keys.memory(kind_of(one.memory_type), one.scope, one.id), self.keys.journal(bucket),
-                self.keys.kept_events(bucket, one.scope),
-            ]  # fmt: skip
-            prefix = names.events_prefix(one.scope)
-            calls.append((keys, [one.version, tier, int(with_vector), JOURNAL_ENTRIES_MAX, prefix, traceparent]))
-        with hot_errors("move"):
-            return [Written.parse(one) for one in await scripts.move.in_turns(self.redis, calls)] if calls else []
-
-    async def put_away(self, memories: Sequence[Memory]) -> list[str]:
-        """Removes the records of archived memories, which the archive was seen to have at these versions: gone, absent,
-        changed, or waiting (a follower of the journal has still to see what it holds of it)."""
-        calls: list[scripts.Call] = [
-            (
-                [
-                    self.keys.memory(kind_of(one.memory_type), one.scope, one.id),
-                    self.keys.journal(self.keys.bucket(one.id)),
-                ],
-                [one.version],
-            )
-            for one in memories
-        ]
-        with hot_errors("put away"):
-            return [one.decode() for one in await scripts.put_away.in_turns(self.redis, calls)] if calls else []
-
-    async def raise_fences(self, fence: int) -> None:
-        """Shuts out every follower with a lower number, in all buckets."""
-        with hot_errors("fence"):
-            await scripts.fence.many(self.redis, [([self.keys.fence(one)], [fence]) for one in self.keys.all_buckets()])
-
     async def bury(self, group: str, memory_id: str, reason: str) -> None:
         """Notes in the dead letters what could not be followed, by id and reason, never with its text."""
         with hot_errors("bury"):
@@ -521,23 +236,5 @@ class Records:
                 names.DEAD_LETTERS, {"group": group, "id": memory_id, "reason": reason}, maxlen=DEAD_LETTERS_MAX
             )
 
-    async def raise_version(self, memory: Memory, *, archived_version: int, traceparent: str) -> bool:
-        """Lifts a write that lost against the archive above it; False when the record has moved on."""
-        key = self.keys.memory(kind_of(memory.memory_type), memory.scope, memory.id)
-        keys = [key, self.keys.journal(self.keys.bucket(memory.id))]
-        with hot_errors("raise_version"):
-            return bool(await scripts.raise_version(self.redis, keys, [memory.version, archived_version, traceparent]))
-
-
 def _given(names_: Sequence[str], row: Sequence[bytes | None]) -> dict[bytes, bytes]:
     return {name: raw for name, raw in zip(map(str.encode, names_), row, strict=True) if raw is not None}
-
-
-def rename(stone: Tombstone, by: Callable[[str], str]) -> Tombstone:
-    """The tombstone with its names as tags (`to_tag`), as scripts copy them from records, or back (`from_tag`)."""
-    names_ = {field: by(getattr(stone, field)) for field in ("tenant", "project", "agent_id", "session_id")}
-    return msgspec.structs.replace(stone, **names_)
-
-
-def _tombstone(raw: bytes) -> Tombstone:
-    return rename(msgspec.json.decode(raw, type=Tombstone, strict=False), from_tag)

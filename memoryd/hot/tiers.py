@@ -1,17 +1,19 @@
-"""What the tiers change in Redis: how often a memory was read, and whether its content is here."""
+"""What the tiers change in Redis: which one a memory has, how often it was read, and whether it and its content are here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from memoryd import keys as names
 from memoryd.hot import scripts
+from memoryd.hot.changes import Written
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import HALF, to_hot_vector
 from memoryd.hot.records import Records
 from memoryd.keys import kind_of
 from memoryd.limits import JOURNAL_ENTRIES_MAX, TIER_BATCH_MAX
-from memoryd.model.memory import Memory
+from memoryd.model.memory import Memory, Tier
 from memoryd.model.record import Record, seal
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.propagation import inject
@@ -61,3 +63,37 @@ class HotTiers:
             [keys.memory(kind_of(one.memory_type), one.scope, one.id), keys.journal(keys.bucket(one.id))],
             [one.version, seal(one), self._records.slot, one.embedding_model, one.context, to_hot_vector(vector, HALF)],
         )
+
+    async def move(self, memories: Sequence[Memory], tier: Tier, *, with_vector: bool, traceparent: str) -> list[Written]:
+        """Gives each another tier, if it still has the version that was decided on; all in one round trip.
+
+        moved, already, missing, conflict, pending (with `with_vector`, when it has none), light (its content has to be brought
+        back first), waiting (to `long`: until what is journaled of it is archived), or overloaded.
+        """
+        calls: list[scripts.Call] = []
+        for one in memories:
+            bucket = self._records.keys.bucket(one.id)
+            keys = [
+                self._records.keys.memory(kind_of(one.memory_type), one.scope, one.id), self._records.keys.journal(bucket),
+                self._records.keys.kept_events(bucket, one.scope),
+            ]  # fmt: skip
+            prefix = names.events_prefix(one.scope)
+            calls.append((keys, [one.version, tier, int(with_vector), JOURNAL_ENTRIES_MAX, prefix, traceparent]))
+        with hot_errors("move"):
+            return [Written.parse(one) for one in await scripts.move.in_turns(self._records.redis, calls)] if calls else []
+
+    async def put_away(self, memories: Sequence[Memory]) -> list[str]:
+        """Removes the records of archived memories, which the archive was seen to have at these versions: gone, absent,
+        changed, or waiting (a follower of the journal has still to see what it holds of it)."""
+        calls: list[scripts.Call] = [
+            (
+                [
+                    self._records.keys.memory(kind_of(one.memory_type), one.scope, one.id),
+                    self._records.keys.journal(self._records.keys.bucket(one.id)),
+                ],
+                [one.version],
+            )
+            for one in memories
+        ]
+        with hot_errors("put away"):
+            return [one.decode() for one in await scripts.put_away.in_turns(self._records.redis, calls)] if calls else []

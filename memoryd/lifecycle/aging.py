@@ -48,7 +48,7 @@ class Ages:
         async for memories in in_order(self._archive, tenants, RETENTION_LOOK_MAX):
             keys = [self._records.keys.memory(kind_of(one.memory_type), one.scope, one.id) for one in memories]
             hot = {one.candidate.memory_id: one for one in await self._survey.of(keys, uses, now, self._tiers)}
-            buried = await self._records.forgotten([one.id for one in memories])
+            buried = await self._records.tombstones.versions([one.id for one in memories])
             found = []
             for one in memories:
                 here = hot.get(one.id)

@@ -55,7 +55,7 @@ async def biography(records: Records, archive: Archive, scope: Scope, memory_id:
     check_id("id", memory_id)
     project = Scope(scope.tenant, scope.project).check()
     hot = await records.get(project, memory_id)
-    stone = await records.tombstone(project, memory_id)
+    stone = await records.tombstones.inside(project, memory_id)
     mine = {"tenant": project.tenant, "project": project.project}
     with archive_errors("read the biography"):
         found = archive.versions.find({"memory_id": memory_id, **mine}, {"content": 0, "content_zstd": 0, "embedding": 0})

@@ -61,7 +61,7 @@ async def sources_of(
     states = await archive.states(memory_ids)
     archived = {one: state for one, state in states.items() if _within(project, state)}
     known: dict[str, Forget] = dict(forgets)
-    for memory_id, stone in (await records.tombstones(memory_ids)).items():
+    for memory_id, stone in (await records.tombstones.of(memory_ids)).items():
         if project.holds(stone.scope):
             known[memory_id] = max(known.get(memory_id, (0, 0)), (stone.version, stone.forgotten_at))
     for memory_id, state in archived.items():

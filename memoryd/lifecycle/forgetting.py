@@ -16,6 +16,7 @@ from memoryd.errors import ArchiveUnavailable, Conflict, DurabilityNotReached, N
 from memoryd.hot.changes import Doomed, Request, Written
 from memoryd.hot.client import entry_order
 from memoryd.hot.files import check_rewritable, rewrite
+from memoryd.hot.forgetting import forget
 from memoryd.hot.receipts import Forgets
 from memoryd.hot.records import Records
 from memoryd.lifecycle.holders import Holder
@@ -88,7 +89,7 @@ class Forgetting:
         begun, receipt = await self._forgets.look(asked.id)
         if receipt is not None:
             await self._confirm(asked, receipt, memory_id, repeated=True)
-            stone = await self._records.tombstone(project_of(scope), memory_id)
+            stone = await self._records.tombstones.inside(project_of(scope), memory_id)
             return _told(asked, receipt, *((stone.version, stone.forgotten_at) if stone else (0, 0)))
         plan = _read(begun) or await self._plan_one(asked, memory_id)
         steps = await self._take_steps(asked, plan)
@@ -112,7 +113,7 @@ class Forgetting:
         reason = Selection(ids=[memory_id]).reason()
         if hot := await self._records.get(scope, memory_id):
             return target(hot, None, reason)
-        stone = await self._records.tombstone(scope, memory_id)
+        stone = await self._records.tombstones.inside(scope, memory_id)
         try:
             record = await self._archive.get_memory(scope, memory_id) if self._archive else None
         except ArchiveUnavailable:
@@ -190,7 +191,7 @@ class Forgetting:
         steps: Steps = []
         for some in _some(plan.targets):
             now = to_microseconds(self._clock.now())
-            written = await self._records.forget([_doomed(asked, one) for one in some], now=now)
+            written = await forget(self._records, [_doomed(asked, one) for one in some], now=now)
             steps += zip(some, written, strict=True)
         return steps
 

@@ -17,6 +17,7 @@ from memoryd.archive.causes import link_to_writes
 from memoryd.archive.store import Archive
 from memoryd.durability import not_archived, outwaited
 from memoryd.hot.changes import Written, brought_back
+from memoryd.hot.projecting import project_many
 from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.hot.tiers import HotTiers
@@ -100,7 +101,7 @@ class Mover:
         for _ in range(2):
             for some in _some(waiting):
                 vector = tier is Tier.LONG or (tier is Tier.ARCHIVE and bool(self._model))
-                steps = await self._records.move(some, tier, with_vector=vector, traceparent=traceparent)
+                steps = await self._tiers.move(some, tier, with_vector=vector, traceparent=traceparent)
                 written |= dict(zip((one.id for one in some), steps, strict=True))
             waiting = [one for one in waiting if written[one.id].outcome == "light"]
             if not waiting:
@@ -145,7 +146,7 @@ class Mover:
         archived = await self._archive.records(list(memories))
         hot = await self._here(list(memories.values()), Tier.ARCHIVE)
         seen = [hot[one] for one in memories if one in hot and one in archived and same(hot[one], archived[one])]
-        outcomes = dict(zip((one.id for one in seen), await self._records.put_away(seen), strict=True))
+        outcomes = dict(zip((one.id for one in seen), await self._tiers.put_away(seen), strict=True))
         for outcome, count in Counter(outcomes.values()).items():
             measure(telemetry.MOVES, count, {telemetry.OUTCOME: outcome})
         return {one: hot[one] for one in memories if one in hot and outcomes.get(one, "waiting") == "waiting"}
@@ -164,7 +165,7 @@ class Mover:
         archived = await self._archive.records([one.id for one in memories])
         steps = (await self._move(list(hot.values()), Tier.SHORT, traceparent)).values()
         cold = [one for key, one in archived.items() if key not in hot and one.memory.tier is Tier.ARCHIVE]
-        outcomes = await self._records.project_many([brought_back(one, self._model) for one in cold]) if cold else []
+        outcomes = await project_many(self._records, [brought_back(one, self._model) for one in cold]) if cold else []
         restored = sum(one.outcome == "moved" for one in steps) + outcomes.count("applied")
         if restored:
             count_moves(Tier.ARCHIVE, Tier.SHORT, reason, restored)

@@ -198,7 +198,7 @@ class Planner:
         for some in _some(sorted(ids)):
             hot = await self._records.get_many(project, some)
             archived = await self._present().living(some)
-            stones = await self._records.tombstones(some)
+            stones = await self._records.tombstones.of(some)
             for memory_id in some:
                 sides = (hot.get(memory_id), archived.get(memory_id))
                 buried = stones[memory_id].version if memory_id in stones else 0

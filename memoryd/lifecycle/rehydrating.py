@@ -18,6 +18,7 @@ from memoryd.archive.store import Archive
 from memoryd.clock import Clock, to_microseconds
 from memoryd.hot.changes import brought_back
 from memoryd.hot.headroom import memory_use
+from memoryd.hot.projecting import project_many
 from memoryd.hot.records import Records
 from memoryd.lifecycle.moving import Mover
 from memoryd.lifecycle.policy import Candidate
@@ -146,7 +147,7 @@ class Rehydrating:
         here = await self._records.present(project, ids)
         records = await self._archive.records([one for one in ids if one not in here])
         if cold := [one for one in records.values() if one.memory.tier is not Tier.ARCHIVE]:
-            await self._records.project_many([brought_back(one, self._model) for one in cold])
+            await project_many(self._records, [brought_back(one, self._model) for one in cold])
         away = [one.memory for one in records.values() if one.memory.tier is Tier.ARCHIVE]
         await self._mover.restore([*away, *await self._of_tier(project, ids, Tier.ARCHIVE)], reason=REHYDRATED)
         light = await self._of_tier(project, ids, Tier.LONG)

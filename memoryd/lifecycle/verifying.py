@@ -105,7 +105,7 @@ class _Look:
         asked_at = to_microseconds(receipt.asked_at)
         forgets = {memory_id: (version, asked_at) for memory_id, version in gone.items()}
         sources = await sources_of(self._records, self._archive, self._project, ids, forgets=forgets)
-        stones = await self._records.tombstones(ids)
+        stones = await self._records.tombstones.of(ids)
         self.count("memories", len(ids))
         for memory_id, version in gone.items():
             stone = 0 if memory_id not in stones else stones[memory_id].version

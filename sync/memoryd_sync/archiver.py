@@ -25,6 +25,7 @@ from memoryd.errors import ArchiveUnavailable, BadRequest, HotUnavailable, Overl
 from memoryd.hot.codec import float32_of, to_record
 from memoryd.hot.documents import Documents
 from memoryd.hot.journal import KNOWN, LOST, Entry, Follower
+from memoryd.hot.projecting import raise_version
 from memoryd.hot.records import Records
 from memoryd.limits import ARCHIVE_BATCH_MAX
 from memoryd.model.feedback import from_text
@@ -115,7 +116,7 @@ class Archiver:
         # A memory that was forgotten and stored again has no tombstone in MongoDB. Redis knows what of it must not
         # come back, even when this archiver has slept since it read the entries.
         written = sorted({one["memory_id"] for one in batch.versions.values()})
-        if forgotten := await self._records.forgotten(written):
+        if forgotten := await self._records.tombstones.versions(written):
             await self._archive.history.forget(forgotten)
         await self._orphans.forget(entries)
         await self._keep_packed(batch)
@@ -214,7 +215,7 @@ class Archiver:
             return
         lost = from_document(document).memory
         above = int(holds["version"])
-        if await self._records.raise_version(lost, archived_version=above, traceparent=document["traceparent"]):
+        if await raise_version(self._records, lost, archived_version=above, traceparent=document["traceparent"]):
             log.info("archive.raised", id=memory_id, version=document["version"], above=above)
 
     async def _unseen(self, entries: Sequence[Entry], batch: Batch) -> dict[tuple[str, int], Entry]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from memoryd.archive.store import Archive
 from memoryd.clock import Clock, to_microseconds
 from memoryd.hot.changes import Doomed, Request
+from memoryd.hot.forgetting import forget
 from memoryd.hot.journal import Entry
 from memoryd.hot.receipts import Forgets
 from memoryd.hot.records import Records
@@ -73,7 +74,7 @@ class Orphans:
         request = Request(id=f"derived {memory.id} {memory.version}", fingerprint="")
         doomed = Doomed(memory.id, memory.memory_type, memory.scope, project, request, memory.version, memory.content_hash)
         now = self._clock.now()
-        [written] = await self._records.forget([doomed], now=to_microseconds(now))
+        [written] = await forget(self._records, [doomed], now=to_microseconds(now))
         log.info("archive.orphan", id=memory.id, outcome=written.outcome)
         if written.outcome == "forgotten":
             bucket = self._records.keys.bucket(memory.id)

@@ -27,5 +27,5 @@ class EpisodeArchiver:
                 place = entry.entry_id if position == "*" else position
                 batch.log(entry.memory_id, entry.scope, to_number(place), entry.fields.get(b"data"))
         await self._archive.write(batch)
-        if forgotten := await self._records.forgotten(sorted(batch.logged)):
+        if forgotten := await self._records.tombstones.versions(sorted(batch.logged)):
             await self._archive.write(EpisodeBatch(forgotten=set(forgotten)))

@@ -18,6 +18,7 @@ from memoryd.clock import Clock, to_microseconds
 from memoryd.errors import HotUnavailable, MemorydError
 from memoryd.hot.client import hot_errors
 from memoryd.hot.lease import Lease
+from memoryd.hot.projecting import raise_fences
 from memoryd.hot.records import Records
 from memoryd.keys import SCHEMA
 from memoryd.limits import FOLLOW_BATCH_MAX
@@ -77,7 +78,7 @@ class Follower:
         measure(telemetry.LEASE_CHANGES, 1, {telemetry.OUTCOME: "taken"})
         self._projector.fence = self._lease.fence
         try:
-            await self._records.raise_fences(self._lease.fence)
+            await raise_fences(self._records, self._lease.fence)
             await self._follow(stop)
         except Fenced:
             log.warning("follow.fenced", holder=self._lease.holder)

@@ -27,7 +27,9 @@ from memoryd.errors import ArchiveUnavailable, HotUnavailable, Overloaded
 from memoryd.hot.changes import Doomed, Projection, Request, fitted
 from memoryd.hot.codec import to_record as from_hash
 from memoryd.hot.echoes import echoes
+from memoryd.hot.forgetting import forget
 from memoryd.hot.journal import last_written
+from memoryd.hot.projecting import project_many
 from memoryd.hot.receipts import Forgets
 from memoryd.hot.records import Records
 from memoryd.lifecycle.receipts import receipt_of_sync
@@ -217,7 +219,7 @@ class Projector:
     async def _brought(self, many: Sequence[Projection]) -> list[str]:
         """The same by the atomic step. A part of many is made ready while Redis has another, all of different memories."""
         parts = [many[start : start + FOLLOW_STEP_MAX] for start in range(0, len(many), FOLLOW_STEP_MAX)]
-        outcomes = list(chain.from_iterable(await all_ended(map(self._records.project_many, parts))))
+        outcomes = list(chain.from_iterable(await all_ended(project_many(self._records, part) for part in parts)))
         if "fenced" in outcomes:
             raise Fenced
         return outcomes
@@ -278,7 +280,7 @@ class Projector:
             memory_id, memory.memory_type, memory.scope, scope, request, version, memory.content_hash,
             said_before=told if found else 0,
         )  # fmt: skip
-        [written] = await self._records.forget([doomed], now=to_microseconds(now))
+        [written] = await forget(self._records, [doomed], now=to_microseconds(now))
         if written.outcome == "forgotten":
             bucket = self._records.keys.bucket(memory_id)
             await Forgets(self._records.redis).leave(

@@ -20,6 +20,7 @@ from memoryd.hot import scripts
 from memoryd.hot.client import entry_order, hot_errors
 from memoryd.hot.codec import LIGHT, MEMORY_FIELDS, to_memory
 from memoryd.hot.journal import LOST
+from memoryd.hot.projecting import raise_version
 from memoryd.hot.records import Records
 from memoryd.keys import KINDS, Keys, kind_of
 from memoryd.limits import FOLLOW_BATCH_MAX
@@ -167,7 +168,7 @@ class Reconciler:
             document = documents[memory_id]
             if hot.seal != document.get("seal"):
                 above, cause = int(document["version"]), cause_of(document)
-                await self._records.raise_version(hot.memory, archived_version=above, traceparent=cause)
+                await raise_version(self._records, hot.memory, archived_version=above, traceparent=cause)
 
     async def _whole(self, memory_ids: Sequence[str]) -> list[Document]:
         query = {"_id": {"$in": list(memory_ids)}}
@@ -267,7 +268,7 @@ class Reconciler:
         places = {one["_id"]: place for one in documents if not one.get("tombstone") and (place := _place(one))}
         living = [one for one in documents if one["_id"] in places and one["_id"] not in self._unreadable]
         hot = await self._hot_of(list(places.values()))
-        stones = await self._records.tombstones([one for one in places if one not in hot])
+        stones = await self._records.tombstones.of([one for one in places if one not in hot])
         for document in living:
             memory_id, version = document["_id"], int(document["version"])
             comparison.archived += 1

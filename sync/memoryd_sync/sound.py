@@ -20,6 +20,7 @@ from memoryd.archive.store import Archive
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import LIGHT, MEMORY_FIELDS, to_memory
+from memoryd.hot.projecting import raise_version
 from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.keys import KINDS, kind_of
@@ -253,7 +254,7 @@ class Soundness:
         if memory is None or memory.light or not isinstance(version, int):
             return False
         above = max(version, memory.version)
-        return await self._records.raise_version(memory, archived_version=above, traceparent=cause_of(document))
+        return await raise_version(self._records, memory, archived_version=above, traceparent=cause_of(document))
 
     async def _like(self, kind: str, memory_id: str) -> AsyncIterator[str]:
         """The keys under which a record of this id may be: its document cannot be trusted to tell the place."""

@@ -32,6 +32,8 @@ from memoryd.hot import scripts
 from memoryd.hot.client import entry_order, hot_errors, open_redis, run_of
 from memoryd.hot.journal import Follower, archived_up_to, backlogs, create_groups
 from memoryd.hot.records import Records
+from memoryd.hot.storing import HotStoring
+from memoryd.hot.tombstones import Tombstones
 from memoryd.keys import FOLLOWER_PLACE, Keys
 from memoryd.local.servers import Servers
 from memoryd.model.results import Stored
@@ -66,9 +68,9 @@ async def test_a_repeated_request_is_confirmed_only_when_it_is_on_disk(
     keys = Keys(settings.buckets)
     await redis.config_set("appendfsync", "no")  # whatever is written now stays off the disk
     try:
-        await Records(redis, keys).store([new_fact("Ada lives in Porto.")])
+        await HotStoring(Records(redis, keys)).store([new_fact("Ada lives in Porto.")])
         async with open_redis(settings.redis_url) as another:
-            [again], fsynced = await Records(another, keys).store([new_fact("Ada lives in Porto.")], fsync=True)
+            [again], fsynced = await HotStoring(Records(another, keys)).store([new_fact("Ada lives in Porto.")], fsync=True)
     finally:
         await redis.config_set("appendfsync", "everysec")
     assert again.replayed
@@ -470,7 +472,7 @@ async def test_what_a_dead_archiver_wrote_of_the_forgotten_is_removed_by_the_nex
         await alive.archive_all()
 
         with monkeypatch.context() as killed:
-            for owner, looks in ((History, "bury"), (DocumentArchive, "bury_parts"), (Records, "forgotten")):
+            for owner, looks in ((History, "bury"), (DocumentArchive, "bury_parts"), (Tombstones, "versions")):
                 killed.setattr(owner, looks, AsyncMock(return_value={}))
             killed.setattr(Follower, "done", AsyncMock())
             await dead.archiver.archive(read)

@@ -14,7 +14,7 @@ from memoryd import MemoryClient
 from memoryd.archive.packing import Packing
 from memoryd.engine import Engine
 from memoryd.errors import ArchiveUnavailable
-from memoryd.hot.records import Records
+from memoryd.hot.tiers import HotTiers
 from memoryd.lifecycle.summarizing import Summarizing
 from memoryd.retry import heed_cancellation
 from tests.integration.test_compression import before, remember, told
@@ -25,8 +25,8 @@ from tests.world import World
 STEPS = (
     ("the summary is made", Summarizing, "text_of"),
     ("the summary is stored", Engine, "store"),
-    ("some are on their way", Records, "move"),
-    ("the archive was seen to have them", Records, "put_away"),
+    ("some are on their way", HotTiers, "move"),
+    ("the archive was seen to have them", HotTiers, "put_away"),
 )
 
 
@@ -66,7 +66,7 @@ async def test_a_daemon_that_dies_between_two_steps_leaves_everything_readable_a
 ) -> None:
     """After each step, and before the first removal; one summary for each session in the end, whatever was done twice."""
     async with world.connect() as memory:
-        traps = [*((what, owner, name, False) for what, owner, name in STEPS), ("nothing is removed", Records, "put_away", True)]
+        traps = [*((what, owner, name, False) for what, owner, name in STEPS), ("nothing is removed", HotTiers, "put_away", True)]
         for number, (what, owner, name, first) in enumerate(traps):
             session = f"s{number}"
             ids = await remember(memory, session)

@@ -15,6 +15,8 @@ import memoryd.lifecycle.planning
 from memoryd import MemoryClient
 from memoryd.errors import ArchiveUnavailable, BadRequest, Conflict, Forgotten, NotFound, Overloaded, TooLarge
 from memoryd.hot import receipts as hot_receipts
+from memoryd.hot.forgetting import forget
+from memoryd.hot.records import Records
 from memoryd.keys import RECEIPTS, REQUESTS, forgetting
 from memoryd.lifecycle.planning import Planner
 from memoryd.lifecycle.selection import digest
@@ -503,22 +505,21 @@ async def test_a_forget_that_was_cut_off_is_finished_with_the_same_receipt(
         [made] = await ids_of(memory, "Made of one.", derived_from=[ids[0]])
         await caught_up(world, memory)
         plan = await memory.plan_forget(session="s1")
-        forget = world_records(world).forget
         steps = 0
 
-        async def one_batch_only(self: Any, many: Any, *, now: int) -> Any:
+        async def one_batch_only(records: Records, many: Any, *, now: int) -> Any:
             nonlocal steps
             steps += 1
             if steps == 2:
                 await asyncio.Event().wait()  # here it dies
-            return await forget(self, many, now=now)
+            return await forget(records, many, now=now)
 
-        monkeypatch.setattr("memoryd.hot.records.Records.forget", one_batch_only)
+        monkeypatch.setattr("memoryd.lifecycle.forgetting.forget", one_batch_only)
         first = asyncio.create_task(memory.forget_many(session="s1", request_id="cut off"))
         await eventually(lambda: steps == 2, what="the daemon is in the middle")
         first.cancel()
         await world.kill("daemon")
-        monkeypatch.setattr("memoryd.hot.records.Records.forget", forget)
+        monkeypatch.setattr("memoryd.lifecycle.forgetting.forget", forget)
         assert len(await hot(world)) == 13 - 4
         await world.start("daemon")
         receipt = await memory.forget_many(session="s1", request_id="cut off", durability="hot")
@@ -535,13 +536,6 @@ async def test_a_forget_that_was_cut_off_is_finished_with_the_same_receipt(
         left: Any = await world.redis.hgetall(forgetting(receipt.id))
         assert set(left) == {b"answer", b"entry"}
         await eventually(lambda: _none_waits(world), what="the receipt is acknowledged")
-
-
-def world_records(world: World) -> Any:
-    """The class whose step is to be cut off."""
-    from memoryd.hot.records import Records
-
-    return Records
 
 
 async def memory_receipts(world: World) -> list[FullReceipt]:

@@ -14,7 +14,10 @@ from memoryd import MemoryClient
 from memoryd.embed.protocol import Vectors
 from memoryd.errors import NotFound
 from memoryd.hot.changes import Doomed, Request
+from memoryd.hot.forgetting import forget
 from memoryd.hot.records import Records
+from memoryd.hot.storing import HotStoring
+from memoryd.hot.tiers import HotTiers
 from memoryd.keys import DEAD_LETTERS
 from memoryd.local.servers import Servers
 from memoryd.model.ids import hash_content
@@ -264,7 +267,7 @@ async def test_a_deletion_by_hand_outlives_what_the_archiver_still_has_to_write(
                 await hand.archive_all()
                 edited = await memory.get(kept.id)
                 records = Records(unsynced.redis, unsynced.keys)
-                [moved] = await records.move([edited], Tier.WORKING, with_vector=False, traceparent="")
+                [moved] = await HotTiers(records).move([edited], Tier.WORKING, with_vector=False, traceparent="")
                 assert moved.outcome == "moved"
             await unsynced.memories.delete_one({"_id": kept.id})
             while (deletion := await stream.next())["operationType"] != "delete":
@@ -297,7 +300,7 @@ async def test_a_request_that_is_done_again_brings_nothing_back_that_has_gone_si
             await asyncio.sleep(0.01)  # the two servers' clocks are one here, and tell milliseconds
 
         # The archive was asked, and has none.
-        [written], _ = await Records(unsynced.redis, unsynced.keys).store([replace(new, archived_version=0)])
+        [written], _ = await HotStoring(Records(unsynced.redis, unsynced.keys)).store([replace(new, archived_version=0)])
         assert (written.outcome, written.replayed) == ("stored", gone == "forgotten")
         await hand.archive_all()
         if gone == "deleted by hand":
@@ -327,12 +330,12 @@ async def test_a_forget_that_is_done_again_takes_nothing_that_was_stored_since(u
             kept.id, MemoryType.FACT, scope, scope, Request("again", "f", asked_at=asked_at), archived_version=again.version
         )
         for _ in range(2):
-            [written] = await records.forget([late], now=asked_at)
+            [written] = await forget(records, [late], now=asked_at)
             assert (written.outcome, written.version) == ("already", 2)
         assert (await memory.get(kept.id)).version == again.version
 
         new = replace(late, request=Request("new", "f", asked_at=await redis_time(unsynced)))
-        [written] = await records.forget([new], now=asked_at)
+        [written] = await forget(records, [new], now=asked_at)
         assert (written.outcome, written.version) == ("forgotten", 4)
 
 

@@ -10,6 +10,7 @@ import pytest
 from memoryd import MemoryClient
 from memoryd.clock import SystemClock
 from memoryd.errors import HotUnavailable, NotFound
+from memoryd.hot.projecting import raise_fences
 from memoryd.hot.records import Records
 from memoryd_schemas.mongo_apply import apply_mongo
 from memoryd_sync.dead import DeadLetters
@@ -294,7 +295,7 @@ async def test_a_follower_that_lost_its_lease_cannot_write(world: World, memory:
     document["access_count"] += 7  # something that this Redis does not know
     stale, successor = projector_of(world), projector_of(world)
     stale.fence, successor.fence = 1_000, 1_001
-    await Records(world.redis, world.keys).raise_fences(successor.fence)
+    await raise_fences(Records(world.redis, world.keys), successor.fence)
 
     with pytest.raises(Fenced):
         await stale.apply_document(document)

@@ -11,6 +11,7 @@ import memoryd.hot.scripts
 from memoryd.config import Settings
 from memoryd.hot import scripts
 from memoryd.hot.records import Records
+from memoryd.hot.storing import HotStoring
 from memoryd.keys import REQUESTS, Keys
 from tests.integration.tools import new_fact
 
@@ -44,15 +45,15 @@ async def test_what_was_repeated_is_confirmed_only_when_it_is_on_disk(
     settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first WAITAOF had no write to wait for, so that its yes says nothing about the repeat."""
-    records = Records(redis, Keys(settings.buckets))
+    storing = HotStoring(Records(redis, Keys(settings.buckets)))
     await redis.script_flush()
-    assert (await records.store([new_fact("Ada lives in Porto.")], fsync=True))[1]
+    assert (await storing.store([new_fact("Ada lives in Porto.")], fsync=True))[1]
 
     monkeypatch.setattr(memoryd.hot.scripts, "FSYNC_TIMEOUT_SECONDS", 0.2)
     await redis.config_set("appendfsync", "no")  # whatever is written now stays off the disk
     try:
         await redis.script_flush()
-        [written], fsynced = await records.store([new_fact("Ada drinks tea.")], fsync=True)
+        [written], fsynced = await storing.store([new_fact("Ada drinks tea.")], fsync=True)
     finally:
         await redis.config_set("appendfsync", "everysec")
     assert written.outcome == "stored"

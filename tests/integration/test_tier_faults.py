@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from memoryd import MemoryClient
-from memoryd.hot.records import Records
 from memoryd.hot.tiers import HotTiers
 from memoryd.lifecycle.survey import Survey
 from memoryd.lifecycle.tiering import Tiering
@@ -21,15 +20,15 @@ from tests.world import World
 DOWN = (
     ("the uses are counted", HotTiers, "count_uses", False),
     ("they were looked at", Survey, "_look", False),
-    ("nothing has moved", Records, "move", True),
-    ("they are on their way", Records, "move", False),
+    ("nothing has moved", HotTiers, "move", True),
+    ("they are on their way", HotTiers, "move", False),
     ("the archive was seen to have them", HotTiers, "lighten", True),
     ("some are light", HotTiers, "lighten", False),
 )
 UP = (
     ("nothing was brought", Wholes, "bring", True),
     ("their contents are back", Wholes, "bring", False),
-    ("they are on their way", Records, "move", False),
+    ("they are on their way", HotTiers, "move", False),
 )
 
 
@@ -94,7 +93,7 @@ async def test_two_sweeps_at_once_are_one(world: World, memory: MemoryClient, mo
     await caught_up(world, memory)
     await unused(world)
     with monkeypatch.context() as patch:
-        trap = Trap(patch, Records, "move", first=True)
+        trap = Trap(patch, HotTiers, "move", first=True)
         running = asyncio.create_task(tiering(world).sweep())
         await asyncio.wait_for(trap.reached.wait(), PATIENCE_SECONDS)
         assert await tiering(world).sweep() is None

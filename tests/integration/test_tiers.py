@@ -476,7 +476,7 @@ async def test_nothing_moves_before_the_archive_has_everything_of_it(world: Worl
     late = (await memory.store("Said while sync was down.")).id
     await eventually(lambda: has_vector(world, late), what="it has its vector")
     keeper = tiering(world)
-    begun = await records_of(world).move(
+    begun = await HotTiers(records_of(world)).move(
         [await memory.get(one) for one in (*ids, late)], Tier.LONG, with_vector=True, traceparent=""
     )
     assert [one.outcome for one in begun] == ["moved", "moved", "waiting"]
