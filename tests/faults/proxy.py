@@ -48,7 +48,7 @@ class Proxy:
         self.delay = 0.0
         self._open = asyncio.Event()
         self._open.set()
-        self.held: list[bytes] = []  # what waits while it is deaf
+        self._deaf_at = b""
         self._links: set[Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -66,8 +66,17 @@ class Proxy:
 
     def heal(self) -> None:
         """Passes everything on again."""
-        self.delay = 0.0
+        self.delay, self._deaf_at = 0.0, b""
         self._open.set()
+
+    @property
+    def deaf(self) -> bool:
+        """Whether nothing passes."""
+        return not self._open.is_set()
+
+    def go_deaf_at(self, word: bytes) -> None:
+        """Goes deaf with the first chunk that has this in it."""
+        self._deaf_at = word
 
     def go_deaf(self) -> None:
         """Nothing passes until `heal`: connections stand, and nobody answers."""
@@ -114,9 +123,8 @@ class Proxy:
             while data := await reader.read(CHUNK):
                 if self.delay:
                     await asyncio.sleep(self.delay)
-                if not self._open.is_set():
-                    self.held.append(data)
-                    await self._open.wait()
-                    self.held.remove(data)
+                if self._deaf_at and self._deaf_at in data:
+                    self.go_deaf()
+                await self._open.wait()
                 writer.write(data)
                 await writer.drain()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from memoryd import MemoryClient, connect
 from memoryd.archive.client import open_mongo
 from memoryd.hot.client import open_redis
 from memoryd.keys import FOLLOWER_LEASE, FOLLOWER_PLACE, Keys
+from memoryd.limits import LEASE_SECONDS
 from memoryd.local.servers import Servers
 from memoryd.local.service import Service
 from memoryd.local.up import SERVICES
@@ -27,20 +28,35 @@ PORTO, LISBON = "Ada lives in Porto.", "Ada lives in Lisbon."
 
 
 @dataclass
-class Pair:
-    """Two syncs over the same servers. The first one is active; between it and Redis stands a proxy."""
+class Member:
+    """A sync, and the proxy between it and Redis."""
 
-    first: Service
-    second: Service
+    service: Service
     proxy: Proxy
+
+
+@dataclass
+class Pair:
+    """Two syncs over the same servers. Which of them is active is theirs to say: one that stands still loses its lease."""
+
+    members: Sequence[Member]
     redis: Redis
     mongo: AsyncMongoClient[dict[str, Any]]
     memory: MemoryClient
 
-    async def active(self, service: Service) -> bool:
-        """Whether it holds the lease."""
+    async def active(self) -> Member | None:
+        """Who holds the lease."""
         holder: Any = await self.redis.get(FOLLOWER_LEASE)
-        return f"-{service.pid}-".encode() in (holder or b"")
+        return next((one for one in self.members if f"-{one.service.pid}-".encode() in (holder or b"")), None)
+
+    def deaf(self) -> Member | None:
+        """Whose proxy lets nothing through."""
+        return next((one for one in self.members if one.proxy.deaf), None)
+
+    def beside(self, member: Member) -> Member:
+        """The other one."""
+        [other] = (one for one in self.members if one is not member)
+        return other
 
     async def edit(self, memory_id: str) -> None:
         """What a person does in MongoDB."""
@@ -60,27 +76,26 @@ async def pair(own_servers: Servers) -> AsyncIterator[Pair]:
     environment = {**os.environ, "MEMORYD_EMBEDDER": "none", "PYTHONUNBUFFERED": "1"}
     environment |= {"MEMORYD_REDIS_URL": own_servers.redis_url, "MEMORYD_MONGO_URL": own_servers.mongo_url}
     assert own_servers.redis is not None
-    proxy = Proxy(own_servers.redis.port)
-    await proxy.start()
-    far = {**environment, "MEMORYD_REDIS_URL": f"redis://127.0.0.1:{proxy.port}"}
-    logs = own_servers.data / "logs"
+    logs, members = own_servers.data / "logs", list[Member]()
+    for name in ("first", "second"):
+        proxy = Proxy(own_servers.redis.port)
+        await proxy.start()
+        far = {**environment, "MEMORYD_REDIS_URL": f"redis://127.0.0.1:{proxy.port}"}
+        members.append(Member(Service(name, SERVICES["sync"], logs / f"{name}.log", far), proxy))
     daemon = Service("daemon", SERVICES["daemon"], logs / "daemon.log", environment)
-    first = Service("first", SERVICES["sync"], logs / "first.log", far)
-    second = Service("second", SERVICES["sync"], logs / "second.log", environment)
+    first, second = (one.service for one in members)
     try:
         async with (
-            daemon, first, connect(own_servers.redis_url, agent="scout") as memory,
+            daemon, first, second, connect(own_servers.redis_url, agent="scout") as memory,
             open_redis(own_servers.redis_url) as redis, open_mongo(own_servers.mongo_url) as mongo,
         ):  # fmt: skip
-            both = Pair(first, second, proxy, redis, mongo, memory)
-            await eventually(lambda: redis.exists(FOLLOWER_PLACE), what="the first one follows")
-            async with second:
-                assert await both.active(first)
-                yield both
-                for service in (first, second, daemon):
-                    service.kill()  # nobody waits for one that cannot hand over
+            await eventually(lambda: redis.exists(FOLLOWER_PLACE), what="one of them follows")
+            yield Pair(members, redis, mongo, memory)
+            for service in (first, second, daemon):
+                service.kill()  # nobody waits for one that cannot hand over
     finally:
-        await proxy.stop()
+        for one in members:
+            await one.proxy.stop()
 
 
 async def test_a_follower_that_sleeps_or_dies_is_replaced_and_cannot_write_when_it_wakes_up(pair: Pair) -> None:
@@ -95,36 +110,38 @@ async def sleeps_through_its_lease(pair: Pair) -> None:
     Then the record is taken away by hand, so that nothing but the fence keeps the old change out.
     """
     kept = await pair.memory.store(PORTO, type="fact", durability="archived")
-    pair.proxy.go_deaf()
+    for one in pair.members:
+        one.proxy.go_deaf_at(LISBON.encode())
     await pair.edit(kept.id)
-    await eventually(lambda: any(kept.id.encode() in one for one in pair.proxy.held), what="the change is on its way")
-    pair.first.pause()
+    slow: Member = await eventually(pair.deaf, what="the change is on its way")
+    slow.service.pause()
+    successor = pair.beside(slow)
+    successor.proxy.heal()
 
     await eventually(lambda: pair.followed(kept.id), what="the successor has applied it")
-    await eventually(lambda: pair.active(pair.second), what="the successor holds the lease")
+    assert await eventually(pair.active, what="one of them holds the lease") is successor
     await pair.redis.delete(pair.key(kept.id))
-    pair.second.pause()  # what is saved from now on would be saved by the first one
+    successor.service.pause()  # what is saved from now on would be saved by the slow one
+    successor.proxy.go_deaf()
+    assert await pair.redis.persist(FOLLOWER_LEASE), "it has been paused for too long to hold it"
     place: Any = await pair.redis.hgetall(FOLLOWER_PLACE)
-    pair.proxy.heal()
-    pair.first.resume()
+    slow.proxy.heal()
+    slow.service.resume()
 
-    await eventually(lambda: _says(pair.first, "follow.fenced"), what="it has learned that it was replaced")
+    await eventually(lambda: _says(slow.service, "follow.fenced"), what="it has learned that it was replaced")
     assert not await pair.redis.exists(pair.key(kept.id))
     assert await pair.redis.hgetall(FOLLOWER_PLACE) == place
-    assert not await pair.active(pair.first)
-    pair.second.resume()
+    assert await pair.active() is successor
+    await pair.redis.pexpire(FOLLOWER_LEASE, int(LEASE_SECONDS * 1000))
+    successor.proxy.heal()
+    successor.service.resume()
 
 
 async def is_killed(pair: Pair) -> None:
     """Until its lease is over nobody follows; then the other one goes on from its place. The time is printed."""
-
-    async def one_is_active() -> Service | None:
-        found = [one for one in (pair.first, pair.second) if await pair.active(one)]
-        return found[0] if found else None
-
     kept = await pair.memory.store("Ada has moved.", type="fact", durability="archived")
-    active: Service = await eventually(one_is_active, what="one of them follows")
-    active.kill()
+    active: Member = await eventually(pair.active, what="one of them follows")
+    active.service.kill()
     killed = time.monotonic()
     await pair.edit(kept.id)
 
