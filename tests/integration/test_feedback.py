@@ -194,25 +194,35 @@ async def _now(world: World) -> Any:
 
 
 async def test_what_a_session_was_given_counts_a_little_once_a_day(world: World, memory: MemoryClient) -> None:
-    """And its context names the recall, so that the model's verdict can follow. It is found also when only the archive has
-    the memory by then."""
+    """A day is 24 hours since: midnight is nothing to it. Its context names the recall, so that the model's verdict can follow. It
+    is found also when only the archive has the memory by then."""
+    await world.stop("daemon")
+    midnight = (await _now(world)).replace(hour=0, minute=0, second=0, microsecond=0)
+    world.clock = clock = FakeClock(midnight - timedelta(seconds=1))
+    await world.start("daemon")
     one, _ = await two(memory)
     session = memory.working("s1")
     await session.append({"role": "user", "content": "hello"})
     for _ in range(3):
         context = await session.context(QUESTION)
+        clock.moment += timedelta(seconds=1)
     assert one in [hit.memory.id for hit in context.recalled]
     assert await prior(memory, one) == pytest.approx(0.1 / 2.1, abs=1e-4)
     await memory.working("s2").append({"role": "user", "content": "hello"})
     await memory.working("s2").context(QUESTION)
     assert await prior(memory, one) == pytest.approx(0.2 / 2.2, abs=1e-4)
+    redis: Any = world.redis
+    verdicts = [key async for key in redis.scan_iter(match="aether:verdict:*")]
+    assert all([RECALL_LIFE_SECONDS - 600 < await redis.ttl(key) <= RECALL_LIFE_SECONDS for key in verdicts])
+    await redis.delete(*verdicts)  # as a day does
+    context = await session.context(QUESTION)
+    assert await prior(memory, one) == pytest.approx(0.3 / 2.3, abs=1e-4)
 
     await world.drained(memory)
     await world.stop("sync")
-    redis: Any = world.redis
     await redis.delete(*[key async for key in redis.scan_iter(match=f"{memories('semantic')}*{one}")])
     assert (await memory.feedback(context.recall_id, useful=[one])).judged == 1
-    assert await prior(memory, one) == pytest.approx(1.2 / 3.2, abs=1e-3)
+    assert await prior(memory, one) == pytest.approx(1.3 / 3.3, abs=1e-3)
 
 
 async def test_a_recall_that_redis_cannot_note_is_still_a_recall(world: World, memory: MemoryClient) -> None:
