@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memoryd.config import Settings
 from memoryd.embed.late import IN_CONTEXT, Tokeniser, Tokens
 from memoryd.embed.model_name import known_name, original_of
-from memoryd.embed.protocol import ModelFailed, ModelUnavailable, Text, Vectors
-from memoryd.embed.runs import padded, runs
+from memoryd.embed.protocol import ModelUnavailable, Text
+from memoryd.embed.runs import Reading, padded, reading
 from memoryd.embed.thread import ThreadEmbedder
-from memoryd.embed.vectors import mean_pool, unit
+from memoryd.embed.vectors import mean_pool
 
 TOKENS_MAX = 512  # the positions of a BERT-like model; models that read more are read to here
 
@@ -31,27 +32,21 @@ class HuggingFaceModel:
         self._tokeniser = Tokeniser(self._encode, min(self._tokenizer.model_max_length, TOKENS_MAX))
         self.dims = int(self._model.config.hidden_size)
 
-    def vectors(self, texts: Sequence[Text]) -> Vectors:
+    def reading(self, texts: Sequence[Text]) -> Reading:
         """One unit vector a text, in order."""
-        tokens = [self._tokeniser.tokens(text) for text in texts]
-        if not all(text.end > text.start for text in tokens):
-            raise ModelFailed("a text has no tokens for this model", retryable=False)
-        result = np.empty((len(texts), self.dims), dtype=np.float32)
-        for positions in runs([len(text.ids) for text in tokens]):
-            result[positions] = self._run([tokens[at] for at in positions])
-        return result
+        return (yield from reading([self._tokeniser.windows(text) for text in texts], self._run))
 
     def _encode(self, text: str, marks: bool) -> list[int]:
         # Not `truncation`: what of a text is read is decided where its context is known.
         return list(self._tokenizer(text, add_special_tokens=marks, verbose=False)["input_ids"])
 
-    def _run(self, tokens: Sequence[Tokens]) -> Vectors:
+    def _run(self, tokens: Sequence[Tokens]) -> NDArray[np.float32]:
         ids, mask, own = padded(tokens, self._tokenizer.pad_token_id or 0)
         with self._torch.inference_mode():
             hidden = self._model(
                 input_ids=self._torch.from_numpy(ids), attention_mask=self._torch.from_numpy(mask)
             ).last_hidden_state
-        return unit(mean_pool(hidden.numpy(), own))
+        return mean_pool(hidden.numpy(), own)
 
 
 async def open_transformers(settings: Settings) -> ThreadEmbedder:

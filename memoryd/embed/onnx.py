@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memoryd.embed.late import Tokeniser, Tokens
 from memoryd.embed.protocol import ModelFailed, Text, Vectors
-from memoryd.embed.runs import padded, runs
-from memoryd.embed.vectors import empty, mean_pool, unit
+from memoryd.embed.runs import Reading, done, padded, reading
+from memoryd.embed.vectors import empty, mean_pool
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -30,20 +31,15 @@ class OnnxModel:
         self.dims = int(self.vectors(["one text"]).shape[1])
 
     def vectors(self, texts: Sequence[Text]) -> Vectors:
-        """One unit vector a text, in order. Raises ModelFailed for a text in which the tokenizer finds nothing."""
-        # One by one: `encode_batch` would take every core, whatever `embed_threads` says.
-        tokens = [self._tokeniser.tokens(text) for text in texts]
-        if not all(text.end > text.start for text in tokens):
-            raise ModelFailed("a text has no tokens for this model", retryable=False)
-        result: Vectors | None = None
-        for positions in runs([len(text.ids) for text in tokens]):
-            pooled = self._run([tokens[at] for at in positions])
-            if result is None:
-                result = np.empty((len(texts), pooled.shape[1]), dtype=np.float32)
-            result[positions] = pooled
-        return empty(self.dims) if result is None else result
+        """One unit vector a text, in order. Raises like `reading`."""
+        return done(self.reading(texts)) if texts else empty(self.dims)
 
-    def _run(self, tokens: Sequence[Tokens]) -> Vectors:
+    def reading(self, texts: Sequence[Text]) -> Reading:
+        """The same run by run. Raises ModelFailed for a text in which the tokenizer finds nothing."""
+        # One by one: `encode_batch` would take every core, whatever `embed_threads` says.
+        return (yield from reading([self._tokeniser.windows(text) for text in texts], self._run))
+
+    def _run(self, tokens: Sequence[Tokens]) -> NDArray[np.float32]:
         ids, mask, own = padded(tokens, self._pad_id)
         known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         feed = {name: known[name] for name in self._inputs}
@@ -53,7 +49,7 @@ class OnnxModel:
             raise ModelFailed(
                 f"ONNX Runtime could not run the model: {type(error).__name__}", retryable=True
             ) from error
-        return unit(mean_pool(hidden.astype(np.float32, copy=False), own))
+        return mean_pool(hidden.astype(np.float32, copy=False), own)
 
 
 def _open_tokenizer(path: Path) -> Tokenizer:

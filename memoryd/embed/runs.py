@@ -1,16 +1,51 @@
-"""How the texts of a call are split into runs of a local model."""
+"""How the texts of a call are split into runs of a local model, and become vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memoryd import limits
 from memoryd.embed.late import Tokens
+from memoryd.embed.protocol import ModelFailed, Vectors
+from memoryd.embed.vectors import unit
 
 Ids = NDArray[np.int64]
+Run = Callable[[Sequence[Tokens]], NDArray[np.float32]]
+"""The mean of each window's own token vectors, a row each."""
+Reading = Generator[None, None, Vectors]
+"""Texts on their way through a model, with a pause after each run in which others may have theirs."""
+
+
+def reading(texts: Sequence[Sequence[Tokens]], run: Run) -> Reading:
+    """One unit vector a text (one at least), of the mean of all of its token vectors, whichever window they were read in.
+
+    Raises ModelFailed for a text in which the tokenizer has found nothing.
+    """
+    windows = [one for text in texts for one in text]
+    if not all(one.end > one.start for one in windows):
+        raise ModelFailed("a text has no tokens for this model", retryable=False)
+    split, parts = list(runs([len(one.ids) for one in windows])), []
+    for positions in split:
+        parts.append(run([windows[at] for at in positions]))
+        yield
+    means = np.concatenate(parts)[np.argsort(np.concatenate(split))]
+    if len(windows) == len(texts):
+        return unit(means)
+    own = np.array([one.end - one.start for one in windows], dtype=np.float64)
+    first = np.cumsum([0, *(len(text) for text in texts[:-1])])
+    return unit(np.add.reduceat(means * own[:, None], first))  # a sum has the direction of its mean
+
+
+def done(reading: Reading) -> Vectors:
+    """What a reading gives, without a pause."""
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
 def runs(lengths: Sequence[int]) -> Iterator[list[int]]:

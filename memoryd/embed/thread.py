@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from memoryd.embed.protocol import InContext, ModelFailed, Text, Vectors
+from memoryd.embed.runs import Reading
 from memoryd.embed.vectors import empty
 
 
@@ -16,8 +17,8 @@ class LocalModel(Protocol):
 
     dims: int
 
-    def vectors(self, texts: Sequence[Text]) -> Vectors:
-        """One unit vector a text."""
+    def reading(self, texts: Sequence[Text]) -> Reading:
+        """One unit vector a text, run by run."""
         ...
 
 
@@ -52,14 +53,27 @@ class ThreadEmbedder:
         return await self._run(texts)
 
     async def _run(self, texts: Sequence[Text]) -> Vectors:
-        if self._closed:
-            raise ModelFailed("the embedder is closed", retryable=True)
+        """Run by run: a question waits for one run of what is stored, however long that is."""
         if not texts:
             return empty(self.dims)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._local.vectors, list(texts))
+        loop, reading = asyncio.get_running_loop(), self._local.reading(texts)
+        made: Vectors | None = None
+        while made is None:
+            if self._closed:
+                raise ModelFailed("the embedder is closed", retryable=True)
+            made = await loop.run_in_executor(self._thread, _go_on, reading)
+        return made
 
     async def close(self) -> None:
         """Let the run in progress end, drop those that wait."""
         self._closed = True
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
+
+
+def _go_on(reading: Reading) -> Vectors | None:
+    """The next run; the vectors after the last one."""
+    try:
+        next(reading)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    return None

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from memoryd import limits
-from memoryd.embed.late import Tokeniser
+from memoryd.embed.late import Tokeniser, Tokens
 from memoryd.embed.onnx import OnnxModel
 from memoryd.embed.open import load_onnx
 from memoryd.embed.protocol import InContext, ModelFailed
-from memoryd.embed.runs import runs
+from memoryd.embed.runs import done, reading, runs
 from memoryd.embed.thread import ThreadEmbedder
 from memoryd.embed.vectors import mean_pool, unit
 from tests.waiting import settles
@@ -62,10 +63,10 @@ async def test_sentences_that_mean_the_same_are_closer_than_those_that_do_not(em
 
 
 async def test_every_vector_is_finite_and_of_unit_length(embedder: ThreadEmbedder) -> None:
-    vectors = await embedder.embed(TEXTS)
-    assert vectors.shape == (64, 384)
-    assert str(vectors.dtype) == "float32"
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    made = await embedder.embed(TEXTS)
+    assert made.shape == (64, 384)
+    assert str(made.dtype) == "float32"
+    assert np.allclose(np.linalg.norm(made, axis=1), 1, atol=1e-5)
     assert (await embedder.embed([])).shape == (0, 384)
 
 
@@ -87,13 +88,58 @@ async def test_odd_texts_have_vectors_too(embedder: ThreadEmbedder) -> None:
         "* | } @ - ' \"",
         "\u202eשלום",
     ]
-    vectors = await embedder.embed(odd)
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    made = await embedder.embed(odd)
+    assert np.allclose(np.linalg.norm(made, axis=1), 1, atol=1e-5)
 
 
-async def test_what_is_beyond_the_models_length_is_not_read(embedder: ThreadEmbedder) -> None:
-    one, other = await embedder.embed(["word " * 400 + "tea", "word " * 400 + "coffee"])
-    assert one @ other > 0.99999
+async def test_what_is_beyond_the_models_window_is_in_the_vector(embedder: ThreadEmbedder) -> None:
+    """Also when it is read after something, and together with short texts."""
+    about_tea, about_servers = "The servers were full. " * 80 + "Ada drinks tea. " * 40, "The servers were full. " * 120
+    question, _, tea, servers = await embedder.embed(["Who drinks tea?", "one", about_tea, about_servers])
+    assert tea @ question > servers @ question + 0.1
+    [alone] = await embedder.embed([about_tea])
+    assert alone @ tea > 0.99999
+    in_context = await embedder.embed_in_context([InContext("Ben:", about_tea), InContext("Ben:", about_servers)])
+    assert in_context[0] @ question > in_context[1] @ question + 0.1
+
+
+def test_a_long_text_has_the_mean_of_all_its_tokens() -> None:
+    """Each token counts once, in a short last window too."""
+    ids = list(range(1000, 1700))
+
+    def encode(text: str, marks: bool) -> list[int]:
+        own = ids if text == "long" else [5]
+        return [101, *own, 102] if marks else own
+
+    def run(windows: Sequence[Tokens]) -> NDArray[np.float32]:
+        return np.array([[np.mean(one.ids[one.start : one.end]), 1000] for one in windows], dtype=np.float32)
+
+    tokeniser = Tokeniser(encode, 256)
+    long, short, in_context = (tokeniser.windows(text) for text in ("long", "short", InContext("before", "long")))
+    assert [one.ids[1:-1] for one in long] == [ids[:254], ids[254:508], ids[508:]]
+    marked = [*ids, *[101, 102] * len(long)]
+    expected = unit(np.array([[np.mean(marked), 1000], [(101 + 5 + 102) / 3, 1000], [np.mean(ids), 1000]]))
+    assert np.allclose(done(reading([long, short, in_context], run)), expected, atol=1e-6)
+
+
+def test_no_text_is_read_without_end() -> None:
+    tokeniser = Tokeniser(lambda text, marks: [101, *[7] * len(text), 102] if marks else [7] * len(text), 256)
+    for text in ("x" * 60_000, InContext("y" * 1000, "x" * 60_000)):
+        assert sum(len(one.ids) - 2 for one in tokeniser.windows(text)) == limits.EMBED_TEXT_TOKENS_MAX
+
+
+async def test_a_question_does_not_wait_for_all_of_many_long_texts(embedder: ThreadEmbedder) -> None:
+    done: list[str] = []
+
+    async def embedded(name: str, texts: list[str]) -> None:
+        await embedder.embed(texts)
+        done.append(name)
+
+    long = asyncio.create_task(embedded("long", ["word " * 2000] * 8))
+    await asyncio.sleep(0)
+    await embedded("question", ["Who drinks tea?"])
+    assert done == ["question"]
+    await long
 
 
 async def test_the_event_loop_goes_on_while_a_large_batch_runs(embedder: ThreadEmbedder) -> None:
@@ -161,6 +207,7 @@ def test_a_text_without_tokens_is_refused_instead_of_invented(model_dir: Path) -
 
     model = OnnxModel(model_dir, max_length=256, pad_id=0, threads=1)
     tokenizer = Tokenizer(models.WordLevel({"known": 7}, unk_token="known"))
+    assert model.vectors([]).shape == (0, 384)
     model._tokeniser = Tokeniser(lambda text, marks: tokenizer.encode(text, add_special_tokens=marks).ids, 256)
     assert model.vectors(["known"]).shape == (1, 384)
     with pytest.raises(ModelFailed, match="no tokens") as refused:
