@@ -67,6 +67,7 @@ BENCHES: Sequence[Bench] = (
     Bench("agent_day", smoke="--sessions 1 --words-only"),
     Bench("recall", data=LOCOMO, full="--distractors 50000", smoke="--words-only --distractors 10"),
     Bench("fit_recall", data=LOCOMO, smoke="--words-only"),
+    Bench("vectors", data=LOCOMO, smoke=""),
     Bench("tiers", data=LOCOMO, quick="--conversation 0", smoke="--words-only --settle-seconds 0"),
     Bench("compression", data=LOCOMO, smoke="--words-only --settle-seconds 0"),
     Bench("longmemeval", data=LONGMEMEVAL, quick="--questions 50", smoke="--words-only"),

@@ -87,11 +87,11 @@ async def served(path: Path, *, embedder: str = "auto", **environment: str) -> A
     async with running(embedder=embedder, sync=True, **environment) as parts:
         await asyncio.to_thread(memoryd, parts.url, "import", str(path), "--tenant", TENANT, "--json")
         for project in sorted({one.project for one in load(path)}):
-            await _embedded(parts.url, project)
+            await embedded(parts.url, project)
         yield parts.servers
 
 
-async def _embedded(url: str, project: str) -> None:
+async def embedded(url: str, project: str) -> None:
     async with connect(url, tenant=TENANT, project=project) as memory:
         while (stats := await memory.stats()).embed_backlog or (stats.pending and stats.embedder):  # noqa: ASYNC110
             await asyncio.sleep(0.2)

@@ -71,7 +71,27 @@ class Case:
         return [at for at, turn in enumerate(self.turns) if turn in self.asked.evidence]
 
 
-async def cases(url: str, asked: Sequence[Asked], names: Sequence[str], *, meaning: bool) -> list[Case]:
+@dataclass(frozen=True)
+class Found:
+    """What the daemon's own steps find for a question. `turns`: which turn each memory is."""
+
+    asked: Asked
+    pool: Pool
+    vector: Table | None
+    who: set[str]
+    turns: dict[str, str]
+
+    def case(self, names: Sequence[str]) -> Case:
+        """Its signals of these names."""
+        named_times = periods(self.asked.text, SystemClock().now())
+        raw = signals(self.pool, CONVERSATION, who=self.who, now=0, times=named_times)
+        silent = np.zeros(len(self.pool))  # a signal of which nobody has said anything: no time is named, nothing was judged
+        columns = [scaled(name, raw.get(name, silent), CONVERSATION) for name in names]
+        turns, sessions = [self.turns[one] for one in self.pool.ids], [row.session[1] for row in self.pool.rows]
+        return Case(self.asked, self.pool.ids, turns, sessions, np.stack(columns, axis=1))
+
+
+async def found(url: str, asked: Sequence[Asked], *, meaning: bool) -> list[Found]:
     """What the daemon's own steps find for every question."""
     settings = load_settings(redis_url=url)
     embedder = await open_embedder(settings) if meaning else None
@@ -79,29 +99,25 @@ async def cases(url: str, asked: Sequence[Asked], names: Sequence[str], *, meani
         search = Search(redis, ef_runtime=settings.vector_ef_runtime)
         turns = {
             key.decode().rpartition(":")[2]: json.loads(await redis.hget(key, "metadata") or b"{}").get("dia_id", "")
-            async for key in redis.scan_iter("aether:memory:episodic:*", count=1000)
+            async for key in redis.scan_iter("aether:memory:*", count=1000, _type="hash")
         }
-        found = [await _case(search, embedder, one, names, turns) for one in asked]
+        all_found = [await _found(search, embedder, one, turns) for one in asked]
     if embedder:
         await embedder.close()
-    return found
+    return all_found
 
 
-async def _case(search: Search, embedder: Embedder | None, asked: Asked, names: Sequence[str], turns: dict[str, str]) -> Case:
+async def _found(search: Search, embedder: Embedder | None, asked: Asked, turns: dict[str, str]) -> Found:
     scope, terms = Scope(TENANT, asked.project), query_terms(asked.text)
-    found = await search.by_words(scope, Filters(), terms=terms, content_hash=hash_content(asked.text))
-    who = named(asked.text, {row.speaker for row in found.rows.values()})
-    vector = None
+    by_words = await search.by_words(scope, Filters(), terms=terms, content_hash=hash_content(asked.text))
+    who = named(asked.text, {row.speaker for row in by_words.rows.values()})
+    row, vector = None, None
     if embedder is not None:
         [row] = await embedder.embed([first_person(asked.text, who)])
         vector = QueryVector(row.astype("<f4").tobytes(), embedder.model)
-    candidates = await search.by_meaning(scope, Filters(), found, terms=terms, vector=vector)
-    pool = Pool(candidates, terms, sum(found.memories.values()), found.with_term)
-    named_times = periods(asked.text, SystemClock().now())
-    raw = signals(pool, CONVERSATION, who=who, now=0, times=named_times)
-    silent = np.zeros(len(pool))  # a signal of which nobody has said anything: no time is named, nothing was judged
-    columns = [scaled(name, raw.get(name, silent), CONVERSATION) for name in names]
-    return Case(asked, pool.ids, [turns[one] for one in pool.ids], [row.session[1] for row in pool.rows], np.stack(columns, axis=1))
+    candidates = await search.by_meaning(scope, Filters(), by_words, terms=terms, vector=vector)
+    pool = Pool(candidates, terms, sum(by_words.memories.values()), by_words.with_term)
+    return Found(asked, pool, row, who, turns)
 
 
 def fit(learned: Sequence[Case], columns: Sequence[int]) -> Table:
@@ -124,12 +140,12 @@ def answer(case: Case, columns: Sequence[int], weights: Table) -> Answer:
     return Answer([case.turns[at] for at in order], [case.sessions[at] for at in order])
 
 
-def leave_one_out(found: Sequence[Case], columns: Sequence[int]) -> tuple[dict[str, float], Table]:
+def leave_one_out(cases: Sequence[Case], columns: Sequence[int]) -> tuple[dict[str, float], Table]:
     lines, learned = [], []
-    for project in sorted({case.asked.project for case in found}):
-        weights = fit([case for case in found if case.asked.project != project], columns)
+    for project in sorted({case.asked.project for case in cases}):
+        weights = fit([case for case in cases if case.asked.project != project], columns)
         learned.append(weights)
-        lines += [score(case.asked, answer(case, columns, weights)) for case in found if case.asked.project == project]
+        lines += [score(case.asked, answer(case, columns, weights)) for case in cases if case.asked.project == project]
     return means(lines), np.mean(learned, axis=0)
 
 
@@ -139,18 +155,19 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any] | None:
     asked = load(arguments.data)
     names = [name for name in CONVERSATION.weights if not (arguments.words_only and name == "meaning")]
     async with served(arguments.data, embedder=embedder_of(arguments)) as servers:
-        found = await cases(servers.redis_url, asked, names, meaning=not arguments.words_only)
+        questions = await found(servers.redis_url, asked, meaning=not arguments.words_only)
+    cases = [one.case(names) for one in questions]
     everything = list(range(len(names)))
     rows, weights = {}, {}
     sets = {"all": everything, **{f"without {name}": [c for c in everything if c != at] for at, name in enumerate(names)}}
     for what, columns in sets.items():
-        rows[what], learned = leave_one_out(found, columns)
+        rows[what], learned = leave_one_out(cases, columns)
         weights[what] = {names[c]: round(float(w), 2) for c, w in zip(columns, learned, strict=True)}
         print(what, rows[what], weights[what], flush=True)
     kept = np.array([CONVERSATION.weights[name] for name in names])
-    rows["the weights in the code"] = means(score(case.asked, answer(case, everything, kept)) for case in found)
+    rows["the weights in the code"] = means(score(case.asked, answer(case, everything, kept)) for case in cases)
     print(table(rows))
-    print("candidates a question:", round(float(np.mean([len(case.ids) for case in found]))))
+    print("candidates a question:", round(float(np.mean([len(case.ids) for case in cases]))))
     return {"rows": rows, "weights": weights}
 
 
