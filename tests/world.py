@@ -18,6 +18,7 @@ from memoryd.config import EmbedderKind, Settings
 from memoryd.daemon import serve
 from memoryd.hot.client import open_redis
 from memoryd.keys import FOLLOWER_PLACE, SCHEMA, Keys
+from memoryd.model.job import OFF, TIMES
 from memoryd.model.results import Stats
 from memoryd.summarize.protocol import Summarizer
 from memoryd_sync.place import look
@@ -149,8 +150,10 @@ class World:
 
 
 def private_settings(redis_url: str, mongo_url: str, **changes: Any) -> Settings:
-    """Settings for one test: the run's servers, and a database of its own."""
+    """Settings for one test: the run's servers, and a database of its own. No job has a time of day: nothing depends on when a
+    test runs."""
     database = f"test_{secrets.token_hex(6)}"
     return Settings(
-        redis_url=redis_url, mongo_url=mongo_url, mongo_database=database, embedder=EmbedderKind.NONE, **changes
-    )
+        redis_url=redis_url, mongo_url=mongo_url, mongo_database=database, embedder=EmbedderKind.NONE,
+        jobs=dict.fromkeys(TIMES, OFF), **changes,
+    )  # fmt: skip

@@ -20,7 +20,7 @@ from memoryd.jobs.asking import Jobs
 from memoryd.jobs.reports import JobRuns
 from memoryd.jobs.runner import Job, Runner
 from memoryd.jobs.state import JobStates, Standing
-from memoryd.model.job import At, JobRun
+from memoryd.model.job import TIMES, At, JobRun
 from memoryd_schemas.mongo_apply import apply_mongo
 from tests.fakes import FakeClock
 from tests.integration.commands import Said, invoke
@@ -221,24 +221,27 @@ async def test_the_daemon_and_sync_have_jobs_and_the_command_a_hand_for_them(wor
     async def command(*words: str) -> Said:
         return await invoke(world.settings, "jobs", *words)
 
-    async def told() -> None:
+    async def told(**times: str) -> None:
         listed = {one["job"]: one["when"] for one in (await command("list", "--json")).json}
-        assert listed == {
-            "tiers": "every 600 s", "summaries": "off", "retention": "off", "verify": "sun 04:00", "duplicates": "sun 05:00",
-        }  # fmt: skip
+        assert listed == {"tiers": "every 600 s", **dict.fromkeys(TIMES, "off"), **times}
 
-    await settles(told)
+    await settles(told)  # whenever this runs
     nothing = {"verify": ("memories", "differences", "unsound"), "tiers": ("used", "moved", "lightened", "brought")}
     for job, done in nothing.items():
         run = (await command("run", job, "--json")).json
         assert (run["job"], run["outcome"], run["done"]) == (job, "ok", dict.fromkeys(done, 0))
     assert "paused" in (await command("pause", "tiers")).out
-    table = (await command("list")).out
-    assert "paused" in table
-    assert "sun 04:00" in table
+    assert "paused" in (await command("list")).out
     assert not (await command("resume", "tiers", "--json")).json["paused"]
     assert (await command("run", "tidy")).code == 3
     assert [one["job"] for one in (await command("runs", "--json")).json] == ["tiers", "verify"]
+
+    for part in ("daemon", "sync"):
+        await world.stop(part)
+    world.settings = world.settings.model_copy(update={"jobs": {}})
+    await world.start("daemon", "sync")
+    await settles(lambda: told(verify="sun 04:00", duplicates="sun 05:00"))
+    assert "sun 04:00" in (await command("list")).out
 
 
 async def test_a_session_that_has_gone_quiet_is_compressed_once(settings: Settings) -> None:

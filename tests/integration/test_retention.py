@@ -245,7 +245,7 @@ async def test_a_night_that_was_missed_is_made_up_for_also_when_its_daemon_is_ki
 ) -> None:
     """The first daemon stands between a batch's steps and its receipt when it dies; the next one ends it, and does the rest."""
     monkeypatch.setattr(memoryd.lifecycle.retaining, "RETENTION_BATCH_MAX", 3)
-    configured = settings.model_copy(update={"retention": {"acme": {"*": Retention(keep_of_agent=2)}}})
+    configured = settings.model_copy(update={"retention": {"acme": {"*": Retention(keep_of_agent=2)}}, "jobs": {}})
     leave, standing = Forgetting._leave, asyncio.Event()
 
     async def stands_still(*given: Any) -> Any:
