@@ -30,8 +30,8 @@ from memoryd import MemoryClient, connect
 from memoryd.archive.client import open_mongo
 from memoryd.config import load_settings
 from memoryd.exchange import BadItem, Item, read
+from memoryd.hot import lookups
 from memoryd.hot.client import open_redis
-from memoryd.hot.search import Search
 from memoryd.limits import EPISODE_LIMIT_MAX
 from memoryd.local.servers import Servers
 from memoryd.model.memory import Tier
@@ -121,8 +121,7 @@ async def moved(servers: Servers) -> float:
     the daemon, three times a minute."""
     started = time.perf_counter()
     async with open_redis(servers.redis_url) as redis, asyncio.timeout(CAUGHT_UP_SECONDS):
-        search = Search(redis, ef_runtime=None)
-        while await search.in_tier(Tier.ARCHIVE, 1):  # noqa: ASYNC110 - others are at work
+        while await lookups.in_tier(redis, Tier.ARCHIVE, 1):  # noqa: ASYNC110 - others are at work
             await asyncio.sleep(0.2)
     return time.perf_counter() - started
 

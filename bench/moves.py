@@ -38,7 +38,6 @@ from memoryd.clock import SystemClock
 from memoryd.config import Settings, load_settings
 from memoryd.hot.client import open_redis
 from memoryd.hot.records import Records
-from memoryd.hot.search import Search
 from memoryd.jobs.asking import Jobs
 from memoryd.jobs.reports import JobRuns
 from memoryd.jobs.state import JobStates
@@ -142,7 +141,7 @@ class Moves:
         self._redis: Any = redis
         self._archive = archive
         self._records = Records(redis, Keys(settings.buckets), settings.vector_type)
-        self._mover = Mover(self._records, Search(redis, ef_runtime=None), archive, model=model)
+        self._mover = Mover(self._records, archive, model=model)
         self._keys = keys
 
     async def to_long(self) -> float:

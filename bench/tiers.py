@@ -47,7 +47,6 @@ from memoryd.archive.store import Archive
 from memoryd.config import Settings, load_settings
 from memoryd.hot.client import open_redis
 from memoryd.hot.records import Records
-from memoryd.hot.search import Search
 from memoryd.keys import KINDS, SCHEMA, Keys, index, memories
 from memoryd.lifecycle.moving import Mover
 
@@ -136,7 +135,7 @@ async def demote(redis: Redis, settings: Settings, mongo_url: str, share: float)
     async with open_mongo(mongo_url) as mongo:
         records = Records(redis, Keys(settings.buckets), settings.vector_type)
         model = (await client.hget(SCHEMA, "model") or b"").decode()
-        mover = Mover(records, Search(redis, ef_runtime=None), Archive(mongo[settings.mongo_database]), model=model)
+        mover = Mover(records, Archive(mongo[settings.mongo_database]), model=model)
         keys = await keys_of(redis)
         chosen = random.Random(7).sample(keys, round(share * len(keys)))
         started, moved, light = time.perf_counter(), 0, 0

@@ -159,7 +159,7 @@ async def serve(
             texts=texts,
         )
         await server.prepare()
-        moves = mover(stores, settings)
+        moves = mover(stores)
         embed = work(lambda: embedding.step(stop), embedding.leave, stop, doing="embed", prepare=prepare)
         health.watch(of_daemon(stores.redis, stores.archive, stores.keys, stores.cache))
         async with asyncio.TaskGroup() as tasks:
@@ -183,7 +183,7 @@ def build(
 ) -> tuple[Engine, Recalling, EmbedFollower]:
     """The verbs and the embedding follower over open stores."""
     state, records, cache, models = EmbedState(), stores.records, stores.cache, stores.models
-    engine = Engine(records, _search(stores, settings), stores.archive, cache, clock=stores.clock, embed_state=state)
+    engine = Engine(records, stores.archive, cache, clock=stores.clock, embed_state=state)
     recalling = Recalling(
         records, _search(stores, settings), cache, clock=stores.clock, archive=stores.archive,
         profiles=Profiles(settings.recall_weights), follow=models.follow if models else None, reranker=stores.reranker,
@@ -213,7 +213,7 @@ def handlers(
     chains = Chains(states)
     facts = _facts(stores, settings, engine)
     gaps = GapNotes(Gaps(stores.redis, stores.keys), stores.clock)
-    sightings = Sightings(stores.records, _search(stores, settings), stores.archive, stores.clock)
+    sightings = Sightings(stores.records, stores.archive, stores.clock)
     return {
         **MemoryVerbs(engine, recalling, sightings, gaps).handlers(),
         **SeenVerbs(sightings).handlers(),
@@ -226,12 +226,12 @@ def handlers(
         **AgentVerbs(states, chains).handlers(),
         **EpisodeVerbs(_episodes(stores, settings, engine, recalling)).handlers(),
         **FactVerbs(facts, stores.clock).handlers(),
-        **IntrospectionVerbs(_introspect(stores, settings, recalling, states, facts, gaps)).handlers(),
+        **IntrospectionVerbs(_introspect(stores, recalling, states, facts, gaps)).handlers(),
         **ScratchVerbs(Scratch(Scratchpads(stores.redis, stores.keys))).handlers(),
         **TogetherVerbs(leases, ProjectChannels(channels)).handlers(),
         **SharingVerbs(Sharing(engine, stores.records, stores.clock)).handlers(),
         **ToolVerbs(_tools(stores, settings)).handlers(),
-        **_forgetting(stores, settings, engine, recalling).handlers(),
+        **_forgetting(stores, engine, recalling).handlers(),
         **CompressionVerbs(summarizing, compressing).handlers(),
         **MaintenanceVerbs(duplicates(stores, settings, engine)).handlers(),
     }
@@ -241,11 +241,11 @@ def _compression(
     stores: Stores, settings: Settings, engine: Engine, recalling: Recalling
 ) -> tuple[Summarizing, Compressing]:
     records = stores.records
-    planner = Planner(records, _search(stores, settings), stores.archive, recalling.recall, (), stores.clock)
+    planner = Planner(records, stores.archive, recalling.recall, (), stores.clock)
     seconds = settings.summarize_timeout_seconds
     summarizing = Summarizing(planner, stores.archive, stores.summarizer, seconds=seconds)
     compressing = Compressing(
-        engine, records, stores.archive, planner, summarizing, mover(stores, settings), embeds=stores.embedder is not None
+        engine, records, stores.archive, planner, summarizing, mover(stores), embeds=stores.embedder is not None
     )
     return summarizing, compressing
 
@@ -253,14 +253,14 @@ def _compression(
 def duplicates(stores: Stores, settings: Settings, engine: Engine) -> Duplicates:
     """What finds memories that say nearly the same, and merges them."""
     embeds = stores.embedder is not None
-    merging = Merging(engine, stores.records, mover(stores, settings), embeds=embeds)
+    merging = Merging(engine, stores.records, mover(stores), embeds=embeds)
     return Duplicates(stores.records, _search(stores, settings), stores.archive, merging, settings.tiers, embeds=embeds)
 
 
-def mover(stores: Stores, settings: Settings) -> Mover:
+def mover(stores: Stores) -> Mover:
     """What moves memories between the tiers."""
     model = stores.embedder.model if stores.embedder else ""
-    return Mover(stores.records, _search(stores, settings), stores.archive, model=model)
+    return Mover(stores.records, stores.archive, model=model)
 
 
 async def end_moves(one: Mover, stop: asyncio.Event) -> None:
@@ -272,14 +272,14 @@ async def end_moves(one: Mover, stop: asyncio.Event) -> None:
 
 def tiering(stores: Stores, settings: Settings) -> Tiering:
     """What decides which memories move."""
-    return Tiering(stores.records, mover(stores, settings), settings.tiers, stores.clock)
+    return Tiering(stores.records, mover(stores), settings.tiers, stores.clock)
 
 
 def jobs(
     stores: Stores, settings: Settings, engine: Engine, recalling: Recalling, compressing: Compressing
 ) -> list[Job]:
     """What a daemon does by the clock. A job is one line here, and one in `model.job.TIMES`."""
-    planner, forgetting, _ = _forgetters(stores, settings, engine, recalling)
+    planner, forgetting, _ = _forgetters(stores, engine, recalling)
     retaining = Retaining(stores.records, stores.archive, planner, settings.retention, settings.tiers, stores.clock)
     looking = duplicates(stores, settings, engine)
     states, period, after = JobStates(stores.redis), settings.tier_sweep_seconds, settings.summaries_after_seconds
@@ -300,7 +300,7 @@ def _episodes(stores: Stores, settings: Settings, engine: Engine, recalling: Rec
     records = stores.records
     log = EpisodeLog(stores.redis, stores.keys, settings.vector_type)
     archive = EpisodeArchive(stores.archive)
-    return EpisodeStore(engine, recalling, records, _search(stores, settings), log, archive, stores.clock)
+    return EpisodeStore(engine, recalling, records, log, archive, stores.clock)
 
 
 def _tools(stores: Stores, settings: Settings) -> Tools:
@@ -314,9 +314,9 @@ def _facts(stores: Stores, settings: Settings, engine: Engine) -> FactStore:
 
 
 def _introspect(
-    stores: Stores, settings: Settings, recalling: Recalling, states: AgentStates, facts: FactStore, gaps: GapNotes
+    stores: Stores, recalling: Recalling, states: AgentStates, facts: FactStore, gaps: GapNotes
 ) -> Introspect:
-    hot = HotSelf(stores.redis, stores.records, _search(stores, settings))
+    hot = HotSelf(stores.redis, stores.records)
     return Introspect(recalling, states, facts, gaps, ArchivedSelf(stores.archive), hot, stores.clock)
 
 
@@ -325,16 +325,15 @@ def _search(stores: Stores, settings: Settings) -> Search:
     return Search(stores.redis, ef_runtime=width, datatype=settings.vector_type)
 
 
-def _forgetting(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> ForgettingVerbs:
+def _forgetting(stores: Stores, engine: Engine, recalling: Recalling) -> ForgettingVerbs:
     """What forgets for agents."""
-    _, forgetting, holders = _forgetters(stores, settings, engine, recalling)
-    archive, search = stores.archive, _search(stores, settings)
-    book = ReceiptBook(Forgets(stores.redis), ReceiptArchive(archive.database))
-    return ForgettingVerbs(forgetting, book, Verifier(book, stores.records, search, archive, holders, stores.clock))
+    _, forgetting, holders = _forgetters(stores, engine, recalling)
+    book = ReceiptBook(Forgets(stores.redis), ReceiptArchive(stores.archive.database))
+    return ForgettingVerbs(forgetting, book, Verifier(book, stores.records, stores.archive, holders, stores.clock))
 
 
 def _forgetters(
-    stores: Stores, settings: Settings, engine: Engine, recalling: Recalling
+    stores: Stores, engine: Engine, recalling: Recalling
 ) -> tuple[Planner, Forgetting, Sequence[Holder]]:
     """What plans a forget, and what carries it out. Whoever keeps something of what people said has a holder here."""
     documents = DocumentStore(Documents(stores.redis, stores.keys), DocumentArchive(stores.archive), stores.clock)
@@ -345,5 +344,5 @@ def _forgetters(
         ChannelHolder(Channels(stores.redis, stores.keys)), Dictionaries(stores.archive),
         *([CachedVectors(stores.cache)] if stores.cache else []),
     ]  # fmt: skip
-    planner = Planner(stores.records, _search(stores, settings), stores.archive, recalling.recall, holders, stores.clock)
+    planner = Planner(stores.records, stores.archive, recalling.recall, holders, stores.clock)
     return planner, Forgetting(stores.records, stores.archive, planner, holders, stores.clock), holders

@@ -31,12 +31,12 @@ from memoryd.errors import (
     NotFound,
     NotSearchable,
 )
+from memoryd.hot import counting
 from memoryd.hot.changes import Request, Written, brought_back
 from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import GROUPS, backlogs
 from memoryd.hot.projecting import project_one
 from memoryd.hot.records import Records
-from memoryd.hot.search import Search
 from memoryd.hot.seen import SeenFilters
 from memoryd.hot.updating import update
 from memoryd.limits import SEARCHABLE_TIMEOUT_SECONDS, STORE_MANY_MAX
@@ -59,7 +59,6 @@ class Engine:
     def __init__(
         self,
         records: Records,
-        search: Search,
         archive: Archive | None,
         cache: EmbeddingCache | None,
         *,
@@ -68,7 +67,6 @@ class Engine:
     ) -> None:
         self._storing = Storing(records, archive, clock, cache)
         self._records = records
-        self._search = search
         self._archive = archive
         self._cache = cache
         self._clock = clock
@@ -293,7 +291,7 @@ class Engine:
 
     async def stats(self, scope: Scope) -> Stats:
         """Counts of the scope, and the backlog and health of the service."""
-        counts = await self._search.count(scope.check())
+        counts = await counting.count(self._records.redis, scope.check())
         backlog = await self._backlog()
         embedder = self._cache.embedder if self._cache else None
         return Stats(

@@ -20,6 +20,7 @@ from memoryd.clock import Clock, to_microseconds
 from memoryd.embed.cache import EmbeddingCache, model_of
 from memoryd.embed.protocol import ModelFailed
 from memoryd.errors import ArchiveUnavailable
+from memoryd.hot import counting
 from memoryd.hot.briefs import Brief
 from memoryd.hot.clauses import Filters
 from memoryd.hot.pages import Order, Pages, cursor_at
@@ -152,12 +153,13 @@ class Recalling:
         shared = _sees_shared(scope, among)
         scope = among.check().within(scope)
         filters = Filters(among, shared=shared)
-        memories = await self._search.matching(scope, filters, ())
+        memories = await counting.matching(self._records.redis, scope, filters, ())
         if not query:
             return Counted(memories=memories)
         check_query(query)
         terms = self._synonyms.with_synonyms(scope, query_terms(query))
-        return Counted(memories=memories, with_words=await self._search.matching(scope, filters, terms) if terms else 0)
+        with_words = await counting.matching(self._records.redis, scope, filters, terms) if terms else 0
+        return Counted(memories=memories, with_words=with_words)
 
     # --- what comes, in which order -------------------------------------------------------------------------------
 

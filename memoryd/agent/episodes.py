@@ -15,10 +15,10 @@ from memoryd.archive.episodes import EpisodeArchive
 from memoryd.clock import Clock, to_microseconds
 from memoryd.engine import Engine
 from memoryd.errors import ArchiveUnavailable, BadRequest, NotFound
+from memoryd.hot import lookups
 from memoryd.hot.changes import NewRecord, Request
 from memoryd.hot.episodes import EpisodeLog, LogPart
 from memoryd.hot.records import Records
-from memoryd.hot.search import Search
 from memoryd.limits import EPISODE_DATA_BYTES_MAX, EPISODE_DATA_DEPTH_MAX, EPISODE_PAYLOAD_BYTES_MAX
 from memoryd.model.episode import (
     EVENT,
@@ -56,7 +56,6 @@ class EpisodeStore:
         engine: Engine,
         recalling: Recalling,
         records: Records,
-        search: Search,
         log: EpisodeLog,
         archive: EpisodeArchive,
         clock: Clock,
@@ -64,7 +63,6 @@ class EpisodeStore:
         self._engine = engine
         self._recalling = recalling
         self._records = records
-        self._search = search
         self._log = log
         self._archive = archive
         self._clock = clock
@@ -130,7 +128,7 @@ class EpisodeStore:
             question = Question(query=query, limit=limit, types=[MemoryType.EPISODIC])
             found = await self._recalling.recall(scope, question, events=wanted)
             return Episodes(episodes=_episodes([hit.memory for hit in found]), degraded=found.degraded)
-        ids = await self._search.newest_events(scope, wanted, limit)
+        ids = await lookups.newest_events(self._records.redis, scope, wanted, limit)
         memories = await self._records.get_many(scope, ids)
         degraded = ""
         try:

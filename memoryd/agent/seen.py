@@ -7,8 +7,8 @@ import contextlib
 from memoryd.archive.store import Archive
 from memoryd.clock import Clock, from_microseconds, to_microseconds
 from memoryd.errors import ArchiveUnavailable, MemorydError
+from memoryd.hot import lookups
 from memoryd.hot.records import Records
-from memoryd.hot.search import Search
 from memoryd.hot.seen import SeenFilters
 from memoryd.limits import SEEN_IDS_MAX
 from memoryd.model.ids import hash_content
@@ -23,10 +23,9 @@ from memoryd_telemetry.metrics import measure
 class Sightings:
     """The verbs `seen` and `seen_query`, and what a recall leaves for the second one."""
 
-    def __init__(self, records: Records, search: Search, archive: Archive | None, clock: Clock) -> None:
+    def __init__(self, records: Records, archive: Archive | None, clock: Clock) -> None:
         self._filters = SeenFilters(records.redis, records.keys)
         self._records = records
-        self._search = search
         self._archive = archive
         self._clock = clock
 
@@ -59,7 +58,7 @@ class Sightings:
 
     async def _saying(self, scope: Scope, content_hash: str) -> list[str]:
         """The scope's living memories with this content, a few of them."""
-        if hot := await self._search.saying(scope, content_hash, SEEN_IDS_MAX):
+        if hot := await lookups.saying(self._records.redis, scope, content_hash, SEEN_IDS_MAX):
             return hot
         if self._archive is None:
             raise ArchiveUnavailable("seen: this daemon has no archive to look into")

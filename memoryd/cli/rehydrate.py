@@ -39,7 +39,6 @@ def rehydrate(
 async def _rehydrate(target: options.Target, *, archived: bool, dry_run: bool) -> Rehydrated:
     from memoryd.clock import SystemClock
     from memoryd.config import load_settings
-    from memoryd.hot.search import Search
     from memoryd.lifecycle.moving import Mover
     from memoryd.lifecycle.rehydrating import Rehydrating
     from memoryd.stores import open_both
@@ -47,7 +46,7 @@ async def _rehydrate(target: options.Target, *, archived: bool, dry_run: bool) -
     settings = load_settings(redis_url=target.url)
     scope = Scope(target.tenant, target.project, target.agent, target.session).check()
     async with open_both(settings) as (records, archive, model):
-        mover = Mover(records, Search(records.redis, ef_runtime=None), archive, model=model)
+        mover = Mover(records, archive, model=model)
         work = Rehydrating(records, archive, mover, settings.tiers, SystemClock(), model=model)
         with output.progress() as progress:
             bar = progress.add_task("bringing back", total=None)

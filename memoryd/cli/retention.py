@@ -100,12 +100,11 @@ async def _asks_nothing(*_: Any) -> NoReturn:
 async def _opened() -> AsyncIterator[Retaining]:
     from memoryd.clock import SystemClock
     from memoryd.config import load_settings
-    from memoryd.hot.search import Search
     from memoryd.lifecycle.planning import Planner
     from memoryd.lifecycle.retaining import Retaining
     from memoryd.stores import open_both
 
     settings, clock = load_settings(), SystemClock()
     async with open_both(settings) as (records, archive, _):
-        planner = Planner(records, Search(records.redis, ef_runtime=None), archive, _asks_nothing, (), clock)
+        planner = Planner(records, archive, _asks_nothing, (), clock)
         yield Retaining(records, archive, planner, settings.retention, settings.tiers, clock)

@@ -104,12 +104,11 @@ def why(
 async def _opened() -> AsyncIterator[Tiering]:
     from memoryd.clock import SystemClock
     from memoryd.config import load_settings
-    from memoryd.hot.search import Search
     from memoryd.lifecycle.moving import Mover
     from memoryd.lifecycle.tiering import Tiering
     from memoryd.stores import open_both
 
     settings = load_settings()
     async with open_both(settings) as (records, archive, model):
-        mover = Mover(records, Search(records.redis, ef_runtime=None), archive, model=model)
+        mover = Mover(records, archive, model=model)
         yield Tiering(records, mover, settings.tiers, SystemClock())

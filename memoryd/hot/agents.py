@@ -9,10 +9,10 @@ import msgspec
 from redis.asyncio import Redis
 
 from memoryd import keys as names
+from memoryd.hot.answers import whole
 from memoryd.hot.clauses import scope_clause
 from memoryd.hot.client import hot_errors
 from memoryd.hot.documents import decoded
-from memoryd.hot.search import whole
 from memoryd.keys import Keys
 from memoryd.limits import HEARTBEAT_KEPT_SECONDS
 from memoryd.model.agent import agent_place

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from memoryd import keys as names
 from memoryd.clock import to_microseconds
 from memoryd.limits import SEARCH_TIMEOUT_SECONDS
 from memoryd.model.episode import EpisodeFilter, Outcome
@@ -18,6 +19,7 @@ from memoryd.model.question import TIMES, Narrowing
 from memoryd.model.scope import Scope, to_tag
 
 EVERYTHING = Narrowing()
+NAMED_MAX = 200  # ids that one query looks for: each is a term of its own
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Clause:
         self.parts.append(f"{'-' * none}@terms:({'|'.join(self._param(term) for term in terms)})")
 
     def arguments(self, seconds: float | None = None) -> list[Any]:
-        """The values and the time limit, as a query's last arguments but the dialect. See `search.whole`."""
+        """The values and the time limit, as a query's last arguments but the dialect. See `answers.whole`."""
         most = SEARCH_TIMEOUT_SECONDS if seconds is None else min(seconds, SEARCH_TIMEOUT_SECONDS)
         flat = [part for pair in self.params.items() for part in pair]
         return ["TIMEOUT", max(1, int(most * 1000)), "PARAMS", len(flat), *flat]
@@ -136,3 +138,8 @@ def _events(clause: Clause, wanted: EpisodeFilter) -> None:
             clause.tag(name, values)
     if wanted.since is not None or wanted.until is not None:
         clause.between("valid_from", wanted.since, wanted.until)
+
+
+def kinds_of(filters: Filters) -> list[str]:
+    """The kinds of memories among which there may be one that passes."""
+    return [kind for kind in names.KINDS if not filters.among.types or kind in {names.kind_of(one) for one in filters.among.types}]

@@ -11,11 +11,11 @@ from redis.asyncio import Redis
 
 from memoryd import keys as names
 from memoryd.hot import scripts
+from memoryd.hot.answers import whole
 from memoryd.hot.changes import Request, Written
 from memoryd.hot.clauses import scope_clause
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded, record_fields, to_fields
-from memoryd.hot.search import whole
 from memoryd.hot.seen import noting
 from memoryd.keys import Keys, kind_of
 from memoryd.limits import FACT_TURN_SECONDS, IDEMPOTENCY_TTL_SECONDS, JOURNAL_ENTRIES_MAX

@@ -10,10 +10,11 @@ from redis.asyncio import Redis
 
 from memoryd import keys as names
 from memoryd.clock import to_microseconds
+from memoryd.hot import counting
+from memoryd.hot.answers import whole
 from memoryd.hot.clauses import Clause, Filters, scope_clause
 from memoryd.hot.client import hot_errors
 from memoryd.hot.records import Records
-from memoryd.hot.search import Search, whole
 from memoryd.model.episode import EpisodeFilter
 from memoryd.model.introspection import AGES, OLDER, Counts, Event
 from memoryd.model.memory import Memory
@@ -27,14 +28,13 @@ class HotSelf:
 
     name = "hot"
 
-    def __init__(self, redis: Redis, records: Records, search: Search) -> None:
+    def __init__(self, redis: Redis, records: Records) -> None:
         self._redis: Any = redis
         self._records = records
-        self._search = search
 
     async def counts(self, scope: Scope, now: datetime) -> Counts:
         """How many memories the scope has here, by type, tier and age."""
-        found = await self._search.count(scope)
+        found = await counting.count(self._records.redis, scope)
         counts = Counts()
         counts.by_type.update(found.by_type)
         counts.by_tier.update(found.by_tier)

@@ -10,12 +10,12 @@ import msgspec
 
 from memoryd import keys as names
 from memoryd.hot import scripts
+from memoryd.hot.answers import whole
 from memoryd.hot.changes import Request
 from memoryd.hot.clauses import scope_clause
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded
 from memoryd.hot.documents import Documents, Step, place_args
-from memoryd.hot.search import whole
 from memoryd.limits import (
     CHECKPOINTS_MAX,
     IDEMPOTENCY_TTL_SECONDS,

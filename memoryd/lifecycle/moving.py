@@ -16,10 +16,10 @@ import msgspec
 from memoryd.archive.causes import link_to_writes
 from memoryd.archive.store import Archive
 from memoryd.durability import not_archived, outwaited
+from memoryd.hot import lookups
 from memoryd.hot.changes import Written, brought_back
 from memoryd.hot.projecting import project_many
 from memoryd.hot.records import Records
-from memoryd.hot.search import Search
 from memoryd.hot.tiers import HotTiers
 from memoryd.keys import kind_of
 from memoryd.limits import MOVE_WAIT_SECONDS
@@ -37,9 +37,8 @@ LOOK_SECONDS = 0.5  # between two looks at what waits: each reads all of it in b
 class Mover:
     """Moves memories of one Redis. `model` is the embedding model's name; empty without one."""
 
-    def __init__(self, records: Records, search: Search, archive: Archive, *, model: str) -> None:
+    def __init__(self, records: Records, archive: Archive, *, model: str) -> None:
         self._records = records
-        self._search = search
         self._archive = archive
         self._model = model
         self._tiers = HotTiers(records)
@@ -134,7 +133,7 @@ class Mover:
 
     async def sweep(self) -> int:
         """Ends moves that were begun and not ended, whoever's; how many."""
-        there = await self._records.read(await self._search.in_tier(Tier.ARCHIVE, BATCH))
+        there = await self._records.read(await lookups.in_tier(self._records.redis, Tier.ARCHIVE, BATCH))
         if not there:
             return 0
         with linked_span(telemetry.MOVE, [], {telemetry.MOVED_TO: Tier.ARCHIVE, telemetry.BATCH_SIZE: len(there)}):

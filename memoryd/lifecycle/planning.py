@@ -14,9 +14,9 @@ from datetime import datetime
 from memoryd.archive.store import Archive
 from memoryd.clock import Clock
 from memoryd.errors import ArchiveUnavailable, TooLarge
+from memoryd.hot import lookups
 from memoryd.hot.clauses import Filters
 from memoryd.hot.records import Records
-from memoryd.hot.search import Search
 from memoryd.lifecycle.holders import Holder
 from memoryd.lifecycle.selection import Criteria, Selection, resolve
 from memoryd.lifecycle.targets import Plan, Target, added, counted, project_of, target
@@ -52,14 +52,12 @@ class Planner:
     def __init__(
         self,
         records: Records,
-        search: Search,
         archive: Archive | None,
         recall: Recall,
         holders: Sequence[Holder],
         clock: Clock,
     ) -> None:
         self._records = records
-        self._search = search
         self._archive = archive
         self._recall = recall
         self._holders = holders
@@ -117,7 +115,7 @@ class Planner:
         now = self._clock.now()
         chosen, new = {one.id: one}, [one.id]
         while new:
-            ids = await self._search.naming(project_of(scope), "derived_from", new) - chosen.keys()
+            ids = await lookups.naming(self._records.redis, project_of(scope), "derived_from", new) - chosen.keys()
             hot = await self._records.get_many(project_of(scope), sorted(ids)) if ids else {}
             found = {memory_id: Found(memory, None) for memory_id, memory in hot.items()}
             more = _named(found, "derived_from", chosen, "derived from")
@@ -173,7 +171,7 @@ class Planner:
     async def _indexed(self, criteria: Criteria, most: int) -> AsyncIterator[Sequence[str]]:
         """The ids that Redis's index and the archive know, some beyond `most`; some may come twice."""
         among = Narrowing(types=sorted(criteria.types), tags=sorted(criteria.tags))
-        for some in _some(await self._search.matching_ids(criteria.scope, Filters(among), most + 1)):
+        for some in _some(await lookups.matching_ids(self._records.redis, criteria.scope, Filters(among), most + 1)):
             yield some
         async for ids in self._archived(criteria, with_text=bool(criteria.words)):
             yield ids
@@ -249,7 +247,7 @@ class Planner:
         return _named(found, "related", chosen, "related to") | forward
 
     async def _naming(self, scope: Scope, field: str, ids: Sequence[str]) -> set[str]:
-        hot = await self._search.naming(scope, field, ids)
+        hot = await lookups.naming(self._records.redis, scope, field, ids)
         return hot | await self._present().naming(scope, field, ids)
 
     def _present(self) -> Archive:

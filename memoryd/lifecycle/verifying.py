@@ -11,9 +11,9 @@ from memoryd.archive.receipts import Body, ReceiptArchive, to_receipt
 from memoryd.archive.store import Archive
 from memoryd.clock import Clock, to_microseconds
 from memoryd.errors import ArchiveUnavailable
+from memoryd.hot import lookups
 from memoryd.hot.journal import entries_with_text, not_passed
 from memoryd.hot.records import Records
-from memoryd.hot.search import Search
 from memoryd.lifecycle.derived import Sources, sources_of
 from memoryd.lifecycle.holders import Holder
 from memoryd.lifecycle.receipts import ReceiptBook
@@ -32,14 +32,12 @@ class Verifier:
         self,
         book: ReceiptBook,
         records: Records,
-        search: Search,
         archive: Archive | None,
         holders: Sequence[Holder],
         clock: Clock,
     ) -> None:
         self._book = book
         self._records = records
-        self._search = search
         self._archive = archive
         self._holders = holders
         self._clock = clock
@@ -49,7 +47,7 @@ class Verifier:
         if self._archive is None or self._book.archive is None:
             raise ArchiveUnavailable("verify: this daemon has no archive to look into")
         body = await self._book.body(scope, receipt_id)
-        look = _Look(self._records, self._search, self._archive, project_of(scope))
+        look = _Look(self._records, self._archive, project_of(scope))
         await _look_at_chain(self._book.archive, scope, body, look, whole=whole_chain)
         try:
             receipt = to_receipt(body)
@@ -69,9 +67,8 @@ class Verifier:
 class _Look:
     """One look at everything, and what it has found so far."""
 
-    def __init__(self, records: Records, search: Search, archive: Archive, project: Scope) -> None:
+    def __init__(self, records: Records, archive: Archive, project: Scope) -> None:
         self._records = records
-        self._search = search
         self._archive = archive
         self._project = project
         self._findings: list[Finding] = []
@@ -140,7 +137,7 @@ class _Look:
 
     async def _for_derived(self, ids: Sequence[str], sources: Sources) -> None:
         """What was made of the memories and lives on, and former versions of it."""
-        naming = await self._search.naming(self._project, "derived_from", ids)
+        naming = await lookups.naming(self._records.redis, self._project, "derived_from", ids)
         naming |= await self._archive.naming(self._project, "derived_from", ids)
         hot = await self._records.get_many(self._project, sorted(naming)) if naming else {}
         archived = await self._archive.living(sorted(naming), with_text=False) if naming else {}

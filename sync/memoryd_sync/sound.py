@@ -17,12 +17,11 @@ from redis.exceptions import WatchError
 from memoryd import keys as names
 from memoryd.archive.client import archive_errors
 from memoryd.archive.store import Archive
-from memoryd.hot import scripts
+from memoryd.hot import lookups, scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import LIGHT, MEMORY_FIELDS, to_memory
 from memoryd.hot.projecting import raise_version
 from memoryd.hot.records import Records
-from memoryd.hot.search import Search
 from memoryd.keys import KINDS, kind_of
 from memoryd.limits import JOURNAL_ENTRIES_MAX
 from memoryd.model.ids import hash_content
@@ -97,7 +96,6 @@ class Soundness:
         self._archive = archive
         self._projector = projector
         self._redis: Any = records.redis
-        self._search = Search(records.redis, ef_runtime=None)
 
     async def look(self, *, progress: Callable[[int], None] = lambda _: None) -> list[Unsound]:
         """Everything unsound, once."""
@@ -109,7 +107,7 @@ class Soundness:
                 seen = await self._read(keys)
                 flaws = [(one, self._flaw(one, state)) for one in seen]
                 sound = [one.memory_id for one, flaw in flaws if flaw is None]
-                there = await self._search.indexed(kind, sound) if whole else set(sound)
+                there = await lookups.indexed(self._records.redis, kind, sound) if whole else set(sound)
                 found += [Unsound(one.memory_id, flaw, one.key) for one, flaw in flaws if flaw]
                 lacking = [one for one, flaw in flaws if flaw is None and one.memory_id not in there]
                 found += [Unsound(one.memory_id, Flaw.UNINDEXED, one.key) for one in await self._still(lacking)]
@@ -182,7 +180,7 @@ class Soundness:
         seen = await self._read([one.key for one in lacking]) if lacking else []
         there: set[str] = set()
         for kind in KINDS:
-            there |= await self._search.indexed(kind, [one.memory_id for one in seen])
+            there |= await lookups.indexed(self._records.redis, kind, [one.memory_id for one in seen])
         return [one for one in seen if one.memory_id not in there]
 
     async def _unfit(self) -> list[str]:

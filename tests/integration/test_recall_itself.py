@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import pytest
 
 from memoryd import MemoryClient
-from memoryd.hot.search import Search
 from memoryd.lifecycle.moving import Mover
 from memoryd.model.memory import Memory
 from memoryd.model.results import Stored
@@ -85,7 +84,7 @@ async def test_in_every_tier(world: World, memory: MemoryClient, texts: list[str
     await find_themselves(memory, kept)
 
     records = records_of(world)
-    mover = Mover(records, Search(world.redis, ef_runtime=None), world.archive, model=world.embedder.model)
+    mover = Mover(records, world.archive, model=world.embedder.model)
 
     async def here() -> list[Memory]:
         return list((await records.get_many(memory.scope, list(kept))).values())

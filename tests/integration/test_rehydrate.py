@@ -13,7 +13,6 @@ import pytest
 import memoryd.lifecycle.rehydrating
 from memoryd import MemoryClient
 from memoryd.errors import HotUnavailable, NotFound
-from memoryd.hot.search import Search
 from memoryd.lifecycle.moving import Mover
 from memoryd.lifecycle.rehydrating import Rehydrated, Rehydrating
 from memoryd.model.memory import Tier
@@ -102,7 +101,7 @@ async def rehydrated(world: World, scope: Scope = AGENT, *, rules: Rules | None 
 
 def mover_of(world: World) -> Mover:
     """What moves this world's memories."""
-    return Mover(records_of(world), Search(world.redis, ef_runtime=None), world.archive, model=world.embedder.model)
+    return Mover(records_of(world), world.archive, model=world.embedder.model)
 
 
 async def tiers(world: World, *ids: str) -> Mapping[str, tuple[Tier, bool]]:

@@ -16,7 +16,6 @@ import memoryd.lifecycle.retaining
 from memoryd import MemoryClient
 from memoryd.config import Settings
 from memoryd.errors import Conflict, HotUnavailable, NotFound
-from memoryd.hot.search import Search
 from memoryd.jobs.reports import JobRuns
 from memoryd.jobs.state import JobStates
 from memoryd.keys import job_lease
@@ -53,7 +52,7 @@ async def asks_nothing(*_: Any) -> Any:
 def policy(world: World, *, days: float = 100, **rules: Any) -> tuple[Retaining, PolicyForgetting]:
     """What plans by these rules of acme / support, so many days from now, and what carries it out."""
     records, clock = records_of(world), FakeClock(datetime.now(UTC) + timedelta(days=days))
-    planner = Planner(records, Search(world.redis, ef_runtime=None), world.archive, asks_nothing, (), clock)
+    planner = Planner(records, world.archive, asks_nothing, (), clock)
     retaining = Retaining(records, world.archive, planner, {"acme": {"support": Retention(**rules)}}, {}, clock)
     return retaining, PolicyForgetting(retaining, Forgetting(records, world.archive, planner, (), clock), JobStates(world.redis))
 

@@ -50,8 +50,7 @@ TALK = (
 def tiering(world: World, *, days: float = 8, rules: Rules | None = None) -> Tiering:
     """What keeps the tiers, at a time when nothing was used for so many days."""
     records = records_of(world)
-    search = Search(world.redis, ef_runtime=None)
-    mover = Mover(records, search, world.archive, model=world.embedder.model)
+    mover = Mover(records, world.archive, model=world.embedder.model)
     clock = FakeClock(datetime.now(UTC) + timedelta(days=days))
     return Tiering(records, mover, {"*": {"*": rules}} if rules else {}, clock)
 
@@ -242,7 +241,7 @@ async def test_where_the_archive_is_away_a_recall_says_what_is_missing(
         assert [hit.memory.id for hit in found] == near
         assert found.missing == ["long"]
         assert "archive" in found.degraded
-        engine = Engine(records_of(world), Search(world.redis, ef_runtime=None), away, None, clock=SystemClock())
+        engine = Engine(records_of(world), away, None, clock=SystemClock())
         with pytest.raises(ArchiveUnavailable):
             await engine.get(memory.scope, ids[0])
     finally:

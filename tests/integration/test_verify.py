@@ -171,13 +171,11 @@ def _verifier(world: World) -> Any:
     from memoryd.clock import SystemClock
     from memoryd.hot.receipts import Forgets
     from memoryd.hot.records import Records
-    from memoryd.hot.search import Search
     from memoryd.lifecycle.receipts import ReceiptBook
     from memoryd.lifecycle.verifying import Verifier
 
     book = ReceiptBook(Forgets(world.redis), ReceiptArchive(world.archive.database))
-    records, search = Records(world.redis, world.keys), Search(world.redis, ef_runtime=None)
-    return Verifier(book, records, search, world.archive, [], SystemClock())
+    return Verifier(book, Records(world.redis, world.keys), world.archive, [], SystemClock())
 
 
 async def test_the_whole_chain_is_walked_on_demand(case: Case, memory: MemoryClient) -> None:
