@@ -29,7 +29,7 @@ DIMS, NEIGHBOURS, QUERIES = 384, 10, 200
 CLUSTERS = 200
 SPREAD = 0.9  # a point is nearly as much noise as centre, as related sentences are; from 2 on it is nearly all noise
 LOAD_BATCH = 500
-SETTINGS = tuple(product((16, 32), (200, 400)))  # m, ef_construction
+SETTINGS = tuple(product((16, 32), (100, 200)))  # m, ef_construction
 WIDTHS = (10, 50, 100, 150, 200)  # ef_runtime; 10 is Redis's default
 
 Vectors = npt.NDArray[np.float32]

@@ -101,8 +101,8 @@ class Settings(BaseSettings):
         "float32", pattern="^(float32|float16)$", description="float32 | float16 (half the memory)"
     )
     vector_m: int = Field(16, ge=4, le=128, description="HNSW: edges of a node")
-    vector_ef_construction: int = Field(200, ge=16, le=2000, description="HNSW: width of the search while building")
-    vector_ef_runtime: int = Field(100, ge=10, le=2000, description="HNSW: width of the search while asking")
+    vector_ef_construction: int = Field(100, ge=16, le=2000, description="HNSW: width of the search while building")
+    vector_ef_runtime: int = Field(150, ge=10, le=2000, description="HNSW: width of the search while asking")
 
     recall_weights: dict[str, dict[str, float]] = Field(
         {}, description="JSON: weights of recall's signals by profile, its own profiles too (docs/recall.md)"
