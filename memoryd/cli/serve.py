@@ -8,6 +8,7 @@ import sys
 
 from memoryd.cli import options, output
 from memoryd.garbage import collect_rarely
+from memoryd.limits import THREAD_TURN_SECONDS
 
 
 def serve(workers: options.Workers = 1) -> None:
@@ -58,6 +59,7 @@ async def _serve_side_by_side(workers: int) -> None:
 
 
 def _say_ready() -> None:
+    sys.setswitchinterval(THREAD_TURN_SECONDS)
     collect_rarely()
     sys.stdout.write(json.dumps({"ready": True, "service": "daemon"}) + "\n")
     sys.stdout.flush()

@@ -21,6 +21,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from memoryd.model.memory import MemoryType, Tier
 from memoryd.model.rules import Rules
 
@@ -36,8 +38,8 @@ class Reason(StrEnum):
     USED = "it was used, and there is room"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+# `gc=False`: a sweep holds hundreds of thousands of both, and the collector would stop everybody to look at each.
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """What the policy knows of a memory. Times are seconds since 1970."""
 
     memory_id: str
@@ -71,8 +73,7 @@ class Pressure:
     most: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(msgspec.Struct, frozen=True, gc=False):
     """A memory's change of tier: why, and the numbers behind it (what was looked at, and the mark that it was held against)."""
 
     memory_id: str

@@ -25,9 +25,9 @@ from memoryd.hot.records import Records
 from memoryd.hot.tiers import HotTiers
 from memoryd.keys import TIERS_FENCE, TIERS_LEASE
 from memoryd.lifecycle.moving import Mover
-from memoryd.lifecycle.policy import Candidate, Move, Pressure, plan, verdict
+from memoryd.lifecycle.policy import Candidate, Move, Pressure, Reason, plan, verdict
 from memoryd.lifecycle.survey import Survey, Surveyed
-from memoryd.limits import TIER_BATCH_MAX, TIER_LEASE_SECONDS, TIERS_TOGETHER_MAX
+from memoryd.limits import MOVE_BATCH_MAX, TIER_LEASE_SECONDS, TIERS_TOGETHER_MAX
 from memoryd.model.memory import Memory, Tier
 from memoryd.model.rules import Configured, Rules, rules_of
 from memoryd.model.scope import Scope
@@ -185,7 +185,9 @@ class Tiering:
         done.memories = len(seen.keys)
         moves = [move for some in (await self._plan(seen)).values() for move in some]
         rising = [move for move in moves if move.to is Tier.SHORT]
-        await self._together(_some([move for move in moves if move.to is Tier.LONG]), turn, seen, done)
+        falling = [move for move in moves if move.to is Tier.LONG]
+        in_haste = any(move.reason is Reason.PRESSURE for move in falling)
+        await self._together(_some(falling), TIERS_TOGETHER_MAX if in_haste else 1, turn, seen, done)
         for some in _some(rising):
             await _keep(turn)
             await self._carry_out(some, seen, done)
@@ -200,15 +202,18 @@ class Tiering:
             async with self._tracing(memories, Tier.LONG, ["pending"]):
                 done.brought += await self._mover.bring(memories)
 
-    async def _together(self, batches: Iterator[Sequence[Move]], turn: Lease, seen: _Seen, done: Sweep) -> None:
-        """Carries out moves down, some batches at a time: each waits for the archive, which meanwhile writes the others."""
+    async def _together(
+        self, batches: Iterator[Sequence[Move]], at_once: int, turn: Lease, seen: _Seen, done: Sweep
+    ) -> None:
+        """Carries out moves down, some batches at once: each waits for the archive, which meanwhile writes the others. One by
+        one where nothing presses: who has something to ask feels the moves least then."""
 
         async def some_of_them() -> None:
             for some in batches:
                 await _keep(turn)
                 await self._carry_out(some, seen, done)
 
-        await all_ended(some_of_them() for _ in range(TIERS_TOGETHER_MAX))
+        await all_ended(some_of_them() for _ in range(at_once))
 
     async def _carry_out(self, moves: Sequence[Move], seen: _Seen, done: Sweep) -> None:
         """Moves of one direction. What was changed since the look stays."""
@@ -273,4 +278,4 @@ def _staying(one: Candidate, now: float, rules: Rules) -> str:
 
 
 def _some(many: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (many[start : start + TIER_BATCH_MAX] for start in range(0, len(many), TIER_BATCH_MAX))
+    return (many[start : start + MOVE_BATCH_MAX] for start in range(0, len(many), MOVE_BATCH_MAX))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from memoryd.config import load_settings
 from memoryd.errors import ConfigError
@@ -154,3 +155,10 @@ def test_rules_come_by_project_and_are_checked() -> None:
     for rules in wrong:
         with pytest.raises(ConfigError, match="MEMORYD_TIERS"):
             load_settings(tiers={"acme": {"support": rules}})
+
+
+def test_pythons_collector_has_nothing_to_do_with_what_a_sweep_holds() -> None:
+    """It would stop the daemon to look at each of hundreds of thousands."""
+    [move] = plan([one(1, last_used=NOW - 20 * DAY, importance=0.1)], NOW, Pressure(), Rules())
+    assert not gc.is_tracked(one(1))
+    assert not gc.is_tracked(move)
