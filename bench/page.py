@@ -80,7 +80,8 @@ def section(name: str, report: Report) -> str:
 
 
 def _is_said(value: Any) -> bool:
-    return value is not None and not isinstance(value, bool)
+    """A path on the machine that measured means nothing on another."""
+    return value not in (None, "") and not isinstance(value, bool) and not Path(str(value)).is_absolute()
 
 
 # --- what each has to tell --------------------------------------------------------------------------------------------
