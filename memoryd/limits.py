@@ -202,7 +202,7 @@ MOVE_SWEEP_SECONDS = 20.0  # how often a daemon looks for moves that were not en
 PACK_BATCH_MAX = 250  # documents of one transaction: far below the 16 MB and 60 s that MongoDB allows
 
 # --- tiers ----------------------------------------------------------------------------------------------------------
-TIER_BATCH_MAX = 500  # records of one look or one move: some milliseconds of Redis, between which it serves others
+TIER_BATCH_MAX = 500  # keys of one step of a scan, uses of one count: a millisecond or two of Redis, between which it serves others
 THREAD_TURN_SECONDS = 0.0005  # that a planning thread keeps the others waiting; an answer waits several times, 5 ms each by default
 MOVE_BATCH_MAX = 20  # memories that a sweep moves together: so many are read, checked and written, and then others have their turn
 STEPS_TOGETHER_MAX = 4  # of one round trip of who is in no hurry: each has the index take in a vector anew, a millisecond or two

@@ -8,6 +8,7 @@ from memoryd import keys as names
 from memoryd.config import EmbedderKind
 from memoryd.doctor.patient import Finding, Patient
 from memoryd.embed.model_name import known_name
+from memoryd.hot.answers import id_of
 from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import backlogs
 from memoryd.hot.lag import lags
@@ -164,7 +165,7 @@ async def unarchived_records(patient: Patient) -> Finding | None:
                 "FT.SEARCH", names.index(kind), "*", "NOCONTENT", "SORTBY", "created_at", "DESC",
                 "LIMIT", 0, DOCTOR_SAMPLE, "DIALECT", 2,
             )  # fmt: skip
-            ids += [row[b"id"][-names.ID_CHARS:].decode() for row in answer[b"results"]]
+            ids += [id_of(row) for row in answer[b"results"]]
     archived = await patient.archive.living(ids, with_text=False) if ids else {}
     missing = [one for one in ids if one not in archived]
     if not missing:

@@ -39,13 +39,20 @@ def reading(texts: Sequence[Sequence[Tokens]], run: Run) -> Reading:
     return unit(np.add.reduceat(means * own[:, None], first))  # a sum has the direction of its mean
 
 
+def go_on(reading: Reading) -> Vectors | None:
+    """The next run of a reading; the vectors after the last one."""
+    try:
+        next(reading)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    return None
+
+
 def done(reading: Reading) -> Vectors:
     """What a reading gives, without a pause."""
-    while True:
-        try:
-            next(reading)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+    while (made := go_on(reading)) is None:
+        continue
+    return made
 
 
 def runs(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from memoryd.embed.protocol import InContext, ModelFailed, Text, Vectors
-from memoryd.embed.runs import Reading
+from memoryd.embed.runs import Reading, go_on
 from memoryd.embed.vectors import empty
 
 
@@ -61,19 +61,10 @@ class ThreadEmbedder:
         while made is None:
             if self._closed:
                 raise ModelFailed("the embedder is closed", retryable=True)
-            made = await loop.run_in_executor(self._thread, _go_on, reading)
+            made = await loop.run_in_executor(self._thread, go_on, reading)
         return made
 
     async def close(self) -> None:
         """Let the run in progress end, drop those that wait."""
         self._closed = True
         await asyncio.to_thread(self._thread.shutdown, cancel_futures=True)
-
-
-def _go_on(reading: Reading) -> Vectors | None:
-    """The next run; the vectors after the last one."""
-    try:
-        next(reading)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-    return None

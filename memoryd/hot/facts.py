@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from memoryd import keys as names
 from memoryd.hot import scripts
-from memoryd.hot.answers import whole
+from memoryd.hot.answers import id_of, whole
 from memoryd.hot.changes import Request, Written
 from memoryd.hot.clauses import scope_clause
 from memoryd.hot.client import hot_errors
@@ -87,7 +87,7 @@ class HotFacts:
                  "SORTBY", "valid_from", "DESC", "LIMIT", 0, count, "DIALECT", 2]  # fmt: skip
         with hot_errors("look for facts"):
             answer: Any = await self._redis.execute_command(*query)  # type: ignore[no-untyped-call]
-        return [row[b"id"][-names.ID_CHARS:].decode() for row in whole(answer, "look for facts")[b"results"]]
+        return [id_of(row) for row in whole(answer, "look for facts")[b"results"]]
 
     @inside(telemetry.WRITE)
     async def say(self, saying: Saying, *, fsync: bool) -> tuple[Said, bool]:

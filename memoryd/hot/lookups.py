@@ -51,7 +51,7 @@ async def newest_events(redis: Redis, scope: Scope, wanted: EpisodeFilter, count
              "SORTBY", "valid_from", "DESC", "LIMIT", 0, count, "DIALECT", 2]  # fmt: skip
     with hot_errors("search episodes"):
         answer: Any = await redis.execute_command(*query)  # type: ignore[no-untyped-call]
-    return [row[b"id"].decode().rpartition(":")[2] for row in whole(answer, "search episodes")[b"results"]]
+    return [id_of(row) for row in whole(answer, "search episodes")[b"results"]]
 
 
 async def indexed(redis: Redis, kind: str, memory_ids: Sequence[str]) -> set[str]:

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from memoryd import keys as names
 from memoryd.clock import to_microseconds
 from memoryd.hot import counting
-from memoryd.hot.answers import whole
+from memoryd.hot.answers import id_of, whole
 from memoryd.hot.clauses import Clause, Filters, scope_clause
 from memoryd.hot.client import hot_errors
 from memoryd.hot.records import Records
@@ -81,7 +81,7 @@ class HotSelf:
     async def _sorted(self, scope: Scope, name: str, order: str, limit: int) -> list[Memory]:
         tail = ["NOCONTENT", "SORTBY", name, order, "LIMIT", 0, limit]
         answers = await self._of_kinds([scope_clause(scope) for _ in names.KINDS], tail, "look at memories")
-        ids = [row[b"id"][-names.ID_CHARS:].decode() for one in answers for row in one[b"results"]]
+        ids = [id_of(row) for one in answers for row in one[b"results"]]
         return list((await self._records.get_many(scope, ids)).values()) if ids else []
 
     async def _of_kinds(self, clauses: Sequence[Clause], tail: Sequence[Any], doing: str) -> list[Any]:
