@@ -8,7 +8,7 @@ import json
 
 from memoryd.config import load_settings
 from memoryd.daemon import serve
-from memoryd.garbage import collect_rarely
+from memoryd.interpreter import serve_for_weeks
 from memoryd.retry import stop_on_signals
 from memoryd_telemetry.logs import setup_logs
 from tests.fakes import HashEmbedder
@@ -24,7 +24,7 @@ async def main() -> None:
 
 
 def _say_ready() -> None:
-    collect_rarely()
+    serve_for_weeks()
     print(json.dumps({"ready": True, "service": "daemon"}), flush=True)
 
 

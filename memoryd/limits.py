@@ -203,9 +203,8 @@ PACK_BATCH_MAX = 250  # documents of one transaction: far below the 16 MB and 60
 
 # --- tiers ----------------------------------------------------------------------------------------------------------
 TIER_BATCH_MAX = 500  # keys of one step of a scan, uses of one count: a millisecond or two of Redis, between which it serves others
-THREAD_TURN_SECONDS = 0.0005  # that a planning thread keeps the others waiting; an answer waits several times, 5 ms each by default
+THREAD_TURN_SECONDS = 0.0001  # that a planning thread keeps the others waiting: an answer waits several times, 5 ms each by default
 MOVE_BATCH_MAX = 20  # memories that a sweep moves together: so many are read, checked and written, and then others have their turn
-STEPS_TOGETHER_MAX = 4  # of one round trip of who is in no hurry: each has the index take in a vector anew, a millisecond or two
 SURVEY_BATCH_MAX = 20  # records of one step of a look at all of them: half a millisecond of Redis, and as much of the daemon
 TIERS_TOGETHER_MAX = 6  # batches on their way down at once where Redis is too full: the archive writes some, one is journaled
 DEEP_BATCH_MAX = 2_000  # vectors of one look into the tier archive: about 1 MB

@@ -7,8 +7,7 @@ import json
 import sys
 
 from memoryd.cli import options, output
-from memoryd.garbage import collect_rarely
-from memoryd.limits import THREAD_TURN_SECONDS
+from memoryd.interpreter import serve_for_weeks
 
 
 def serve(workers: options.Workers = 1) -> None:
@@ -59,7 +58,6 @@ async def _serve_side_by_side(workers: int) -> None:
 
 
 def _say_ready() -> None:
-    sys.setswitchinterval(THREAD_TURN_SECONDS)
-    collect_rarely()
+    serve_for_weeks()
     sys.stdout.write(json.dumps({"ready": True, "service": "daemon"}) + "\n")
     sys.stdout.flush()

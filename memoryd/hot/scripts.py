@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from memoryd.hot.codec import Encoded
-from memoryd.limits import EVENTS_KEPT_MAX, EVENTS_TTL_SECONDS, FSYNC_TIMEOUT_SECONDS, STEPS_TOGETHER_MAX
+from memoryd.limits import EVENTS_KEPT_MAX, EVENTS_TTL_SECONDS, FSYNC_TIMEOUT_SECONDS
 
 _LUA = files("memoryd.hot") / "lua"
 _LIMITS = f"local EVENTS_KEPT_MAX, EVENTS_TTL_SECONDS = {EVENTS_KEPT_MAX}, {EVENTS_TTL_SECONDS}\n"
@@ -55,10 +55,10 @@ class Script:
                 raise answer
         return answers
 
-    async def in_turns(self, redis: Redis, calls: Sequence[Call]) -> list[Any]:
-        """The same as `many`, some at a time: Redis does what one client has sent before it hears the others."""
-        some = (calls[start : start + STEPS_TOGETHER_MAX] for start in range(0, len(calls), STEPS_TOGETHER_MAX))
-        return [answer for one in some for answer in await self.many(redis, one)]
+    async def one_by_one(self, redis: Redis, calls: Sequence[Call]) -> list[Any]:
+        """The same for who is in no hurry, in a round trip each: Redis does all that one client has sent before it hears the
+        others, and each of these has the index take in a record anew."""
+        return [await self(redis, keys, args) for keys, args in calls]
 
     async def each(
         self,

@@ -18,9 +18,9 @@ from memoryd.archive.store import Archive
 from memoryd.cli import options, output
 from memoryd.clock import SystemClock
 from memoryd.config import Kept, LogsKept, Settings, load_settings
-from memoryd.garbage import collect_rarely
 from memoryd.hot.documents import Documents
 from memoryd.hot.records import Records
+from memoryd.interpreter import serve_for_weeks
 from memoryd.limits import FOLLOW_BATCH_MAX
 from memoryd.retry import stop_on_signals
 from memoryd.stores import open_both
@@ -309,6 +309,6 @@ async def _serve() -> None:
 
 
 def _say_ready() -> None:
-    collect_rarely()
+    serve_for_weeks()
     sys.stdout.write(json_text.dumps({"ready": True, "service": "sync"}) + "\n")
     sys.stdout.flush()

@@ -492,6 +492,66 @@ async def test_nothing_moves_before_the_archive_has_everything_of_it(world: Worl
     assert not any(["content" in await fields_of(world, one) for one in (*ids, late)])
 
 
+async def on_the_way(world: World, memory: MemoryClient, ids: Sequence[str]) -> dict[str, bytes]:
+    """The vectors of the memories as they were; the memories are given the tier long, and wait for the archive to have that."""
+    await caught_up(world, memory)
+    vectors = {one: (await fields_of(world, one))["embedding"] for one in ids}
+    await world.stop("sync")
+    there = [await memory.get(one) for one in ids]
+    begun = await HotTiers(records_of(world)).move(there, Tier.LONG, with_vector=True, traceparent="")
+    assert {one.outcome for one in begun} == {"moved"}
+    return vectors
+
+
+async def test_on_its_way_a_memory_is_found_by_half_of_its_vector_and_whatever_keeps_it_gives_the_whole_one_back(
+    world: World, memory: MemoryClient
+) -> None:
+    """Changed, shared, called back, forgotten: no search reads two vectors of it, and the archive's is never the rounded one."""
+    ids = await remember(memory)
+    vectors = await on_the_way(world, memory, ids)
+    for memory_id, vector in vectors.items():
+        record = await fields_of(world, memory_id)
+        assert (record["parked"], record["half"], "embedding" in record) == (vector, to_hot_vector(vector, HALF), False)
+        found = await memory.recall((await memory.get(memory_id)).content, limit=1)
+        assert [one.memory.id for one in found.hits] == [memory_id]
+        assert found.hits[0].why["meaning"].value == pytest.approx(1, abs=1e-3)
+
+    await memory.update(ids[0], importance=0.9)
+    await memory.share(ids[1], "other")
+    await Mover(records_of(world), world.archive, model=world.embedder.model).to_short([await memory.get(ids[2])])
+    for memory_id in ids[:3]:
+        record = await fields_of(world, memory_id)
+        assert (record["embedding"], record["tier"]) == (vectors[memory_id], b"short")
+        assert not {"half", "parked"} & record.keys()
+    await world.start("sync")
+    await memory.forget(ids[3], durability="archived")
+    assert vectors[ids[3]] not in await world.everything_in_redis()
+    await caught_up(world, memory)
+    for memory_id in (*ids[:3], *ids[4:]):
+        document = await world.memories.find_one({"_id": memory_id})
+        assert document is not None
+        assert document["embedding"][2:] == vectors[memory_id]
+    assert not await dead_letters(world)
+
+
+@pytest.mark.parametrize("way", [reindex_all, refill_all])
+async def test_another_model_reads_what_is_on_its_way(world: World, memory: MemoryClient, way: Any) -> None:
+    """Neither the vector that was set aside nor half of it is left."""
+    ids = await remember(memory)
+    await on_the_way(world, memory, ids)
+    await world.stop("daemon")
+    world.embedder = HashEmbedder(dims=world.embedder.dims, model="another")
+    await way(world)
+    await world.start("daemon", "sync")
+    await caught_up(world, memory)
+    for memory_id in ids:
+        record = await fields_of(world, memory_id)
+        assert not {"half", "parked", "half2", "parked2"} & record.keys()
+        assert {b"another"} == {record[one] for one in ("embedding_model", "embedding_model2") if one in record}
+    found = await memory.recall(TALK[4], limit=1)
+    assert (found.hits[0].memory.id, found.hits[0].why["meaning"].value) == (ids[4], pytest.approx(1, abs=1e-4))
+
+
 async def has_vector(world: World, memory_id: str) -> bool:
     """Whether it waits for it no more."""
     return (await fields_of(world, memory_id)).get("pending") == b"0"

@@ -5,4 +5,6 @@
 -- Atomic because a vector of that model may be filled in between.
 local model = redis.call('HGET', KEYS[1], 'embedding_model' .. ARGV[1])
 if not model or model == ARGV[2] then return 0 end
-return redis.call('HDEL', KEYS[1], 'embedding' .. ARGV[1], 'half' .. ARGV[1], 'embedding_model' .. ARGV[1]) > 0 and 1 or 0
+local names = { 'embedding', 'half', 'parked', 'embedding_model' }
+for at, name in ipairs(names) do names[at] = name .. ARGV[1] end
+return redis.call('HDEL', KEYS[1], unpack(names)) > 0 and 1 or 0

@@ -16,13 +16,21 @@ end
 -- A light record is that of a memory of the tier `long`: without content, metadata, terms and brief, which only the archive
 -- has, but with the archive's seal of them; its vector is `half` of one. A record with a content is whole. The hash of a light
 -- one's content is in `hash`, where no index looks: a term of its own costs as much there as all its other tags.
+-- One on its way into the tier `long`, or out of it, has its content and, where no index looks, its whole vector (`parked`): a
+-- search finds it by `half` of one, so that the graph lets go of it once, or takes it in once. Here it is as any whole one.
 local function read_record(key)
   local flat = redis.call('HGETALL', key)
   local record = {}
   for i = 1, #flat, 2 do record[flat[i]] = flat[i + 1] end
   record.content_hash, record.hash = record.content_hash or record.hash, nil
+  for _, slot in ipairs({ '', '2' }) do
+    if record['parked' .. slot] then
+      record['embedding' .. slot], record['half' .. slot], record['parked' .. slot] = record['parked' .. slot], nil, nil
+    end
+  end
   return record
 end
+
 
 -- The list of journal entries that carry this memory's text, one longer, so that a forget can remove them all. Entries
 -- that were trimmed meanwhile are dropped from it once it grows.
@@ -166,7 +174,7 @@ end
 
 -- A record's vectors go: that of the model that is read, and that of one which is filled beside it. Memory follows.
 local function drop_vectors(key, record)
-  redis.call('HDEL', key, 'embedding', 'half', 'embedding_model', 'embedding2', 'half2', 'embedding_model2')
+  redis.call('HDEL', key, 'embedding', 'half', 'parked', 'embedding_model', 'embedding2', 'half2', 'parked2', 'embedding_model2')
   record.embedding, record.half, record.embedding_model = nil, nil, nil
   record.embedding2, record.half2, record.embedding_model2 = nil, nil, nil
 end
@@ -195,6 +203,11 @@ local function write_record(key, record)
   end
   redis.call('DEL', key)
   redis.call('HSET', key, unpack(flat))
+end
+
+-- Has searches find a record by its whole vector again, if that was parked: it is not on its way any more.
+local function unpark(key)
+  if redis.call('HEXISTS', key, 'parked') + redis.call('HEXISTS', key, 'parked2') > 0 then write_record(key, read_record(key)) end
 end
 
 -- Takes out of a record what a light one lacks. `weight` is about how many bytes that are, index included. `half` is the

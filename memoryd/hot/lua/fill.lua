@@ -7,5 +7,5 @@
 local record = redis.call('HMGET', KEYS[1], 'content_hash', 'hash', 'context')
 if (record[1] or record[2]) ~= ARGV[1] or (record[3] or '0') ~= ARGV[2] then return false end
 redis.call('HSET', KEYS[1], 'embedding' .. ARGV[3], ARGV[5], 'embedding_model' .. ARGV[3], ARGV[4])
-redis.call('HDEL', KEYS[1], 'half' .. ARGV[3])
+redis.call('HDEL', KEYS[1], 'half' .. ARGV[3], 'parked' .. ARGV[3])
 return 1

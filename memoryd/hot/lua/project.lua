@@ -65,7 +65,7 @@ if version == current and light and ARGV[11] == '1' and fields.content_hash == k
   record.content, record.metadata, record.terms, record.seal, record.weight = fields.content, fields.metadata, fields.terms, nil, nil
   if record['half' .. slot] then
     if fields.embedding and fields.embedding_model == record['embedding_model' .. slot] and context == known_context then
-      record['embedding' .. slot], record['half' .. slot] = fields.embedding, nil
+      record['parked' .. slot] = fields.embedding
     else -- the archive has another one by now: it is made anew
       drop_vectors(KEYS[1], record)
       record.pending = '1'

@@ -17,7 +17,8 @@ if fits then
     'project', record.project, 'memory_type', record.memory_type, 'version', record.version,
     'content_hash', record.content_hash, 'embedding_model', ARGV[3], name, vector,
     'context', record.context or '0', 'follows', record.follows or '')
-  redis.call('HDEL', KEYS[1], 'embedding' .. ARGV[2], 'half' .. ARGV[2], 'embedding_model' .. ARGV[2])
+  redis.call('HDEL', KEYS[1], 'embedding' .. ARGV[2], 'half' .. ARGV[2], 'parked' .. ARGV[2],
+    'embedding_model' .. ARGV[2])
 elseif not record.content then
   drop_vectors(KEYS[1], record)
   redis.call('HSET', KEYS[1], 'pending', '1')

@@ -41,5 +41,6 @@ if record.shared_with then
   flat[#flat + 1] = record.shared_with
 end
 redis.call('HSET', KEYS[1], unpack(flat))
+unpark(KEYS[1])
 notify(KEYS[4], ARGV[6], 'updated', record, record.version, entry, ARGV[7])
 return finish(KEYS[3], ARGV[4], ARGV[3], 'updated', record.id, record.version, entry)

@@ -45,5 +45,6 @@ for name, value in pairs(changes) do
   flat[#flat + 1] = value
 end
 redis.call('HSET', KEYS[1], unpack(flat))
+unpark(KEYS[1])
 notify(KEYS[4], ARGV[7], 'updated', record, version, entry, ARGV[8])
 return finish(KEYS[3], ARGV[5], ARGV[4], 'updated', record.id, version, entry)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 
-from memoryd.garbage import YOUNGEST_MAX, collect_rarely
+from memoryd.interpreter import YOUNGEST_MAX, serve_for_weeks
 
 
 def test_what_lives_since_the_start_is_left_alone_and_cycles_still_go() -> None:
     thresholds = gc.get_threshold()
     try:
-        collect_rarely()
+        serve_for_weeks()
         assert gc.get_freeze_count() > 1_000
         assert gc.get_threshold()[0] == YOUNGEST_MAX
         cycle: list[object] = []
