@@ -204,6 +204,7 @@ PACK_BATCH_MAX = 250  # documents of one transaction: far below the 16 MB and 60
 # --- tiers ----------------------------------------------------------------------------------------------------------
 TIER_BATCH_MAX = 500  # keys of one step of a scan, uses of one count: a millisecond or two of Redis, between which it serves others
 THREAD_TURN_SECONDS = 0.0001  # that a planning thread keeps the others waiting: an answer waits several times, 5 ms each by default
+TIER_SAMPLE_MAX = 20  # records of a tier that tell how large one is; a job's report is no accounting
 MOVE_BATCH_MAX = 20  # memories that a sweep moves together: so many are read, checked and written, and then others have their turn
 SURVEY_BATCH_MAX = 20  # records of one step of a look at all of them: half a millisecond of Redis, and as much of the daemon
 TIERS_TOGETHER_MAX = 6  # batches on their way down at once where Redis is too full: the archive writes some, one is journaled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 from redis.asyncio import Redis
 
 from memoryd import keys as names
+from memoryd.errors import HotUnprepared
 from memoryd.hot.clauses import Clause
 from memoryd.hot.client import hot_errors
 from memoryd.hot.seen import SeenFilters
 from memoryd.keys import Keys
-from memoryd.limits import METRICS_COUNT_SECONDS_MAX
+from memoryd.limits import METRICS_COUNT_SECONDS_MAX, TIER_SAMPLE_MAX
 from memoryd.model.memory import Tier
 
 TIERS = (Tier.SHORT, Tier.LONG, Tier.ARCHIVE)
@@ -55,10 +57,40 @@ async def sizes(redis: Redis, keys: Keys) -> Sizes:
     )
 
 
-def _count(kind: str, field: str, value: str) -> list[Any]:
+async def bytes_by_tier(redis: Redis) -> dict[str, int]:
+    """About what the records of a tier take: as many as there are, each as large as some of them are on average.
+
+    Nothing of a tier that Redis had no time to count, nor of any before the indexes are there. Raises HotUnavailable.
+    """
+    found: dict[str, int] = {}
+    client: Any = redis
+    with contextlib.suppress(HotUnprepared), hot_errors("measure the tiers"):
+        for tier in (Tier.SHORT, Tier.LONG):
+            async with client.pipeline(transaction=False) as pipe:
+                for kind in names.KINDS:
+                    pipe.execute_command(*_count(kind, "tier", str(tier), sample=TIER_SAMPLE_MAX))
+                answers = await pipe.execute()
+            if _total(answers) is not None:
+                found[tier] = sum([await _bytes_of(client, one) for one in answers])
+    return found
+
+
+async def _bytes_of(client: Any, answer: Any) -> int:
+    """What all records take of which an answer has counted all and brought some."""
+    async with client.pipeline(transaction=False) as pipe:
+        for row in answer[b"results"]:
+            pipe.memory_usage(row[b"id"])
+        some = [int(size) for size in await pipe.execute() if size]
+    return round(int(answer[b"total_results"]) * sum(some) / len(some)) if some else 0
+
+
+def _count(kind: str, field: str, value: str, *, sample: int = 0) -> list[Any]:
     clause = Clause()
     clause.tag(field, [value])
-    return ["FT.SEARCH", names.index(kind), str(clause), *clause.arguments(METRICS_COUNT_SECONDS_MAX), "LIMIT", 0, 0, "DIALECT", 2]
+    return [
+        "FT.SEARCH", names.index(kind), str(clause), *clause.arguments(METRICS_COUNT_SECONDS_MAX), "NOCONTENT", "LIMIT", 0, sample,
+        "DIALECT", 2,
+    ]  # fmt: skip
 
 
 def _total(answers: list[Any]) -> int | None:

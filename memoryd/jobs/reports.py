@@ -14,10 +14,13 @@ from memoryd.archive.client import ArchiveRefused, archive_errors
 from memoryd.archive.store import Archive
 from memoryd.errors import ArchiveUnavailable
 from memoryd.hot.headroom import memory_use
-from memoryd.limits import JOB_RUNS_PAGE_MAX
+from memoryd.hot.sizes import bytes_by_tier
+from memoryd.limits import JOB_RUNS_PAGE_MAX, TIER_SAMPLE_MAX
 from memoryd.model.job import JobRun
+from memoryd.model.memory import Tier
 
 COLLECTION = "job_runs"
+ARCHIVED = "archived"  # the index of what is in the tier archive
 
 
 class JobRuns:
@@ -47,13 +50,24 @@ class JobRuns:
 
 
 async def bytes_of(redis: Redis, archive: Archive) -> dict[str, int]:
-    """What each store takes: Redis of its memory, MongoDB of its disk with its indexes; the latter only if it answers and tells."""
+    """What each store takes: Redis of its memory, MongoDB of its disk with its indexes; and about what the memories of each tier
+    take there, without indexes. MongoDB's only if it answers and tells."""
     used, _ = await memory_use(redis)
-    sizes = {"redis": used}
+    sizes = {"redis": used, **await bytes_by_tier(redis)}
     with contextlib.suppress(ArchiveUnavailable, ArchiveRefused), archive.asking("measure the archive"):
         about: Mapping[str, Any] = await archive.database.command("dbStats")
         sizes["mongodb"] = int(about["storageSize"]) + int(about["indexSize"])
+        sizes[Tier.ARCHIVE] = await _packed_bytes(archive)
     return sizes
+
+
+async def _packed_bytes(archive: Archive) -> int:
+    """As many documents as the tier archive has, each as large as some of them are on average."""
+    there: dict[str, Any] = {"tier": Tier.ARCHIVE}
+    count = await archive.memories.count_documents(there, hint=ARCHIVED)
+    steps: list[dict[str, Any]] = [{"$match": there}, {"$limit": TIER_SAMPLE_MAX}, {"$project": {"size": {"$bsonSize": "$$ROOT"}}}]
+    some = [one["size"] async for one in await archive.memories.aggregate(steps, hint=ARCHIVED)]
+    return round(count * sum(some) / len(some)) if some else 0
 
 
 def _run(document: Mapping[str, Any]) -> JobRun:

@@ -109,7 +109,7 @@ class JobRun(msgspec.Struct, frozen=True, kw_only=True):
     done: dict[str, int]
     """What it has done, counted: moved, forgotten …"""
     bytes_before: dict[str, int]
-    """What Redis and MongoDB took, as far as they answered."""
+    """What Redis and MongoDB took, as far as they answered; and about what the memories of each tier took there."""
     bytes_after: dict[str, int]
 
 

@@ -108,7 +108,7 @@ async def test_a_job_runs_at_its_time_in_one_process_of_the_fleet(fleet: Fleet) 
     assert (report.job, report.why, report.outcome, report.done) == ("tidy", "due", "ok", {"moved": 2})
     assert report.by in ("one", "two", "three")
     assert NIGHT + DAY <= report.started_at <= report.finished_at < NIGHT + DAY + timedelta(seconds=1)
-    assert report.bytes_before.keys() == report.bytes_after.keys() == {"redis", "mongodb"}
+    assert report.bytes_before.keys() == report.bytes_after.keys() == {"redis", "mongodb", "archive"}
     [status] = await fleet.jobs.all()
     assert (status.job, status.when, status.last_outcome, status.running) == ("tidy", "daily 03:00", "ok", "")
     assert status.due_at == NIGHT + 2 * DAY

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import bson
 import msgspec
 import pytest
 from pymongo import AsyncMongoClient
@@ -23,6 +24,7 @@ from memoryd.hot.codec import HALF, to_hot_vector
 from memoryd.hot.records import Records
 from memoryd.hot.search import Search
 from memoryd.hot.tiers import HotTiers
+from memoryd.jobs.reports import bytes_of
 from memoryd.lifecycle.moving import Mover
 from memoryd.lifecycle.refill import Refill
 from memoryd.lifecycle.reindex import reindex
@@ -130,8 +132,13 @@ def recalling_of(world: World, archive: Archive) -> Recalling:
 async def fields_of(world: World, memory_id: str) -> dict[str, bytes]:
     """A memory's record in Redis."""
     redis: Any = world.redis
-    [key] = [one async for one in redis.scan_iter(match=f"aether:memory:*:{memory_id}")]
-    return {name.decode(): value for name, value in (await redis.hgetall(key)).items()}
+    return {name.decode(): value for name, value in (await redis.hgetall(await key_of(world, memory_id))).items()}
+
+
+async def key_of(world: World, memory_id: str) -> bytes:
+    """Where that is."""
+    [key] = [bytes(one) async for one in world.redis.scan_iter(match=f"aether:memory:*:{memory_id}")]
+    return key
 
 
 def said(memory: Memory) -> tuple[Any, ...]:
@@ -556,6 +563,30 @@ async def test_another_model_reads_what_is_on_its_way(world: World, memory: Memo
 async def has_vector(world: World, memory_id: str) -> bool:
     """Whether it waits for it no more."""
     return (await fields_of(world, memory_id)).get("pending") == b"0"
+
+
+async def test_a_jobs_report_says_what_the_memories_of_each_tier_take(world: World, memory: MemoryClient) -> None:
+    """Exactly, of as few as are all measured."""
+    ids = await remember(memory)
+    fact = (await memory.store("The fence has forty boards.", type="fact")).id
+    await caught_up(world, memory)
+    there = [await memory.get(one) for one in ids]
+    mover = Mover(records_of(world), world.archive, model=world.embedder.model)
+    await mover.to_long(there[:2])
+    assert await mover.archive(there[2:4]) == 2
+
+    redis: Any = world.redis
+
+    async def bytes_in_redis(ids: Sequence[str]) -> int:
+        keys = [await key_of(world, one) for one in ids]
+        return sum([int(await redis.memory_usage(key)) for key in keys])
+
+    packed = [one async for one in world.memories.find({"tier": "archive"})]
+    found = await bytes_of(world.redis, world.archive)
+    assert {name: found[name] for name in ("short", "long", "archive")} == {
+        "short": await bytes_in_redis([*ids[4:], fact]), "long": await bytes_in_redis(ids[:2]),
+        "archive": sum(len(bson.encode(one)) for one in packed),
+    }  # fmt: skip
 
 
 async def test_a_daemon_keeps_the_tiers_by_itself(settings: Settings) -> None:
