@@ -204,6 +204,7 @@ PACK_BATCH_MAX = 250  # documents of one transaction: far below the 16 MB and 60
 # --- tiers ----------------------------------------------------------------------------------------------------------
 TIER_BATCH_MAX = 500  # keys of one step of a scan, uses of one count: a millisecond or two of Redis, between which it serves others
 THREAD_TURN_SECONDS = 0.0001  # that a planning thread keeps the others waiting: an answer waits several times, 5 ms each by default
+WORKING_REST_SECONDS = 60.0  # that a session over its agent's limit is left with: who is about to use it finds it yet
 TIER_SAMPLE_MAX = 20  # records of a tier that tell how large one is; a job's report is no accounting
 MOVE_BATCH_MAX = 20  # memories that a sweep moves together: so many are read, checked and written, and then others have their turn
 SURVEY_BATCH_MAX = 20  # records of one step of a look at all of them: half a millisecond of Redis, and as much of the daemon
@@ -211,6 +212,7 @@ TIERS_TOGETHER_MAX = 6  # batches on their way down at once where Redis is too f
 DEEP_BATCH_MAX = 2_000  # vectors of one look into the tier archive: about 1 MB
 DEEP_SECONDS_MAX = 3.0  # of a scan, a million memories or so; well under what a client waits before it asks again (6 s)
 TIER_LEASE_SECONDS = 30.0  # who moves memories for the fleet renews it with each batch; one that died is replaced after it
+WORKING_OF_AGENT_MAX = 10_000  # the highest limit that can be configured: an agent of so many conversations at once
 SHORT_MEMORIES_OF_PROJECT_MAX = 1_000_000  # the highest limit that can be configured: 5 GB of usual memories
 
 # --- jobs -----------------------------------------------------------------------------------------------------------

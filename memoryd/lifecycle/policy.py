@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -97,6 +97,12 @@ def verdict(one: Candidate, now: float, rules: Rules, heat: float) -> tuple[Reas
     if idle > rules.short_seconds and heat < rules.cold:
         return Reason.COLD, heat, rules.cold
     return None, heat, rules.cold
+
+
+def resting(idle: Mapping[str, float], most: int) -> list[str]:
+    """Which of an agent's sessions are over its limit: those unused for longest, of equal ones the first by name."""
+    longest = sorted(idle, key=lambda one: (-idle[one], one))
+    return longest[: max(0, len(longest) - most)]
 
 
 class _Planning:

@@ -26,6 +26,7 @@ from memoryd.hot.tiers import HotTiers
 from memoryd.keys import TIERS_FENCE, TIERS_LEASE
 from memoryd.lifecycle.moving import Mover
 from memoryd.lifecycle.policy import Candidate, Move, Pressure, Reason, plan, verdict
+from memoryd.lifecycle.resting import Resting
 from memoryd.lifecycle.survey import Survey, Surveyed
 from memoryd.limits import MOVE_BATCH_MAX, TIER_LEASE_SECONDS, TIERS_TOGETHER_MAX
 from memoryd.model.memory import Memory, Tier
@@ -53,6 +54,8 @@ class Sweep(msgspec.Struct, kw_only=True):
     lightened: int = 0
     """Memories whose content has left Redis, or the whole vector that they had got since; those of moves that others had begun
     included."""
+    rested: int = 0
+    """Sessions that leave Redis soon: their agent has more than it may."""
     brought: int = 0
     """Memories that wait for a vector and got their content back to be embedded."""
     archive_away: bool = False
@@ -104,6 +107,7 @@ class Tiering:
         self._records = records
         self._tiers = HotTiers(records)
         self._survey = Survey(records)
+        self._resting = Resting(records, configured)
         self._mover = mover
         self._configured = configured
         self._clock = clock
@@ -177,10 +181,14 @@ class Tiering:
     async def counted_sweep(self, given: str = "") -> dict[str, int]:
         """A sweep as a job, counted. Nothing, while somebody sweeps by hand."""
         done = await self.sweep() or Sweep()
-        return {"used": done.used, "moved": sum(done.moved.values()), "lightened": done.lightened, "brought": done.brought}
+        return {
+            "used": done.used, "rested": done.rested, "moved": sum(done.moved.values()), "lightened": done.lightened,
+            "brought": done.brought,
+        }  # fmt: skip
 
     async def _sweep(self, turn: Lease, done: Sweep) -> None:
         done.used = await self._tiers.count_uses(to_microseconds(self._clock.now()))
+        done.rested = await self._resting.run()
         seen = await self._look()
         done.memories = len(seen.keys)
         moves = [move for some in (await self._plan(seen)).values() for move in some]

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from memoryd.limits import SHORT_MEMORIES_OF_PROJECT_MAX
+from memoryd.limits import SHORT_MEMORIES_OF_PROJECT_MAX, WORKING_OF_AGENT_MAX
 from memoryd.model.memory import MemoryType
 
 DAY = 24 * 3600.0
@@ -33,6 +33,8 @@ class Rules(BaseModel):
     """So long after its last use its content stays in Redis, however warm it is."""
     cold: Annotated[float, Field(ge=0, le=1)] = 0.25
     """The heat below which a memory need not stay: that of one of importance 0.5 which is unused for one half-life."""
+    working_of_agent: Annotated[int, Field(ge=1, le=WORKING_OF_AGENT_MAX)] = 50
+    """Sessions that an agent may have in Redis; those that were unused for longest leave, and come back when they are used."""
     short_of_agent: Annotated[int, Field(ge=1, le=SHORT_MEMORIES_OF_PROJECT_MAX)] = 1_000
     short_of_project: Annotated[int, Field(ge=1, le=SHORT_MEMORIES_OF_PROJECT_MAX)] = 100_000
     spare: Annotated[float, Field(ge=0, le=0.5)] = 0.1

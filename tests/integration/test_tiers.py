@@ -565,6 +565,39 @@ async def has_vector(world: World, memory_id: str) -> bool:
     return (await fields_of(world, memory_id)).get("pending") == b"0"
 
 
+async def test_of_an_agents_sessions_those_unused_for_longest_leave_redis_and_come_back(world: World, memory: MemoryClient) -> None:
+    """Not before the archive has them whole; and who uses one again has it for its whole life."""
+    names = [f"s{number}" for number in range(5)]
+    await world.stop("sync")
+    for name in names:
+        await memory.working(name).append({"role": "user", "content": f"Said in {name}."})
+    async with world.connect(agent="other") as other:
+        await other.working("s9").append({"role": "user", "content": "Said by another."})
+    keeper = tiering(world, rules=Rules(working_of_agent=3))
+    redis: Any = world.redis
+
+    async def lives(*of: str) -> dict[str, int]:
+        keys = [key for name in of async for key in redis.scan_iter(match=f"aether:memory:working:*:{name}")]
+        return {name: int(await redis.pttl(key)) for name, key in zip(of, keys, strict=True)}
+
+    done = await keeper.sweep()
+    assert done is not None
+    assert (done.rested, min((await lives(*names, "s9")).values()) > 60_000) == (0, True)
+    await world.start("sync")
+    await caught_up(world, memory)
+    done = await keeper.sweep()
+    assert done is not None
+    assert [name for name, left in (await lives(*names, "s9")).items() if left <= 60_000] == names[:2]
+    assert done.rested == 2
+
+    [first] = [key async for key in redis.scan_iter(match=f"aether:memory:working:*:{names[0]}")]
+    await redis.delete(first)  # its minute is over
+    assert (await memory.working(names[0]).open()).source == "archive"
+    for name in names[:2]:
+        assert [one.content for one in (await memory.working(name).window()).messages] == [f"Said in {name}."]
+    assert min((await lives(*names[:2])).values()) > 60_000
+
+
 async def test_a_jobs_report_says_what_the_memories_of_each_tier_take(world: World, memory: MemoryClient) -> None:
     """Exactly, of as few as are all measured."""
     ids = await remember(memory)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from memoryd.config import load_settings
 from memoryd.errors import ConfigError
-from memoryd.lifecycle.policy import Candidate, Move, Pressure, Reason, plan
+from memoryd.lifecycle.policy import Candidate, Move, Pressure, Reason, plan, resting
 from memoryd.model.memory import MemoryType, Tier
 from memoryd.model.rules import DAY, Rules, rules_of
 
@@ -162,3 +162,12 @@ def test_pythons_collector_has_nothing_to_do_with_what_a_sweep_holds() -> None:
     [move] = plan([one(1, last_used=NOW - 20 * DAY, importance=0.1)], NOW, Pressure(), Rules())
     assert not gc.is_tracked(one(1))
     assert not gc.is_tracked(move)
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1e6), max_size=30), st.integers(1, 20))
+def test_the_sessions_of_an_agent_are_no_more_than_it_may_have_and_the_newest_used_stay(idle: dict[str, float], most: int) -> None:
+    gone = resting(idle, most)
+    assert len(idle) - len(gone) == min(most, len(idle))
+    assert len(set(gone)) == len(gone)
+    assert all(idle[one] >= idle[other] for one in gone for other in idle.keys() - set(gone))
+    assert resting({one: idle[one] for one in idle.keys() - set(gone)}, most) == []

@@ -1,0 +1,103 @@
+"""Working memory over an agent's limit rests: the sessions that nobody has used for longest leave Redis, and come back when used.
+
+Only what the archive has whole: a session that leaves before would come back without its last words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from memoryd.hot import scripts
+from memoryd.hot.client import hot_errors
+from memoryd.hot.journal import archived_up_to, last_entry
+from memoryd.hot.records import Records
+from memoryd.keys import DOCUMENTS
+from memoryd.lifecycle.policy import resting
+from memoryd.limits import SURVEY_BATCH_MAX, WORKING_REST_SECONDS
+from memoryd.model.memory import Tier
+from memoryd.model.rules import Configured, rules_of
+from memoryd.model.scope import Scope, from_tag
+from memoryd_telemetry.metrics import count_moves
+
+AGENT_LIMIT = "agent_limit"
+
+
+@dataclass(frozen=True)
+class _Session:
+    """One in Redis, as this looks at it."""
+
+    key: str
+    bucket: str
+    agent: Scope
+    left_milliseconds: int
+    idle_milliseconds: int
+
+
+class Resting:
+    """Keeps the working memories of one Redis within the limit of each agent."""
+
+    def __init__(self, records: Records, configured: Configured) -> None:
+        self._records = records
+        self._redis: Any = records.redis
+        self._configured = configured
+
+    async def run(self) -> int:
+        """How many sessions were sent to rest. Raises HotUnavailable."""
+        by_agent = attrgetter("agent.tenant", "agent.project", "agent.agent")
+        found = sorted([one async for one in self._sessions()], key=by_agent)
+        rested = 0
+        for _, of_agent in groupby(found, key=by_agent):
+            some = {one.key: one for one in of_agent}
+            agent = next(iter(some.values())).agent
+            most = rules_of(self._configured, agent.tenant, agent.project).working_of_agent
+            for key in resting({key: one.idle_milliseconds for key, one in some.items()}, most):
+                rested += await self._rest(some[key])
+        if rested:
+            count_moves(Tier.WORKING, Tier.ARCHIVE, AGENT_LIMIT, rested)
+        return rested
+
+    async def _sessions(self) -> AsyncIterator[_Session]:
+        batch: list[str] = []
+        with hot_errors("look at the sessions"):
+            async for key in self._redis.scan_iter(match=f"{DOCUMENTS['sessions'][0]}*", count=SURVEY_BATCH_MAX):
+                batch.append(key.decode())
+                if len(batch) >= SURVEY_BATCH_MAX:
+                    for one in await self._look(batch):
+                        yield one
+                    batch = []
+            for one in await self._look(batch):
+                yield one
+
+    async def _look(self, keys: Sequence[str]) -> list[_Session]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.pttl(key)
+                pipe.execute_command("JSON.GET", key, "$.head.ttl_seconds")
+            answers = await pipe.execute(raise_on_error=False) if keys else []
+        found = []
+        for key, left, raw in zip(keys, answers[::2], answers[1::2], strict=True):
+            life = msgspec.json.decode(raw) if isinstance(raw, bytes) else []
+            if life and isinstance(left, int) and left > 0:  # what is no session has no life of its own
+                *_, bucket, tenant, project, agent, _session = key.split(":")
+                scope = Scope(from_tag(tenant), from_tag(project), from_tag(agent))
+                found.append(_Session(key, bucket.strip("{}"), scope, left, round(life[0] * 1000) - left))
+        return found
+
+    async def _rest(self, one: _Session) -> int:
+        """1 if it is to leave by now."""
+        redis, keys = self._records.redis, self._records.keys
+        place = (await archived_up_to(redis, keys, [one.bucket]))[one.bucket]
+        with hot_errors("look at the clock"):
+            seconds, microseconds = await self._redis.time()
+        used_at = seconds * 1000 + microseconds // 1000 - one.idle_milliseconds
+        if place[0] <= used_at and await last_entry(redis, keys, one.bucket) > place:
+            return 0
+        with hot_errors("let a session rest"):
+            asked = [one.left_milliseconds, round(WORKING_REST_SECONDS * 1000)]
+            return int(await scripts.session_rest(redis, [one.key], asked))
