@@ -28,7 +28,7 @@ INNER = {
     telemetry.ASK_ARCHIVE: "store: MongoDB is asked whether it knows the memory",
     telemetry.WAIT: "writes: the wait for the archive, or for vectors",
     telemetry.MOVE: "compress, duplicates, expand: memories go to the archive, or come back",
-    telemetry.COMPRESS_GROUP: "compress: one group of memories gets its summary; linked to what wrote them",
+    telemetry.COMPRESS_GROUP: "compress, day: one group of memories, or one day, gets its summary; linked to what wrote them",
     telemetry.MERGE: "duplicates: the memories of one group become one",
 }
 ATTRIBUTES = {
@@ -68,7 +68,9 @@ ATTRIBUTES = {
         "a mover's word for why: compressed, merged, expanded …; retention's: aged, cold …",
     ),
     telemetry.FILTER: ("memoryd.filter.fill", "contents or questions"),
-    telemetry.JOB_NAME: ("memoryd.job; memoryd.job.runs, memoryd.job.duration", "tiers, summaries, retention, verify, duplicates"),
+    telemetry.JOB_NAME: (
+        "memoryd.job; memoryd.job.runs, memoryd.job.duration", "tiers, days, summaries, retention, verify, duplicates"
+    ),
     telemetry.GAP: ("memoryd.follow.gaps", "why: history (MongoDB's oplog has rolled over), or collection (it is gone)"),
     telemetry.DIFFERENCE: ("memoryd.reconcile.differences", "which side lacked what, as `sync verify` says it"),
     telemetry.BATCH_SIZE: ("memoryd.embed, memoryd.archive, memoryd.write, memoryd.move …", "entries or memories of the batch"),
@@ -150,6 +152,9 @@ COMPRESSION_LIMITS = {
     "SUMMARIZE_MEMORIES_MAX": "memories of one summarize",
     "COMPRESS_MEMORIES_MAX": "memories of one compress",
     "EXPAND_PAGE_MAX": "memories of one answer of expand",
+    "DAY_SOURCES_MAX": "memories and sessions' summaries that a day's summary is made of",
+    "DAY_CHARS_MAX": "characters of a day's summary that are asked for",
+    "DAYS_BACK_MAX": "days before today that a night looks at",
     "DUPLICATES_PAGE_MAX": "memories of one duplicates",
     "DUPLICATES_GROUP_MAX": "memories of one group of duplicates",
     "DUPLICATE_OVERLAP_MIN": "the lowest overlap that can be asked for",

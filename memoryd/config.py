@@ -168,6 +168,9 @@ class Settings(BaseSettings):
     summaries_after_seconds: float = Field(
         0.0, ge=0, le=3650 * DAY, description="a session's events are compressed after so long a quiet (docs/jobs.md); 0: never"
     )
+    day_summaries: bool = Field(
+        False, description="true: each night every agent's last days get a summary each, those without one (docs/compression.md)"
+    )
     retention: dict[str, dict[str, Retention]] = Field(
         {}, description="JSON: by tenant and project (* for all others), what is forgotten by itself (docs/forgetting.md)"
     )

@@ -14,6 +14,8 @@ from memoryd.agent.channels import ChannelHolder, ProjectChannels
 from memoryd.agent.checkpoints import Checkpoints
 from memoryd.agent.closing import Closing
 from memoryd.agent.context import Contexts
+from memoryd.agent.day_holder import DayHolder
+from memoryd.agent.days import Days
 from memoryd.agent.documents import DocumentStore
 from memoryd.agent.episodes import EpisodeStore
 from memoryd.agent.facts import FactStore
@@ -22,6 +24,7 @@ from memoryd.agent.gaps import GapHolder, GapNotes
 from memoryd.agent.holders import PassingHolder, SessionHolder
 from memoryd.agent.introspection import Introspect
 from memoryd.agent.leases import Leases
+from memoryd.agent.nights import Nights
 from memoryd.agent.overflow import Left
 from memoryd.agent.scratch import Scratch
 from memoryd.agent.seen import Sightings
@@ -141,7 +144,7 @@ async def serve(
         giving = giving_of(settings, stores.redis)
         told = giving.now if giving else told_to_nobody
         engine, recalling, embedding = build(stores, settings, name=name, told=told)
-        summarizing, compressing = _compression(stores, settings, engine, recalling)
+        summarizing, compressing, days = _compression(stores, settings, engine, recalling)
         shrinking, shrinks = Shrinking(compressing), settings.overflow is OverflowKept.SUMMARIES
 
         async def prepare() -> None:
@@ -152,7 +155,9 @@ async def serve(
         server = Server(
             stores.redis,
             stores.blocking,
-            handlers(stores, settings, engine, recalling, summarizing, compressing, left=shrinking.note if shrinks else None),
+            handlers(
+                stores, settings, engine, recalling, summarizing, compressing, days, left=shrinking.note if shrinks else None
+            ),
             name=name,
             prepare_redis=prepare,
             told=told,
@@ -171,7 +176,7 @@ async def serve(
             if shrinks:
                 tasks.create_task(shrinking.run(stop), name="shrink sessions")
             runner = Runner(JobStates(stores.redis), stores.archive, SystemClock(), name=name)  # whatever time memories have
-            runner.start(tasks, jobs(stores, settings, engine, recalling, compressing), stop)
+            runner.start(tasks, jobs(stores, settings, engine, recalling, compressing, days), stop)
             keep_telemetry(tasks, settings, stores.archive, giving, stop, service="memoryd", name=name)
             log.info("daemon.ready", daemon=name, model=stores.embedder.model if stores.embedder else None)
             ready()
@@ -200,12 +205,12 @@ def build(
 
 def handlers(
     stores: Stores, settings: Settings, engine: Engine, recalling: Recalling, summarizing: Summarizing,
-    compressing: Compressing, *, left: Left | None = None,
+    compressing: Compressing, days: Days, *, left: Left | None = None,
 ) -> Mapping[str, Handler]:  # fmt: skip
     """Who carries out which verb. `left` is told what has left full sessions."""
     known = Recalls(stores.redis, stores.keys, stores.clock)
     feedbacks = Feedbacks(engine, stores.records, known, stores.clock)
-    documents = DocumentStore(Documents(stores.redis, stores.keys), DocumentArchive(stores.archive), stores.clock)
+    documents = _documents(stores)
     sessions = Sessions(documents, engine, open_tokens(settings), left=left)
     channels = Channels(stores.redis, stores.keys)
     leases = Leases(TaskLeases(stores.redis, stores.keys))
@@ -232,14 +237,14 @@ def handlers(
         **SharingVerbs(Sharing(engine, stores.records, stores.clock)).handlers(),
         **ToolVerbs(_tools(stores, settings)).handlers(),
         **_forgetting(stores, engine, recalling).handlers(),
-        **CompressionVerbs(summarizing, compressing).handlers(),
+        **CompressionVerbs(summarizing, compressing, days).handlers(),
         **MaintenanceVerbs(duplicates(stores, settings, engine)).handlers(),
     }
 
 
 def _compression(
     stores: Stores, settings: Settings, engine: Engine, recalling: Recalling
-) -> tuple[Summarizing, Compressing]:
+) -> tuple[Summarizing, Compressing, Days]:
     records = stores.records
     planner = Planner(records, stores.archive, recalling.recall, (), stores.clock)
     seconds = settings.summarize_timeout_seconds
@@ -247,7 +252,8 @@ def _compression(
     compressing = Compressing(
         engine, records, stores.archive, planner, summarizing, mover(stores), embeds=stores.embedder is not None
     )
-    return summarizing, compressing
+    days = Days(engine, stores.archive, planner, summarizing, _documents(stores))
+    return summarizing, compressing, days
 
 
 def duplicates(stores: Stores, settings: Settings, engine: Engine) -> Duplicates:
@@ -276,7 +282,7 @@ def tiering(stores: Stores, settings: Settings) -> Tiering:
 
 
 def jobs(
-    stores: Stores, settings: Settings, engine: Engine, recalling: Recalling, compressing: Compressing
+    stores: Stores, settings: Settings, engine: Engine, recalling: Recalling, compressing: Compressing, days: Days
 ) -> list[Job]:
     """What a daemon does by the clock. A job is one line here, and one in `model.job.TIMES`."""
     planner, forgetting, _ = _forgetters(stores, engine, recalling)
@@ -290,10 +296,15 @@ def jobs(
 
     return [
         Job("tiers", Every(period) if period else None, tiering(stores, settings).counted_sweep),
+        Job("days", at("days", settings.day_summaries), Nights(days, stores.archive, stores.clock).run),
         Job("summaries", at("summaries", after), quiet.run),
         Job("retention", at("retention", settings.retention), PolicyForgetting(retaining, forgetting, states).run),
         Job("duplicates", at("duplicates", True), partial(looking.counted, merge=settings.merge_duplicates)),
     ]
+
+
+def _documents(stores: Stores) -> DocumentStore:
+    return DocumentStore(Documents(stores.redis, stores.keys), DocumentArchive(stores.archive), stores.clock)
 
 
 def _episodes(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> EpisodeStore:
@@ -336,10 +347,10 @@ def _forgetters(
     stores: Stores, engine: Engine, recalling: Recalling
 ) -> tuple[Planner, Forgetting, Sequence[Holder]]:
     """What plans a forget, and what carries it out. Whoever keeps something of what people said has a holder here."""
-    documents = DocumentStore(Documents(stores.redis, stores.keys), DocumentArchive(stores.archive), stores.clock)
+    documents = _documents(stores)
     states = AgentStates(documents, HotAgents(stores.redis, stores.keys))
     holders: list[Holder] = [
-        SessionHolder(Sessions(documents, engine, Estimate())), AgentHolder(states, Chains(states)),
+        SessionHolder(Sessions(documents, engine, Estimate())), AgentHolder(states, Chains(states)), DayHolder(documents),
         GapHolder(Gaps(stores.redis, stores.keys)), PassingHolder(Passing(stores.redis, stores.keys)),
         ChannelHolder(Channels(stores.redis, stores.keys)), Dictionaries(stores.archive),
         *([CachedVectors(stores.cache)] if stores.cache else []),

@@ -25,6 +25,7 @@ aether:episodes:{b}:<tenant>:<project>:<agent>      Stream   trimmed below archi
 aether:turn:{b}:<h>                                 String   10 min                    fact              facts
 aether:agent:state:{b}:<tenant>:<project>:<agent>   JSON     permanent                 agents            agents
 aether:agent:snapshot:{b}:<tenant>:<project>:<agent>:<id>  JSON  7 days                 agents            agents
+aether:context:compressed:{b}:<tenant>:<project>:<agent>:<date>  JSON  permanent       days              days
 aether:gaps:{b}:<tenant>:<project>:<agent>          Hash     30 days                   gap               gaps
 aether:agent:alive:{b}:<tenant>:<project>:<agent>   String   7 days                    agents            agents
 aether:scratch:{b}:<tenant>:<project>:<agent>:<session>  JSON  5 to 30 min, refreshed by writes  scratch  scratch
@@ -87,8 +88,9 @@ JOBS_FENCE = "aether:jobs:fence"
 # Keys that live without a TTL; everything else must have one.
 PERMANENT_PREFIXES = (
     "aether:memory:semantic:", "aether:memory:episodic:", "aether:timeline:", "aether:episodes:", "aether:journal:",
-    "aether:place:", "aether:dedup:", "aether:fence:", "aether:fences:", "aether:agent:state:", REQUESTS,
-    RECEIPTS, SCHEMA, TRACES, FOLLOWER_PLACE, FOLLOWER_FENCE, TIERS_FENCE, "aether:uses:", JOBS, JOBS_FENCE,
+    "aether:place:", "aether:dedup:", "aether:fence:", "aether:fences:", "aether:agent:state:",
+    "aether:context:compressed:", "aether:uses:", REQUESTS, RECEIPTS, SCHEMA, TRACES, FOLLOWER_PLACE, FOLLOWER_FENCE,
+    TIERS_FENCE, JOBS, JOBS_FENCE,
 )  # fmt: skip
 
 ID_CHARS = 36  # of a memory's id, which ends the key of its record
@@ -100,6 +102,7 @@ DOCUMENTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "sessions": ("aether:memory:working:", ("agent", "session")),
     "agents": ("aether:agent:state:", ("agent",)),
     "agent_states": ("aether:agent:snapshot:", ("agent", "id")),
+    "days": ("aether:context:compressed:", ("agent", "date")),
 }
 
 
@@ -168,6 +171,11 @@ def request_digest(request_id: str) -> str:
     return _digest(request_id)
 
 
+def _ending(place_id: str) -> str:
+    """The date with which the id of a day ends."""
+    return f"{place_id[-8:-4]}-{place_id[-4:-2]}-{place_id[-2:]}"
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -195,7 +203,9 @@ class Keys:
         """A document, by its collection's form."""
         prefix, parts = DOCUMENTS[place.collection]
         scope = place.scope
-        values = {"agent": to_tag(scope.agent), "session": to_tag(scope.session), "id": place.id}
+        values = {
+            "agent": to_tag(scope.agent), "session": to_tag(scope.session), "id": place.id, "date": _ending(place.id),
+        }  # fmt: skip
         rest = ":".join(values[part] for part in parts)
         return f"{prefix}{{{self.bucket(place.id)}}}:{to_tag(scope.tenant)}:{to_tag(scope.project)}:{rest}"
 

@@ -178,6 +178,10 @@ SUMMARY_CHARS_MIN = 160  # one sentence with some detail: a shorter summary coul
 SUMMARY_CHARS_MAX = 8_000  # a page; models read about as much
 SUMMARY_WORDS_MAX = 1_000  # by which a summary is found besides its own: 24 turns of a talk have some 160
 SUMMARY_WORDS_BYTES_MAX = 12 * 1024  # of them: the rest of METADATA_BYTES_MAX is for what else is said of a summary
+DAY_CHARS_MAX = 2_000  # of a day's summary: a paragraph or two, what one reads of a day that is long over
+DAY_SOURCES_MAX = REFERENCES_MAX  # memories and sessions' summaries that it is made of: it names each, so that a forget finds it
+DAYS_BACK_MAX = 7  # a week of downtime is made up for; and a summariser is asked so often for a day that it refuses
+DAYS_READ = 500  # notes of days that are looked at together: some 200 bytes each
 SUMMARIZE_MEMORIES_MAX = 5_000  # of one `summarize`: the passages of a long book, about 1 s of choosing
 SUMMARIZE_TRIES_MAX = 3  # calls to an endpoint that says 429, 5xx or nothing, within the time of one summary
 

@@ -12,6 +12,7 @@ from memoryd.cli import (
     channel,
     compress,
     config,
+    day,
     demo,
     doctor,
     duplicates,
@@ -94,6 +95,7 @@ app.command("doctor")(doctor.doctor)
 app.command("summarize")(compress.summarize)
 app.command("compress")(compress.compress)
 app.command("expand")(compress.expand)
+app.command("day")(day.day)
 app.command("rehydrate")(rehydrate.rehydrate)
 app.command("duplicates")(duplicates.duplicates)
 app.command("import")(import_.import_)

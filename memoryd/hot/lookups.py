@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from redis.asyncio import Redis
 
 from memoryd import keys as names
+from memoryd.clock import to_microseconds
 from memoryd.hot.answers import id_of, rows_of_each, whole
 from memoryd.hot.clauses import NAMED_MAX, Clause, Filters, kinds_of, scope_clause
 from memoryd.hot.client import hot_errors
@@ -21,6 +23,14 @@ async def matching_ids(redis: Redis, scope: Scope, filters: Filters, most: int) 
     """The ids of the scope's memories that pass the filters, as far as indexed; at most `most` of each kind. Raises
     Overloaded."""
     return await _ids(redis, [_all_of(names.index(kind), scope_clause(scope, filters), most) for kind in kinds_of(filters)])
+
+
+async def happened(redis: Redis, scope: Scope, since: datetime, before: datetime, most: int) -> list[str]:
+    """The ids of the scope's memories that became true in this time, as far as indexed; at most `most` of each kind. Raises
+    Overloaded."""
+    clause = scope_clause(scope)
+    clause.between("valid_from", to_microseconds(since), to_microseconds(before) - 1)
+    return await _ids(redis, [_all_of(names.index(kind), clause, most) for kind in names.KINDS])
 
 
 async def naming(redis: Redis, scope: Scope, field: str, memory_ids: Sequence[str]) -> set[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import msgspec
@@ -26,7 +25,6 @@ from memoryd.errors import (
     HotUnavailable,
     NotSearchable,
     Overloaded,
-    SummarizerFailed,
 )
 from memoryd.hot.changes import Request
 from memoryd.hot.records import Records
@@ -34,13 +32,12 @@ from memoryd.lifecycle.grouping import grouped
 from memoryd.lifecycle.moving import Mover
 from memoryd.lifecycle.planning import Planner
 from memoryd.lifecycle.selection import Selection
-from memoryd.lifecycle.summarizing import Summarizing, room_for, size_of
+from memoryd.lifecycle.summarizing import Made, Summarizing, room_for, size_of
 from memoryd.lifecycle.targets import project_of
 from memoryd.limits import (
     COMPRESS_MEMORIES_MAX,
     EXPAND_PAGE_MAX,
     SEARCHABLE_TIMEOUT_SECONDS,
-    SUMMARY_GROUP_MIN,
     TAGS_MAX,
 )
 from memoryd.model.episode import event_of
@@ -48,20 +45,9 @@ from memoryd.model.fact import FACT
 from memoryd.model.ids import check_id
 from memoryd.model.memory import Durability, Memory, MemoryType, NewMemory, Tier, Wait
 from memoryd.model.scope import Scope
-from memoryd.model.summary import MADE_BY, SUMMARY, Compressed, CompressedGroup, Expanded, is_summary
-from memoryd.summarize.gate import judge, words_for
-from memoryd.summarize.protocol import Passage
+from memoryd.model.summary import MADE_BY, SUMMARY, Compressed, CompressedGroup, Expanded, is_summary, of_a_day
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.tracing import inside, tell
-
-
-@dataclass(frozen=True)
-class _Made:
-    """A summary that may stand for a group, or the reason why none does."""
-
-    text: str = ""
-    words: str = ""
-    reason: str = ""
 
 
 class Compressing:
@@ -87,7 +73,7 @@ class Compressing:
         Raises BadRequest, TooLarge, ArchiveUnavailable, HotUnavailable, Overloaded.
         """
         found = await self._planner.memories(scope.check(), selection.check(), most=COMPRESS_MEMORIES_MAX)
-        memories = [one for one in found if _compressible(one)]
+        memories = [one for one in found if one.tier is not Tier.ARCHIVE and plain(one)]
         if not dry_run:
             await self._searchable(memories)
         named = await self._named(scope, memories)
@@ -137,7 +123,7 @@ class Compressing:
     async def _compress_one(self, some: Sequence[Memory], request: Request, *, dry_run: bool) -> CompressedGroup:
         tell({telemetry.BATCH_SIZE: len(some)})
         await link_to_writes(self._archive, [one.id for one in some])
-        made = await self._make(some)
+        made = await self._summarizing.judged(some, room_for(some))
         if made.reason:
             return _refused(some, made.reason)
         about = CompressedGroup(
@@ -166,18 +152,7 @@ class Compressing:
             memories=len(some), moved=moved, chars=size_of(some), summary=summary.id, summary_chars=len(summary.content),
         )  # fmt: skip
 
-    async def _make(self, some: Sequence[Memory]) -> _Made:
-        if len(some) < SUMMARY_GROUP_MIN:
-            return _Made(reason="it is one memory alone: a summary would be no shorter")
-        passages: Sequence[Passage] = await self._summarizing.passages(some)
-        try:
-            text = await self._summarizing.text_of(passages, room_for(some))
-        except SummarizerFailed as error:
-            return _Made(reason=error.message)
-        words = words_for(text, passages)
-        return _Made(text, words, judge(text, passages, words))
-
-    async def _store(self, some: Sequence[Memory], made: _Made, request: Request) -> str:
+    async def _store(self, some: Sequence[Memory], made: Made, request: Request) -> str:
         """The id of the group's summary. A repeat for the same group meets the first one, whatever its words are."""
         group = hashlib.sha256(msgspec.json.encode([(one.id, one.version) for one in some])).hexdigest()
         new = _summary(some, made, self._summarizing.made_by)
@@ -192,9 +167,9 @@ class Compressing:
     # --- what there is already --------------------------------------------------------------------------------------
 
     async def _named(self, scope: Scope, memories: Sequence[Memory]) -> dict[str, Memory]:
-        """The summary of each of the memories that has one, made since it was last changed."""
+        """The summary of each of the memories that has one, made since it was last changed. For that of a day nothing moves."""
         ids = await self._archive.naming(project_of(scope), "derived_from", [one.id for one in memories])
-        summaries = [one for one in (await self._archive.living(sorted(ids))).values() if is_summary(one)]
+        summaries = [one for one in (await self._archive.living(sorted(ids))).values() if is_summary(one) and not of_a_day(one)]
         hot = await self._records.get_many(project_of(scope), sorted(ids)) if ids else {}
         known = {one.id: one for one in memories}
         return {
@@ -224,11 +199,10 @@ def _refused(some: Sequence[Memory], reason: str) -> CompressedGroup:
     )  # fmt: skip
 
 
-def _compressible(one: Memory) -> bool:
+def plain(one: Memory) -> bool:
     """Whether it is text that a summary can stand for: no summary itself, no event of a log and no triple, which are asked for
-    by what they are; and not in the archive already."""
-    structured = event_of(one) is not None or FACT in one.metadata
-    return one.tier is not Tier.ARCHIVE and not is_summary(one) and not structured
+    by what they are."""
+    return not is_summary(one) and event_of(one) is None and FACT not in one.metadata
 
 
 def _by_summary(memories: Sequence[Memory], named: Mapping[str, Memory]) -> list[tuple[Memory, list[Memory]]]:
@@ -239,7 +213,7 @@ def _by_summary(memories: Sequence[Memory], named: Mapping[str, Memory]) -> list
     return [(named[some[0].id], some) for some in found.values()]
 
 
-def _summary(some: Sequence[Memory], made: _Made, made_by: str) -> NewMemory:
+def _summary(some: Sequence[Memory], made: Made, made_by: str) -> NewMemory:
     tags = [tag for tag, _ in Counter(tag for one in some for tag in one.tags).most_common(TAGS_MAX - 1) if tag != SUMMARY]
     return NewMemory(
         content=made.text, type=MemoryType.SEMANTIC, dedup=False, source_tool=MADE_BY, tags=[SUMMARY, *tags],

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from dataclasses import dataclass
 from datetime import datetime
 
+from memoryd.archive.days import happened
 from memoryd.archive.store import Archive
 from memoryd.clock import Clock
 from memoryd.errors import ArchiveUnavailable, TooLarge
@@ -150,6 +151,20 @@ class Planner:
             async for ids in _named_or(selection, self._indexed(criteria, most)):
                 await add(ids)
         return sorted(found.values(), key=lambda one: (one.valid_from, one.created_at, one.id))
+
+    async def happened(self, scope: Scope, since: datetime, before: datetime, *, most: int) -> list[Memory]:
+        """The scope's memories that became true in this time, as they are now, in that order. Raises what `memories` raises."""
+        archive = self._present()
+        await archive.ping()
+        hot = await lookups.happened(self._records.redis, scope, since, before, most + 1)
+        ids = sorted({*hot, *await happened(archive, scope, since, before)})
+        if len(ids) > most:
+            raise TooLarge(f"more than {most} memories became true in this time")
+        found: list[Memory] = []
+        for some in _some(ids):
+            newest = [one.current[0] for one in (await self._look(scope, some)).values()]
+            found += [one for one in newest if scope.holds(one.scope) and since <= one.valid_from < before]
+        return sorted(found, key=lambda one: (one.valid_from, one.created_at, one.id))
 
     # --- what was selected ----------------------------------------------------------------------------------------
 

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from memoryd.archive.store import Archive
 from memoryd.errors import NotFound, SummarizerFailed
 from memoryd.lifecycle.planning import Planner
 from memoryd.lifecycle.selection import Selection
-from memoryd.limits import SUMMARIZE_MEMORIES_MAX, SUMMARY_CHARS_MAX, SUMMARY_CHARS_MIN, SUMMARY_SHARE
+from memoryd.limits import (
+    SUMMARIZE_MEMORIES_MAX,
+    SUMMARY_CHARS_MAX,
+    SUMMARY_CHARS_MIN,
+    SUMMARY_GROUP_MIN,
+    SUMMARY_SHARE,
+)
 from memoryd.model.memory import Memory
 from memoryd.model.scope import Scope
 from memoryd.model.speech import speaker_of
 from memoryd.model.summary import Summary
+from memoryd.summarize.gate import judge, words_for
 from memoryd.summarize.protocol import Passage, Summarizer
+
+
+@dataclass(frozen=True)
+class Made:
+    """A summary that may stand for memories, or the reason why none does."""
+
+    text: str = ""
+    words: str = ""
+    reason: str = ""
 
 
 class Summarizing:
@@ -43,6 +60,18 @@ class Summarizing:
         if not text:
             raise SummarizerFailed("the summariser answered nothing", retryable=True)
         return Summary(text=text, memories=len(memories), chars=size_of(memories), made_by=self.made_by)
+
+    async def judged(self, memories: Sequence[Memory], chars: int) -> Made:
+        """A summary that the gate lets pass, of about so many characters; whatever the summariser does, the reason is in it."""
+        if len(memories) < SUMMARY_GROUP_MIN:
+            return Made(reason="it is one memory alone: a summary would be no shorter")
+        passages = await self.passages(memories)
+        try:
+            text = await self.text_of(passages, chars)
+        except SummarizerFailed as error:
+            return Made(reason=error.message)
+        words = words_for(text, passages)
+        return Made(text, words, judge(text, passages, words))
 
     async def passages(self, memories: Sequence[Memory]) -> list[Passage]:
         """The memories as a summariser reads them, with the vectors that the archive has."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 import msgspec
 
@@ -12,6 +12,7 @@ from memoryd.limits import RECEIPT_PAGE_MAX
 from memoryd.model.memory import Memory, MemoryType
 from memoryd.model.receipt import ForgetPlan, Planned, Removed
 from memoryd.model.scope import Scope
+from memoryd.model.summary import of_a_day
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +31,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     message: int | None = None
     """Which message of its session it says that it is made of."""
+    day: date | None = None
+    """The day whose summary it is."""
 
     @property
     def where(self) -> str:
@@ -73,6 +76,7 @@ def target(hot: Memory | None, archived: Memory | None, reason: str) -> Target:
         hot=hot is not None, archived_version=archived.version if archived else 0,
         contents=sorted({one.content_hash for one in sides if one.content_hash}), reason=reason,
         message=number if isinstance(number := newest.metadata.get("message"), int) else None,
+        day=of_a_day(newest),
     )  # fmt: skip
 
 

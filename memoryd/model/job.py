@@ -15,6 +15,7 @@ _EVERY = re.compile(r"every (\S+) s")
 FORM = re.compile(r"(daily|mon|tue|wed|thu|fri|sat|sun) ([01]\d|2[0-3]):([0-5]\d)")
 
 TIMES: Mapping[str, str] = {
+    "days": "daily 01:00",
     "summaries": "daily 02:00",
     "retention": "daily 03:00",
     "verify": "sun 04:00",

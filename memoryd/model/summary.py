@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -11,11 +12,17 @@ from memoryd.model.memory import Memory
 
 SUMMARY = "summary"  # the tag of a summary that stands for archived memories, and the name of what its metadata say of it
 MADE_BY = "compress"  # its source_tool
+DAY = "day"  # the tag, besides that, of the summary of a day, whose sources stay where they are
 
 
 def is_summary(memory: Memory) -> bool:
     """Whether this memory stands for others."""
     return SUMMARY in memory.tags and memory.source_tool == MADE_BY
+
+
+def of_a_day(memory: Memory) -> date | None:
+    """The day whose summary this memory is; None for any other one."""
+    return memory.valid_from.date() if is_summary(memory) and DAY in memory.tags else None
 
 
 def for_a_model(memory: Memory) -> Mapping[str, Any]:

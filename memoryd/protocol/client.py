@@ -6,6 +6,7 @@ async with memoryd.connect("redis://127.0.0.1:6379", tenant="acme", project="sup
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,7 @@ import msgspec
 
 from memoryd.errors import BadRequest, MemorydError
 from memoryd.limits import EXPAND_PAGE_MAX
+from memoryd.model.day import DaySummary
 from memoryd.model.duplicates import DuplicatePage
 from memoryd.model.events import Event, Place
 from memoryd.model.feedback import Judged
@@ -37,7 +39,7 @@ from memoryd.model.summary import Compressed, Expanded, Summary
 from memoryd.protocol import listener, messages
 from memoryd.protocol.agents import AgentClient
 from memoryd.protocol.channels import ChannelClient
-from memoryd.protocol.connection import ANSWER_SECONDS, LONG, Connection
+from memoryd.protocol.connection import ANSWER_SECONDS, LONG, USUAL, Connection
 from memoryd.protocol.episodes import EpisodeClient
 from memoryd.protocol.facts import FactClient
 from memoryd.protocol.leases import LeaseClient
@@ -329,6 +331,12 @@ class MemoryClient:
         """What a summary stands for, as it was. With `restore` it lives in Redis again."""
         args = {"id": memory_id, "restore": restore, "first": first, "limit": limit}
         return await self._connection.call("expand", args, Expanded)
+
+    async def day(self, date: datetime.date | str, *, agent: str | None = None, make: bool = False) -> DaySummary:
+        """What happened on a day that is over (UTC), in few words, with what it was made of. Raises NotFound where it has no
+        summary yet; with `make` it gets one then, or SummarizerFailed says why not."""
+        args = {"date": str(date), "agent": agent, "make": make}
+        return await self._connection.call("day", args, DaySummary, patience=LONG if make else USUAL)
 
     # --- maintenance ------------------------------------------------------------------------------------------------
 

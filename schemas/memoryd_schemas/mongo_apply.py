@@ -17,7 +17,7 @@ from memoryd_schemas.fingerprint import fingerprint
 SCHEMA_VERSION = 1
 SCHEMA_ID = "schema"  # the document in sync_state that says which schema the database has
 COLLECTIONS = (
-    "memories", "versions", "dictionaries", "episodes", "sessions", "messages", "checkpoints", "agents", "agent_states",
+    "memories", "versions", "dictionaries", "episodes", "sessions", "messages", "checkpoints", "agents", "agent_states", "days",
     "receipts", "sync_state", "traces", "metrics", "logs", "job_runs",
 )  # fmt: skip
 MAJORITY = WriteConcern("majority", wtimeout=10_000)  # a set without a majority is an error, not a daemon that hangs

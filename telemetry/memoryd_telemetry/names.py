@@ -35,6 +35,7 @@ OPERATIONS: Final[dict[str, str]] = {
     "summarize": "memoryd.summarize",
     "compress": "memoryd.compress",
     "expand": "memoryd.expand",
+    "day": "memoryd.day",
     "stats": "memoryd.stats",
     "seen": "memoryd.seen",
     "seen_query": "memoryd.seen_query",

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from memoryd import MemoryClient, keys
-from memoryd.errors import MemorydError
+from memoryd.errors import BadRequest, MemorydError
 from memoryd.jobs.state import JobStates
 from memoryd.lifecycle.tiering import tiers_lease
 from memoryd.metrics.periods import Measured
@@ -34,7 +35,7 @@ PARTS = {
     "{b}": r"\{[0-9a-f]{2}\}", "id": r"(?:mem|ses|snp)_[0-9a-f]{32}", "tenant": "TAG", "project": "TAG", "agent": "NAME",
     "session": "NAME", "request": "HEX", "r": "HEX", "m": "HEX", "h": "HEX", "token": "HEX", "receipt": r"rcp_[0-9a-f]{32}",
     "a": "NAME", "s": "TAG", "task": "TAG", "channel": "TAG", "job": "TAG",
-    "service": "TAG", "series": "TAG", "kept": "TAG",
+    "date": r"\d{4}-\d\d-\d\d", "service": "TAG", "series": "TAG", "kept": "TAG",
 }  # fmt: skip
 TAG, HEX = r"[A-Za-z0-9_.%-]+", r"[0-9a-f]+"
 NAME = r"[A-Za-z0-9_.%-]*"  # an agent or a session: none is one too
@@ -60,6 +61,7 @@ def _pattern(row: str) -> str:
 @pytest.fixture
 async def busy(world: World, memory: MemoryClient) -> AsyncIterator[World]:
     """A memoryd on which everything has happened once, and which has come to rest."""
+    yesterday = datetime.now(UTC) - timedelta(days=1)
     async with world.connect(tenant=ODD, project=ODD, agent=ODD, session=ODD) as odd, Wire(world) as wire:
         for client in (memory, odd):
             items = [
@@ -74,6 +76,7 @@ async def busy(world: World, memory: MemoryClient) -> AsyncIterator[World]:
             await client.store(f"{MARK} 1", type="fact", durability="archived")
             await a_session(client)
             await an_agents_day(client)
+            await a_day(client, yesterday)
             for wrong in (
                 client.store(""),
                 client.get("mem_" + "0" * 32),
@@ -136,6 +139,17 @@ async def an_agents_day(client: MemoryClient) -> None:
     await client.facts.put(MARK, "is", f"{MARK} jam")
     await client.channels.publish(ODD, {"of": MARK})
     await client.leases.take(ODD, ttl_seconds=3600)
+
+
+async def a_day(client: MemoryClient, day: datetime) -> None:
+    """A day that is over, and has its summary."""
+    about = ("was sold at the market", "grows in the garden behind the house", "is what Ada cooks her jam of")
+    talk = [{"content": f"The {MARK} {one} since {client.scope.agent} said so.", "valid_from": day.isoformat()} for one in about]
+    await client.store_many(talk, wait="searchable")
+    try:
+        await client.day(day.date().isoformat(), make=True)
+    except BadRequest:
+        assert client.scope.session, "only who has all of an agent's sessions has its days"
 
 
 async def a_kept_span(world: World) -> None:

@@ -1,17 +1,20 @@
-"""The verbs of compression: summarize, compress, expand."""
+"""The verbs of compression: summarize, compress, expand, day."""
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
 
+from memoryd.agent.days import Days
 from memoryd.hot.changes import Request
 from memoryd.lifecycle.compressing import Compressing
 from memoryd.lifecycle.selection import Selection
 from memoryd.lifecycle.summarizing import Summarizing
-from memoryd.limits import EXPAND_PAGE_MAX, SUMMARY_CHARS_MAX, SUMMARY_CHARS_MIN
+from memoryd.limits import EXPAND_PAGE_MAX, NAME_BYTES_MAX, SUMMARY_CHARS_MAX, SUMMARY_CHARS_MIN
+from memoryd.model.day import DaySummary
 from memoryd.model.ids import ID_PATTERN
 from memoryd.model.scope import Scope
 from memoryd.model.summary import Compressed, Expanded, Summary
@@ -40,10 +43,19 @@ class ExpandArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     limit: Annotated[int, msgspec.Meta(ge=1, le=EXPAND_PAGE_MAX)] = EXPAND_PAGE_MAX
 
 
+class DayArgs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arguments of `day`."""
+
+    date: datetime.date
+    agent: str | None = None
+    make: bool = False
+
+
 FORMS: Mapping[str, Form] = {
     "summarize": Form(SummarizeArgs, Summary, long=True),
     "compress": Form(CompressArgs, Compressed, long=True),
     "expand": Form(ExpandArgs, Expanded),
+    "day": Form(DayArgs, DaySummary, long=True),
 }
 
 _ID = {"pattern": f"^{ID_PATTERN.pattern}$"}
@@ -88,6 +100,21 @@ SAYS: dict[str, dict[str, Any]] = {
         "missing": {"description": "how many of this page the scope does not hold"},
         "restored": {"description": "how many have been brought back"},
     },
+    "DayArgs": {
+        "date": {"description": "which day, for instance 2026-11-26; UTC, and over"},
+        "agent": {"maxLength": NAME_BYTES_MAX, "description": "whose, when the scope names no agent"},
+        "make": {"description": "make its summary now, if it has none"},
+    },
+    "DaySummary": {
+        "text": {"description": "what happened, in few words"},
+        "summary": {"description": "the summary's id: a memory"},
+        "memories": {"description": "how many memories it stands for"},
+        "chars": {"description": "their characters"},
+        "left_out": {"description": "how many more the day has, of which it does not speak: they were too many"},
+        "made_by": {"description": "which summariser has made it"},
+        "made_at": {"description": "when"},
+        "sources": {"description": "the ids of what it was made of: memories, and summaries of the day's sessions"},
+    },
     "Summary": {
         "text": {"description": "the summary"},
         "memories": {"description": "how many memories it speaks of"},
@@ -100,13 +127,14 @@ SAYS: dict[str, dict[str, Any]] = {
 class CompressionVerbs:
     """Carries them out."""
 
-    def __init__(self, summarizing: Summarizing, compressing: Compressing) -> None:
+    def __init__(self, summarizing: Summarizing, compressing: Compressing, days: Days) -> None:
         self._summarizing = summarizing
         self._compressing = compressing
+        self._days = days
 
     def handlers(self) -> dict[str, Handler]:
         """Who carries out which verb."""
-        return {"summarize": self._summarize, "compress": self._compress, "expand": self._expand}
+        return {"summarize": self._summarize, "compress": self._compress, "expand": self._expand, "day": self._day}
 
     async def _summarize(self, scope: Scope, args: SummarizeArgs, request: Request) -> Any:
         return await self._summarizing.summarize(scope, args, chars=args.chars)
@@ -118,3 +146,6 @@ class CompressionVerbs:
         return await self._compressing.expand(
             scope, args.id, first=args.first, limit=args.limit, restore=args.restore, request=request
         )
+
+    async def _day(self, scope: Scope, args: DayArgs, request: Request) -> Any:
+        return await self._days.day(scope, args.date, agent=args.agent, make=args.make, request=request)
