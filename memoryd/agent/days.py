@@ -32,6 +32,7 @@ from memoryd.model.day import DaySummary, bounds, check_over, day_place, day_sco
 from memoryd.model.memory import Memory, MemoryType, NewMemory
 from memoryd.model.scope import Scope
 from memoryd.model.summary import DAY, MADE_BY, SUMMARY, is_summary, of_a_day
+from memoryd.summarize.gate import SHARE_MAX
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.tracing import inside, tell
 
@@ -107,7 +108,8 @@ class Days:
         if not of.sources:
             raise NotFound(f"{day}: nothing of this day is remembered that a summary could speak of")
         await link_to_writes(self._archive, [one.id for one in of.sources])
-        made = await self._summarizing.judged(of.sources, min(DAY_CHARS_MAX, room_for(of.sources)))
+        room = min(DAY_CHARS_MAX, room_for(of.sources), int(size_of(of.sources) * SHARE_MAX))  # a day may be short
+        made = await self._summarizing.judged(of.sources, room)
         if made.reason:
             raise SummarizerFailed(f"{day}: its summary was refused: {made.reason}", retryable=False)
         group = hashlib.sha256(msgspec.json.encode([str(day), *((one.id, one.version) for one in of.sources)])).hexdigest()

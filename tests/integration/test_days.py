@@ -11,8 +11,8 @@ import pytest
 
 import memoryd.agent.days
 from memoryd import MemoryClient
-from memoryd.archive.documents import DocumentArchive
 from memoryd.agent.days import chosen
+from memoryd.archive.documents import DocumentArchive
 from memoryd.clock import SystemClock
 from memoryd.errors import BadRequest, NotFound, SummarizerFailed
 from memoryd.hot.documents import Documents
@@ -177,6 +177,18 @@ async def nothing_of(text: str, world: World) -> None:
     """Asserts that neither store holds it."""
     assert text.encode() not in await world.everything_in_redis()
     assert text not in await world.everything_in_mongo()
+
+
+async def test_a_day_of_a_few_words_has_fewer_and_one_of_one_memory_none(scripted: World) -> None:
+    """Its summary is at most half as long; who asks for more hears why not."""
+    async with scripted.connect() as memory:
+        await memory.store(SAID[0], valid_from=f"{YESTERDAY}T09:00:00Z")
+        with pytest.raises(SummarizerFailed, match="one memory alone"):
+            await memory.day(YESTERDAY, make=True)
+        for text in SAID[1:3]:
+            await memory.store(text, valid_from=f"{YESTERDAY}T10:00:00Z")
+        day = await memory.day(YESTERDAY, make=True)
+        assert 2 * len(day.text) <= day.chars == sum(map(len, SAID[:3])) < 320
 
 
 TRAIN = "Cy: The train to Boston leaves at nine."
