@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import groupby
@@ -25,10 +25,11 @@ from bench.evidence import LOCOMO_DEV_SHA256, TENANT, Asked, data_options, embed
 from bench.fit_recall import Case, Found, Table, found, leave_one_out
 from memoryd import connect
 from memoryd.config import load_settings
-from memoryd.embed.late import Tokens, woven
+from memoryd.embed.late import Tokens
 from memoryd.embed.onnx import OnnxModel
 from memoryd.embed.open import load_onnx
 from memoryd.embed.prepare import prepare
+from memoryd.embed.protocol import InContext
 from memoryd.embed.runs import done, reading
 from memoryd.exchange import BadItem, Item, read
 from memoryd.model.speech import own_words, said, speaker_of
@@ -39,7 +40,6 @@ Vectors = Mapping[Key, Table]
 """Of each memory, by project and turn, the vectors of which the nearest to the question counts, a row each."""
 SENTENCE_CHARS_MIN = 25  # what is shorter goes with the sentence after it
 PASSAGE_TOKENS = 48
-WINDOW_TOKENS = 256
 
 
 class Maker:
@@ -53,14 +53,6 @@ class Maker:
     def vectors(self, windows: Sequence[Sequence[Tokens]]) -> Table:
         """One for each text, which is read in these windows."""
         return np.asarray(done(reading(windows, self.model._run)), dtype=float)
-
-    def around(self, before: str, own: str, after: str) -> Tokens:
-        """Its own tokens in one window, and as much as fits of what is around them, half of it behind them where there is both."""
-        head, tail, bare = self.tokeniser._head, self.tokeniser._tail, self.tokeniser._bare
-        kept, behind = bare(own)[: WINDOW_TOKENS - 2], bare(after)
-        behind = behind[: max(0, WINDOW_TOKENS - 2 - len(kept)) // (2 if before else 1)]
-        one = woven(head, bare(before), kept, [], WINDOW_TOKENS - len(tail) - len(behind))
-        return Tokens([*one.ids, *behind, *tail], one.start, one.end)
 
     def passages(self, text: str) -> list[Tokens]:
         """Parts of a text, each read in the window in which the daemon reads it."""
@@ -78,17 +70,15 @@ def key_of(item: Item) -> Key:
 
 def of_turns(maker: Maker, items: Sequence[Item]) -> dict[str, Vectors]:
     """The vectors of turns, made in several ways. `sentences`: each for itself."""
-    ways: dict[str, Callable[[Sequence[Item], int], Tokens]] = {
-        "alone": lambda session, at: _around(maker, session, at, 0, 0),
-        "two before": lambda session, at: _around(maker, session, at, 2, 0),
-        "two before, one after": lambda session, at: _around(maker, session, at, 2, 1),
-        "two before, two after": lambda session, at: _around(maker, session, at, 2, 2),
-    }
+    ways = {
+        "alone": (0, 0), "two before": (2, 0), "two before, one after": (2, 1), "two before, two after": (2, 2)
+    }  # fmt: skip
     sessions = [list(group) for _, group in groupby(items, key=lambda one: (one.get("project"), one.get("session")))]
     keys = [key_of(one) for session in sessions for one in session]
     made: dict[str, Vectors] = {}
-    for name, way in ways.items():
-        rows = maker.vectors([[way(session, at)] for session in sessions for at in range(len(session))])
+    for name, (before, after) in ways.items():
+        some = [_around(session, at, before, after) for session in sessions for at in range(len(session))]
+        rows = maker.vectors([maker.tokeniser.windows(one) for one in some])
         made[name] = {key: row[None] for key, row in zip(keys, rows, strict=True)}
     texts = {key_of(one): own_words(one["content"], speaker_of(one["metadata"])) for one in items}
     parts = {key: [maker.tokeniser.windows(one) for one in sentences(text)] for key, text in texts.items()}
@@ -106,14 +96,14 @@ def of_long(maker: Maker, texts: Mapping[Key, str]) -> dict[str, Vectors]:
     return {name: _of_parts(maker, parts) for name, parts in ways.items()}
 
 
-def _around(maker: Maker, session: Sequence[Item], at: int, before: int, after: int) -> Tokens:
+def _around(session: Sequence[Item], at: int, before: int, after: int) -> InContext:
     def turns(some: Sequence[Item]) -> list[str]:
         return [said(one["content"], speaker_of(one["metadata"])) for one in some]
 
     speaker = speaker_of(session[at]["metadata"])
     own = own_words(session[at]["content"], speaker)
     until_here = [*turns(session[max(0, at - before) : at]), *([f"{speaker}:"] if speaker and before else [])]
-    return maker.around(" ".join(until_here), own, " ".join(turns(session[at + 1 : at + 1 + after])))
+    return InContext(" ".join(until_here), own, " ".join(turns(session[at + 1 : at + 1 + after])))
 
 
 def _of_parts(maker: Maker, parts: Mapping[Key, Sequence[Sequence[Tokens]]]) -> Vectors:

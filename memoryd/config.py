@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from memoryd.errors import ConfigError
+from memoryd.limits import EMBED_TURNS_AFTER_MAX
 from memoryd.model.job import check_times
 from memoryd.model.retention import Retention
 from memoryd.model.rules import DAY, Rules
@@ -93,6 +94,10 @@ class Settings(BaseSettings):
     embed_url: str = Field("", description="base URL of an OpenAI-compatible embeddings endpoint (embedder=http)")
     embed_key: SecretStr = Field(SecretStr(""), description="its bearer key")
     embed_timeout_seconds: float = Field(30.0, gt=0, le=600, description="time limit of one call to it")
+    embed_turns_after: int = Field(
+        0, ge=0, le=EMBED_TURNS_AFTER_MAX,
+        description="events after its own that an event's vector reads, too: it is made again when they come",
+    )
     embed_threads: int = Field(1, ge=1, le=64, description="threads of the local model")
     embed_wait_seconds: float = Field(0.005, ge=0, le=1, description="how long a batch waits to fill")
 

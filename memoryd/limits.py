@@ -249,6 +249,7 @@ EMBED_RUN_TEXTS_MAX = (
 EMBED_RUN_TOKENS_MAX = 4096  # padded tokens of one run: bounds a run's memory to about 200 MB whatever the texts are
 EMBED_CALL_TOKENS_MAX = 32_000  # estimated tokens of one HTTP call: endpoints refuse calls from 100,000 on
 EMBED_TEXT_TOKENS_MAX = 8_000  # tokens of one text, over HTTP estimated: the usual endpoint reads 8,191; words find the rest
+EMBED_TURNS_AFTER_MAX = 2  # each is one more run of the model for every event; measured, the second says nothing more
 EMBED_TEXT_TOKENS_MIN = 200  # a text this short is never too long for a model: it is not cut any further
 EMBED_CALL_TRIES_MAX = 4  # calls to an endpoint that says 429 or 503; after that the journal's own retry takes over
 EMBED_RETRY_AFTER_SECONDS_MAX = 20.0  # a longer Retry-After is handed to the caller instead of being slept through

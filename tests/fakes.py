@@ -14,7 +14,7 @@ from memoryd.embed.protocol import InContext, ModelFailed, Vectors
 class HashEmbedder:
     """Equal texts get equal vectors, different ones unrelated ones; it refuses texts that contain `refused`.
 
-    With `reads_context` it reads what stands before a text too: the same text is another one then.
+    With `reads_context` it reads what stands around a text too: the same text is another one then.
     """
 
     def __init__(self, dims: int = 32, model: str = "hash-embedder", *, reads_context: bool = False) -> None:
@@ -26,8 +26,8 @@ class HashEmbedder:
         self.away = False
 
     async def embed_in_context(self, texts: Sequence[InContext]) -> Vectors:
-        """One unit vector a text and what stands before it."""
-        return await self.embed([f"{one.before}\0{one.own}" for one in texts])
+        """One unit vector a text and what stands around it."""
+        return await self.embed(["\0".join([one.before, one.own, *filter(None, [one.after])]) for one in texts])
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """One unit vector a text."""

@@ -58,6 +58,7 @@ class Vector:
     vector: Any
     context: int = 0
     follows: Sequence[str] = ()
+    followed_by: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,16 @@ def attach(key: str, one: Vector) -> UpdateMany:
     place: Document = {"follows": list(one.follows), "context": one.context}
     earlier: Document = {"context": {"$not": {"$gte": one.context}}}
     if one.vector is None:
-        gone = {"$set": {**place, "embedding_model": ""}, "$unset": {"embedding": ""}}
+        gone = {"$set": {**place, "embedding_model": ""}, "$unset": {"embedding": "", "followed_by": ""}}
         return UpdateMany({key: one.memory_id, "tombstone": {"$ne": True}, **earlier}, gone)
     other_model = {"embedding_model": {"$ne": one.model}, "context": {"$not": {"$gt": one.context}}}
     match = {key: one.memory_id, "content_hash": one.content_hash, "$or": [other_model, earlier]}
-    return UpdateMany(match, {"$set": {**place, "embedding": one.vector, "embedding_model": one.model}})
+    now: Document = {"$set": {**place, "embedding": one.vector, "embedding_model": one.model}}
+    if one.followed_by:
+        now["$set"]["followed_by"] = list(one.followed_by)
+    else:
+        now["$unset"] = {"followed_by": ""}
+    return UpdateMany(match, now)
 
 
 def touch(one: Touch) -> UpdateOne:

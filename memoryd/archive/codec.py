@@ -30,7 +30,7 @@ TIMES = ("created_at", "last_accessed", "valid_from", "recorded_at", "valid_unti
 
 
 def to_document(record: Record) -> Document:
-    """The document of a record, sealed. `embedding` is there only when the vector is."""
+    """The document of a record, sealed. `embedding`, and whom it has read after it, is there only when the vector is."""
     values = msgspec.structs.asdict(record.memory)
     document: Document = {"_id": values.pop("id")}
     document |= {name: _encode(value) for name, value in values.items()}
@@ -41,6 +41,8 @@ def to_document(record: Record) -> Document:
     document["seal"] = seal(record.memory)
     if record.vector is not None:
         document["embedding"] = to_bson_vector(record.vector)
+        if record.followed_by:
+            document["followed_by"] = list(record.followed_by)
     return document
 
 
@@ -67,7 +69,7 @@ def to_record(document: Mapping[str, Any]) -> Record:
     for name in ("version", "access_count", "context"):
         values[name] = int(values.get(name, 0))
     vector = from_bson_vector(document["embedding"]) if document.get("embedding") is not None else None
-    return Record(Memory(**values), vector)
+    return Record(Memory(**values), vector, tuple(document.get("followed_by") or ()) if vector else ())
 
 
 def completed(document: Mapping[str, Any], now: datetime) -> Document:
@@ -83,7 +85,7 @@ def completed(document: Mapping[str, Any], now: datetime) -> Document:
     whole["content_hash"] = hash_content(whole["content"])
     whole["recorded_at"] = moment
     if whole["content_hash"] != document.get("content_hash"):
-        whole.pop("embedding", None)
+        whole = {name: value for name, value in whole.items() if name not in ("embedding", "followed_by")}
         whole |= {"embedding_model": "", "feedback": None}
     return whole
 

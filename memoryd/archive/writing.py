@@ -53,10 +53,13 @@ async def _write_vectors(archive: Archive, vectors: Sequence[Vector]) -> None:
 
 
 async def _unhear(archive: Archive, forgotten: Sequence[str]) -> None:
-    """Takes the vectors of archived events that followed what is forgotten: they have a trace of it, and nobody makes
-    new ones there."""
+    """Takes the vectors that have read what is forgotten as what comes after them; and those of archived events that followed it:
+    they have a trace of it, and nobody makes new ones there."""
+    if not forgotten:
+        return
+    gone = {"$unset": {"embedding": "", "followed_by": ""}, "$set": {"embedding_model": ""}}
+    read = {"followed_by": {"$in": forgotten}, "followed_by.0": {"$exists": True}}  # as the partial index has it
     heard = {"follows": {"$in": forgotten}, "tier": "archive"}
-    gone = {"$unset": {"embedding": ""}, "$set": {"embedding_model": ""}}
-    if forgotten and (ids := [one["_id"] async for one in archive.memories.find(heard, {"_id": 1})]):
-        await write_unordered(archive.versions, [UpdateMany({"memory_id": {"$in": ids}}, gone)])
-        await write_unordered(archive.memories, [UpdateMany({"_id": {"$in": ids}, **heard}, gone)])
+    ids = [one["_id"] async for one in archive.memories.find(heard, {"_id": 1})]
+    await write_unordered(archive.versions, [UpdateMany(read, gone), UpdateMany({"memory_id": {"$in": ids}}, gone)])
+    await write_unordered(archive.memories, [UpdateMany(read, gone), UpdateMany({"_id": {"$in": ids}, **heard}, gone)])

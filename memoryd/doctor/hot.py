@@ -7,6 +7,7 @@ from typing import Any
 from memoryd import keys as names
 from memoryd.config import EmbedderKind
 from memoryd.doctor.patient import Finding, Patient
+from memoryd.embed.late import IN_CONTEXT, name_in_context, turns_after
 from memoryd.embed.model_name import known_name
 from memoryd.hot.answers import id_of
 from memoryd.hot.client import hot_errors
@@ -106,12 +107,15 @@ async def vector_model(patient: Patient) -> Finding | None:
     local = settings.embedder in (EmbedderKind.AUTO, EmbedderKind.ONNX, EmbedderKind.TRANSFORMERS)
     if state is None or state.vectors is None or not local or state.vectors.source:
         return None
-    model = known_name(settings.model)
-    if state.vectors.model == model:
+    known, stored = known_name(settings.model), state.vectors.model
+    wanted = name_in_context(known, settings.embed_turns_after)
+    if stored == wanted:
         return None
+    before = f"MEMORYD_MODEL={stored.partition(IN_CONTEXT)[0]} MEMORYD_EMBED_TURNS_AFTER={turns_after(stored)}"
+    beside = turns_after(stored) == settings.embed_turns_after
     return Finding(
-        f"the stored vectors are of {state.vectors.model}, and MEMORYD_MODEL says {model}", "no daemon starts with it",
-        f"memoryd reindex --model {model}, or export MEMORYD_MODEL={state.vectors.model}",
+        f"the stored vectors are of {stored}, and the settings say {wanted}", "no daemon starts with it",
+        f"memoryd reindex{f' --model {known}' if beside else ''}, or export {before}",
     )  # fmt: skip
 
 

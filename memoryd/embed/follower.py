@@ -6,20 +6,22 @@ An entry is acknowledged when its memory has the vector, has moved on, or is in 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from memoryd.embed.cache import EmbeddingCache
+from memoryd.embed.late import turns_after
 from memoryd.embed.models import Models
 from memoryd.embed.protocol import Embedder, ModelFailed
 from memoryd.embed.texts import Contents, ids_in, nowhere, texts_of
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, MemorydError, Overloaded
-from memoryd.hot.changes import Attached
+from memoryd.hot.changes import Attached, Heard
 from memoryd.hot.journal import Entry, Follower
 from memoryd.hot.records import Records
 from memoryd.keys import kind_of
 from memoryd.limits import EMBED_BATCH_MAX, EMBED_TRIES_MAX
 from memoryd.model.ids import check_id
+from memoryd.model.scope import Scope
 from memoryd.retry import wait_for_stop
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.kept import Told, told_to_nobody
@@ -99,9 +101,10 @@ class EmbedFollower:
                 await self._records.refollow(
                     entry.scope, later, reworded=bool(entry.text("replaced_hash")), traceparent=entry.traceparent
                 )
+        waiting = [one for one in entries if one.op in WRITTEN and not self._has_vector(one)]
+        lacking = await self._hear(entries, {one.memory_id for one in waiting})
         if self._cache is not None:
-            waiting = [one for one in entries if one.op in WRITTEN and not self._has_vector(one)]
-            waiting += await self._read([one for one in entries if one.op == "refollowed"])
+            waiting += await self._read([one for one in entries if one.op == "refollowed"]) + lacking
             if waiting:
                 with linked_span(
                     telemetry.EMBED, [one.traceparent for one in waiting], {telemetry.BATCH_SIZE: len(waiting)}
@@ -115,6 +118,21 @@ class EmbedFollower:
                     await self._cache.purge(entry.scope, content_hash)
         await self._told()
         await self._follower.done(entries)
+
+    async def _hear(self, entries: Sequence[Entry], embedded: Collection[str]) -> list[Entry]:
+        """Tells the events before those of the entries that others come after them; those whose vector is to read one more. The
+        `embedded` have one under way. A daemon without a model tells them too: it makes none, and what must not stay goes."""
+        count = turns_after(self._cache.embedder.model) if self._cache else 0
+        told: dict[tuple[Scope, str], Heard] = {}
+        for entry in entries:
+            read = ids_in(entry, "follows" if entry.text("replaced_hash") and entry.op in WRITTEN else "heard_by")
+            for one in read[: count or None]:
+                told[entry.scope, one] = Heard(entry.traceparent, gone=True)
+            if entry.op in WRITTEN and (count or self._cache is None):
+                for one in ids_in(entry, "follows")[: count or None]:
+                    told.setdefault((entry.scope, one), Heard(entry.traceparent, under_way=one in embedded))
+        found = await self._records.made_of(await self._records.hear(told, turns_after=count)) if told else []
+        return [Entry("", "", one) for one in found if b"content" in one]
 
     async def _read(self, entries: Sequence[Entry]) -> list[Entry]:
         """Entries of light records, with their contents. What cannot be read now is embedded when the tiers bring it back."""
@@ -139,6 +157,12 @@ class EmbedFollower:
 
     async def _embed(self, cache: EmbeddingCache, entries: Sequence[Entry]) -> None:
         model, slot = cache.embedder, self._records.slot
+        count = turns_after(model.model)
+        if count:  # as late as can be: what comes until then is read, too
+            later = await self._records.later([(one.scope, one.memory_id) for one in entries], count)
+            entries = [
+                replace(one, fields={**one.fields, b"followed_by": ids.encode()}) for one, ids in zip(entries, later, strict=True)
+            ]
         try:
             vectors = await self._compute(cache, model, entries)
         except ModelFailed as error:
@@ -147,6 +171,7 @@ class EmbedFollower:
         for entry, vector in zip(entries, vectors, strict=True):
             await self._attach(cache, entry, Attached(
                 entry.text("content_hash"), model.model, _context(entry), vector, entry.scope, entry.traceparent, slot,
+                entry.text("followed_by") if count else "", count,
             ))  # fmt: skip
 
     async def _compute(self, cache: EmbeddingCache, model: Embedder, entries: Sequence[Entry]) -> list[bytes]:

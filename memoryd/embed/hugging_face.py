@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memoryd.config import Settings
-from memoryd.embed.late import IN_CONTEXT, Tokeniser, Tokens
+from memoryd.embed.late import Tokeniser, Tokens, name_in_context
 from memoryd.embed.model_name import known_name, original_of
 from memoryd.embed.protocol import ModelUnavailable, Text
 from memoryd.embed.runs import Reading, padded, reading
@@ -68,4 +68,4 @@ async def open_transformers(settings: Settings) -> ThreadEmbedder:
                 hint="set MEMORYD_MODEL to a model's folder or to a hub id that this machine can reach",
             ) from error
 
-    return await ThreadEmbedder.load(known_name(settings.model) + IN_CONTEXT, build)
+    return await ThreadEmbedder.load(name_in_context(known_name(settings.model), settings.embed_turns_after), build)

@@ -107,7 +107,10 @@ class Models:
 
 def source_of(settings: Settings) -> str:
     """How to open the model of these settings again, elsewhere: no secret is in it."""
-    about = {"embedder": settings.embedder, "model": settings.model, "embed_url": settings.embed_url}
+    about = {
+        "embedder": settings.embedder, "model": settings.model, "embed_url": settings.embed_url,
+        "embed_turns_after": settings.embed_turns_after,
+    }  # fmt: skip
     return msgspec.json.encode(about).decode()
 
 
@@ -115,5 +118,6 @@ def with_source(settings: Settings, source: str) -> Settings:
     """The settings with another model; without a source as they are."""
     about: dict[str, Any] = msgspec.json.decode(source) if source else {}
     if about:
+        about.setdefault("embed_turns_after", 0)  # an earlier memoryd has not written it
         about["embedder"] = EmbedderKind(about["embedder"])
     return settings.model_copy(update=about)

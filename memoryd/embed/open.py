@@ -11,7 +11,7 @@ from memoryd.config import EmbedderKind, Settings
 from memoryd.embed.command import Say
 from memoryd.embed.http import HttpEmbedder
 from memoryd.embed.hugging_face import open_transformers
-from memoryd.embed.late import IN_CONTEXT
+from memoryd.embed.late import name_in_context
 from memoryd.embed.manifest import read_manifest
 from memoryd.embed.onnx import OnnxModel
 from memoryd.embed.prepare import PreparedModel, prepare
@@ -67,7 +67,8 @@ async def _open_onnx(settings: Settings, say: Say) -> ThreadEmbedder:
             hint="pip install 'memoryd[daemon]', or MEMORYD_EMBEDDER=none",
         )
     prepared = await _prepare_in_thread(settings, say)
-    return await ThreadEmbedder.load(prepared.model + IN_CONTEXT, lambda: load_onnx(prepared.path, threads=settings.embed_threads))
+    name = name_in_context(prepared.model, settings.embed_turns_after)
+    return await ThreadEmbedder.load(name, lambda: load_onnx(prepared.path, threads=settings.embed_threads))
 
 
 async def _prepare_in_thread(settings: Settings, say: Say) -> PreparedModel:

@@ -17,10 +17,11 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class InContext:
-    """A text that is read after another one; its vector is of its own words only, as they are meant there."""
+    """A text that is read between others; its vector is of its own words only, as they are meant there."""
 
     before: str
     own: str
+    after: str = ""
 
 
 Text = str | InContext

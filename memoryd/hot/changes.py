@@ -106,7 +106,8 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Attached:
-    """A vector for a pending memory: of which content, by which model."""
+    """A vector for a memory: of which content, by which model. `followed_by`: which events after it the vector has read, as ids
+    with commas, of the `turns_after` that vectors of this model read."""
 
     content_hash: str
     model: str
@@ -116,6 +117,18 @@ class Attached:
     traceparent: str
     slot: str = SLOTS[0]
     """Where a record has the vectors of this model."""
+    followed_by: str = ""
+    turns_after: int = 0
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What an event of a session is told of those after it: one is `gone`, or says something else; or one has come. `under_way`:
+    the vector that it may wait for is about to be made."""
+
+    traceparent: str
+    gone: bool = False
+    under_way: bool = False
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,12 @@ MEMORY_FIELDS = (
     "context", "feedback", "embedding_model2", "hash",
 )  # fmt: skip
 
+MADE_OF = (
+    "id", "tenant", "project", "agent_id", "session_id", "memory_type", "content", "content_hash", "hash", "speaker", "follows",
+    "followed_by", "context",
+)  # fmt: skip
+"""What a vector is made of, and where."""
+
 LIGHT = {b"content": b"", b"metadata": b"{}"}
 """What a light record lacks (`Memory.light`). Whoever reads for a journal entry or the archive must not fill it in."""
 
@@ -66,6 +72,8 @@ def record_fields(record: Record, datatype: str) -> dict[str, Encoded]:
     if record.vector is None:
         fields.pop("embedding_model", None)
         return {**fields, "pending": "1"}
+    if record.followed_by:
+        fields["followed_by"] = ",".join(record.followed_by)
     return {**fields, "embedding": to_hot_vector(record.vector, datatype)}
 
 
@@ -78,7 +86,8 @@ def to_memory(fields: Mapping[bytes, bytes]) -> Memory:
 def to_record(fields: Mapping[bytes, bytes], datatype: str) -> Record:
     """The memory and its vector."""
     fields = _one_vector(fields)
-    return Record(to_memory(fields), float32_of(fields.get(b"embedding"), fields.get(b"half"), datatype))
+    vector = float32_of(fields.get(b"embedding"), fields.get(b"half"), datatype)
+    return Record(to_memory(fields), vector, tuple(_ids(fields.get(b"followed_by", b""))) if vector else ())
 
 
 def float32_of(whole: bytes | None, half: bytes | None, datatype: str) -> bytes | None:

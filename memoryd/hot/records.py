@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 from memoryd import keys as names
 from memoryd.errors import HotUnavailable, Overloaded
 from memoryd.hot import scripts
-from memoryd.hot.changes import Attached
+from memoryd.hot.changes import Attached, Heard
 from memoryd.hot.client import hot_errors
-from memoryd.hot.codec import LIGHT, MEMORY_FIELDS, SLOTS, Encoded, float32_of, to_hot_vector, to_memory
+from memoryd.hot.codec import LIGHT, MADE_OF, MEMORY_FIELDS, SLOTS, Encoded, float32_of, to_hot_vector, to_memory
 from memoryd.hot.recalls import Note, note_of
 from memoryd.hot.tombstones import Tombstones
 from memoryd.keys import KINDS, Keys, kind_of
@@ -188,12 +188,16 @@ class Records:
         return here and (await self.tombstones.versions([memory_id])).get(memory_id, 0) < version
 
     async def attach(self, memory_key: str, memory_id: str, attached: Attached) -> bool:
-        """Gives a pending memory its vector; False when its content is another by now."""
+        """Gives a memory its vector, which waits for one, or whose own has not read all that comes after it; False when its content
+        or its context is another by now."""
         bucket = self.keys.bucket(memory_id)
         keys = [memory_key, self.keys.journal(bucket), self.keys.kept_events(bucket, attached.scope)]
+        if attached.turns_after:
+            keys.append(self.keys.timeline(attached.scope, memory_id))
         args: list[Encoded] = [
             attached.content_hash, attached.model, to_hot_vector(attached.vector, self.datatype),
             names.events_prefix(attached.scope), attached.traceparent, attached.context, attached.slot,
+            attached.followed_by, attached.turns_after,
         ]  # fmt: skip
         with hot_errors("attach"):
             return bool(await scripts.attach(self.redis, keys, args))
@@ -228,6 +232,36 @@ class Records:
         ]
         with hot_errors("refollow"):
             await scripts.refollow.many(self.redis, calls)
+
+    async def hear(self, told: Mapping[tuple[Scope, str], Heard], *, turns_after: int) -> list[str]:
+        """Tells events of a session that others come after them now, of which their vectors read so many; the keys of the records
+        whose vector has yet to read one, and is as good as it was until then. The others wait for a new one, where they need it."""
+        kind, keys = kind_of(MemoryType.EPISODIC), self.keys
+        calls: list[scripts.Call] = [
+            (
+                [keys.memory(kind, scope, one), keys.journal(keys.bucket(one)), keys.timeline(scope, one)],
+                [one, turns_after, int(heard.gone), heard.traceparent, int(heard.under_way)],
+            )
+            for (scope, one), heard in told.items()
+        ]
+        with hot_errors("hear"):
+            answers = await scripts.hear.many(self.redis, calls) if calls else []
+        return [names_[0] for (names_, _), answer in zip(calls, answers, strict=True) if answer == b"more"]
+
+    async def later(self, places: Sequence[tuple[Scope, str]], count: int) -> list[str]:
+        """The ids of the events after each of these in its session, with commas, nearest first, in one round trip."""
+        calls: list[scripts.Call] = [([self.keys.timeline(scope, one)], [one, count]) for scope, one in places]
+        with hot_errors("embed"):
+            return [answer.decode() for answer in await scripts.later.many(self.redis, calls)]
+
+    async def made_of(self, keys: Sequence[str]) -> list[dict[bytes, bytes]]:
+        """What the vector of each of these records is made of, in one round trip; of one that is light, without its content."""
+        with hot_errors("embed"):
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.hmget(key, MADE_OF)
+                rows = await pipe.execute()
+        return [_given(MADE_OF, row) for row in rows]
 
     async def bury(self, group: str, memory_id: str, reason: str) -> None:
         """Notes in the dead letters what could not be followed, by id and reason, never with its text."""

@@ -22,6 +22,7 @@ from redis.asyncio import Redis
 from memoryd import keys as names
 from memoryd.archive.store import Archive
 from memoryd.config import Settings
+from memoryd.embed.late import turns_after
 from memoryd.embed.models import source_of
 from memoryd.embed.protocol import Embedder, ModelFailed
 from memoryd.embed.texts import texts_of, vectors_of
@@ -38,14 +39,11 @@ from memoryd.stores import vector_settings
 from memoryd_schemas.errors import SchemaError
 from memoryd_schemas.indexes import OTHER_MODEL, other_slot
 from memoryd_schemas.redis_fill import abandon_fill, begin_fill, end_fill, flip
-from memoryd_schemas.redis_state import RedisState, Vectors, index_name
+from memoryd_schemas.redis_state import RedisState, Vectors, index_name, load_state
 from memoryd_telemetry.logs import get_logger
 
 log = get_logger("memoryd.reindex")
 
-FIELDS = (
-    "id", "tenant", "project", "agent_id", "session_id", "content", "content_hash", "hash", "speaker", "follows", "context",
-)  # fmt: skip
 STRICT_SECONDS = 30.0  # so long a flip waits for an instant in which nothing lacks a vector; agents may write without pause
 NOTICE_SECONDS = 2.0  # daemons look for the model twice a second, and between two batches
 BATCH = 200  # records of one round trip
@@ -86,6 +84,7 @@ class Refill:
     async def run(self) -> Refilled:
         """All of it, or what is left of it. Raises SchemaMismatch, HotUnavailable, ModelFailed."""
         with schema_errors(), hot_errors("reindex"):
+            _refuse_another_way(await load_state(self._redis, names.SCHEMA), self._embedder)
             state = await begin_fill(self._redis, names.SCHEMA, self._wanted)
             if state.filling:
                 self._records.slot = state.filling.slot
@@ -161,11 +160,7 @@ class Refill:
             await asyncio.sleep(max(0.0, started + len(keys) / self._rate - loop.time()))
 
     async def _read(self, keys: Sequence[str]) -> list[Entry | None]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.hmget(key, FIELDS)
-            rows = await pipe.execute()
-        found = [{name.encode(): raw for name, raw in zip(FIELDS, row, strict=True) if raw is not None} for row in rows]
+        found = await self._records.made_of(keys)
         light = [one[b"id"].decode() for one in found if b"id" in one and b"content" not in one]
         contents = await self._contents(light)
         for fields in found:
@@ -226,6 +221,15 @@ class Refill:
                 if left:  # the archive is away, or slower than this
                     await asyncio.sleep(1.0)
 
+def _refuse_another_way(state: RedisState | None, embedder: Embedder) -> None:
+    """A record says once which events after it its vectors have read, so both of a record have read the same."""
+    now = turns_after(state.vectors.model) if state and state.vectors else turns_after(embedder.model)
+    if now != turns_after(embedder.model):
+        raise SchemaMismatch(
+            f"the stored vectors read {now} events after their own, and MEMORYD_EMBED_TURNS_AFTER says "
+            f"{turns_after(embedder.model)}: they cannot be filled beside each other",
+            hint="stop every daemon and sync and run `memoryd reindex` without --model",
+        )
 
 
 async def abandon(redis: Redis) -> str:

@@ -20,10 +20,12 @@ SEALED = (
 
 @dataclass(frozen=True)
 class Record:
-    """What both stores keep of a memory. `vector` is little-endian float32, None while pending."""
+    """What both stores keep of a memory. `vector` is little-endian float32, None while pending; `followed_by` are the ids of the
+    events after it that the vector has read."""
 
     memory: Memory
     vector: bytes | None = None
+    followed_by: tuple[str, ...] = ()
 
 
 class Tombstone(msgspec.Struct, frozen=True):

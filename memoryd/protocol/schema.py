@@ -260,7 +260,7 @@ SAYS: dict[str, dict[str, Schema]] = {
         "valid_until": {"description": "until when it is true, null for no end"},
         "recorded_at": {"description": "when this version was written"},
         "follows": {"description": "the events before it in its session, nearest first, at most two"},
-        "context": {"description": "counts how often these have changed since it was stored"},
+        "context": {"description": "counts how often the events whose words its vector has read have changed since it was stored"},
         "feedback": {"description": "what was said of its use; null: nothing"},
         "shared_with": {"description": "which agents of the project see it besides its own"},
         "embedding_model": {"description": "the model of its vector; empty: it is pending, and is found by its words only"},

@@ -160,7 +160,8 @@ class Archiver:
                             entry.text("embedding_model"),
                             to_bson_vector(vector),
                             int(entry.text("context") or 0),
-                            [one for one in entry.text("follows").split(",") if one],
+                            _ids(entry, "follows"),
+                            _ids(entry, "followed_by"),
                         )
                     )
                 case "touched":
@@ -269,8 +270,11 @@ class Archiver:
 
 def _follows_now(entry: Entry) -> Vector:
     """The same, of a memory whose content is only in the archive."""
-    follows = [one for one in entry.text("follows").split(",") if one]
-    return Vector(entry.memory_id, entry.text("content_hash"), "", None, int(entry.text("context")), follows)
+    return Vector(entry.memory_id, entry.text("content_hash"), "", None, int(entry.text("context")), _ids(entry, "follows"))
+
+
+def _ids(entry: Entry, field: str) -> list[str]:
+    return [one for one in entry.text(field).split(",") if one]
 
 
 def _new_context(memory: Memory) -> Vector:

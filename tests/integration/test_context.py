@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from memoryd import MemoryClient
+from memoryd.archive.batch import Batch
+from memoryd.archive.writing import write_batch
+from memoryd.clock import to_microseconds
 from memoryd.embed.protocol import InContext, Text
 from memoryd.hot.changes import Attached
 from memoryd.hot.records import Records
+from memoryd.lifecycle.moving import Mover
 from memoryd.model.record import Record
 from tests.fakes import HashEmbedder
 from tests.integration.tools import hot, one_story
@@ -143,6 +147,42 @@ async def test_a_forgotten_turn_leaves_the_vectors_of_those_that_followed_it(
         assert trace is not None
         assert trace not in redis
         assert all(trace != bytes(one.get("embedding") or b"")[2:] for one in mongo)
+
+
+async def forget_elsewhere(world: World, memory_id: str) -> None:
+    """Forgets as the archiver of another Redis does, in which the events around it are not."""
+    there: Any = await world.memories.find_one({"_id": memory_id})
+    kept = {name: there[name] for name in ("_id", "tenant", "project", "agent_id", "session_id", "memory_type")}
+    now = to_microseconds(datetime.now(UTC))
+    batch = Batch()
+    batch.bury({**kept, "tombstone": True, "version": there["version"] + 1, "forgotten_at": now, "said_at": now})
+    await write_batch(world.archive, batch)
+
+
+@pytest.mark.parametrize("where", ["here", "in MongoDB", "by another Redis"])
+async def test_a_turn_that_is_in_the_archive_only_leaves_the_vectors_of_those_that_followed_it(
+    world: World, talk: MemoryClient, where: str
+) -> None:
+    """It has no record here, but its place on the timeline."""
+    first, second = [await tell(talk, number) for number in range(2)]
+    await world.drained(talk)
+    records = Records(world.redis, world.keys)
+    [one] = await records.read([world.keys.memory("episodic", talk.scope, first)])
+    assert await Mover(records, world.archive, model=world.embedder.model).archive([one]) == 1
+    trace = (await hot(world))[second].vector
+    if where == "here":
+        await talk.forget(first)
+    elif where == "in MongoDB":
+        await world.memories.delete_one({"_id": first})
+    else:
+        await forget_elsewhere(world, first)
+
+    async def anew() -> bool:
+        return (await hot(world))[second].vector == await vector(TURNS[1])
+
+    await eventually(anew, what="the second turn has a vector of its own words")
+    assert trace is not None
+    assert trace not in await world.everything_in_redis()
 
 
 async def test_a_trace_does_not_wait_in_the_journal_for_mongodb(world: World, talk: MemoryClient) -> None:

@@ -25,6 +25,7 @@ from memoryd.keys import DEAD_LETTERS, FOLLOWER_LEASE, FOLLOWER_PLACE, REQUESTS,
 from memoryd.local.ports import free_port
 from memoryd.stores import prepare_redis
 from memoryd_schemas.mongo_apply import apply_mongo
+from tests.fakes import HashEmbedder
 from tests.integration.commands import Commands, Said, run
 from tests.waiting import eventually, settles
 from tests.world import World
@@ -378,6 +379,7 @@ async def case(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr("memoryd.archive.store.ARCHIVE_ANSWER_SECONDS", 4.0)  # one of the faults is that it is away
     (tmp_path / "file").touch()
     async with World(settings.model_copy(update={"cache_dir": tmp_path})) as world, world.connect() as memory:
+        world.embedder = HashEmbedder(model="hash-embedder+context")  # as a local model is called
         await world.start("daemon", "sync")
         await memory.store("Ada prefers tea.", type="fact")
         await memory.recall("What does Ada drink?")

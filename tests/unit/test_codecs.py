@@ -73,7 +73,9 @@ def records(draw: st.DrawFn) -> Record:
     memory, numbers = draw(memories()), draw(vectors)
     if numbers is None:
         return Record(memory)
-    return Record(msgspec.structs.replace(memory, embedding_model="a model"), np.array(numbers, dtype="<f4").tobytes())
+    vector = np.array(numbers, dtype="<f4").tobytes()
+    followed_by = tuple(draw(st.lists(memory_ids, max_size=2)))
+    return Record(msgspec.structs.replace(memory, embedding_model="a model"), vector, followed_by)
 
 
 def as_stored(record: Record, datatype: str = "float32") -> dict[bytes, bytes]:

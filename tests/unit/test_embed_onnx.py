@@ -13,7 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from memoryd import limits
-from memoryd.embed.late import Tokeniser, Tokens
+from memoryd.config import load_settings
+from memoryd.embed.late import Tokeniser, Tokens, name_in_context, turns_after
+from memoryd.embed.models import source_of, with_source
 from memoryd.embed.onnx import OnnxModel
 from memoryd.embed.open import load_onnx
 from memoryd.embed.protocol import InContext, ModelFailed
@@ -120,6 +122,36 @@ def test_a_long_text_has_the_mean_of_all_its_tokens() -> None:
     marked = [*ids, *[101, 102] * len(long)]
     expected = unit(np.array([[np.mean(marked), 1000], [(101 + 5 + 102) / 3, 1000], [np.mean(ids), 1000]]))
     assert np.allclose(done(reading([long, short, in_context], run)), expected, atol=1e-6)
+
+
+def test_as_much_is_read_around_a_text_as_fits() -> None:
+    """What stands nearest; of what comes after it half of the room at most, where there is something before it."""
+
+    def encode(text: str, marks: bool) -> list[int]:
+        return [101, *map(ord, text), 102] if marks else list(map(ord, text))
+
+    before, after = "abcdefghijklmnopqrst", "ABCDEFGHIJKLMNOPQRST"
+    for text, expected in {
+        InContext(before, "1234", after): "nopqrst1234ABCDEFG", InContext(before, "1234"): "ghijklmnopqrst1234",
+        InContext("", "1234", after): "1234ABCDEFGHIJKLMN", InContext(before, "1234", "AB"): "ijklmnopqrst1234AB",
+        InContext("ab", "1234", after): "ab1234ABCDEFG", InContext(before, "1" * 18, after): "1" * 18,
+    }.items():  # fmt: skip
+        [one] = Tokeniser(encode, 20).windows(text)
+        assert (one.ids[0], "".join(map(chr, one.ids[1:-1])), one.ids[-1]) == (101, expected, 102)
+        assert "".join(map(chr, one.ids[one.start : one.end])) == text.own
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_the_name_of_a_model_says_how_many_later_turns_it_reads(count: int) -> None:
+    assert turns_after(name_in_context("org/name@int8", count)) == count
+    assert turns_after("org/name+context+") == turns_after("org/name+1") == turns_after("") == 0
+
+
+def test_how_a_model_is_opened_elsewhere_says_how_many_later_turns_it_reads() -> None:
+    """An earlier memoryd has not written it, and has read none."""
+    settings = load_settings(embed_turns_after=1)
+    assert with_source(load_settings(), source_of(settings)).embed_turns_after == 1
+    assert with_source(settings, '{"embedder":"onnx","model":"m","embed_url":""}').embed_turns_after == 0
 
 
 def test_no_text_is_read_without_end() -> None:

@@ -172,9 +172,12 @@ local function brief(record)
   return text, string.format('%.0f', tonumber(string.sub(redis.sha1hex(record.id .. text), 1, 13), 16))
 end
 
--- A record's vectors go: that of the model that is read, and that of one which is filled beside it. Memory follows.
+-- A record's vectors go: that of the model that is read, and that of one which is filled beside it, and whom of those after
+-- it they have read. Memory follows.
 local function drop_vectors(key, record)
-  redis.call('HDEL', key, 'embedding', 'half', 'parked', 'embedding_model', 'embedding2', 'half2', 'parked2', 'embedding_model2')
+  redis.call('HDEL', key, 'embedding', 'half', 'parked', 'embedding_model', 'embedding2', 'half2', 'parked2', 'embedding_model2',
+    'followed_by')
+  record.followed_by = nil
   record.embedding, record.half, record.embedding_model = nil, nil, nil
   record.embedding2, record.half2, record.embedding_model2 = nil, nil, nil
 end
@@ -240,6 +243,60 @@ end
 local function precedes(timeline, id)
   local rank = redis.call('ZRANK', timeline, id)
   return rank and table.concat(redis.call('ZRANGE', timeline, rank + 1, rank + 2), ',') or ''
+end
+
+-- The next `count` on the timeline, nearest first.
+local function followed_by(timeline, id, count)
+  local rank = count > 0 and redis.call('ZRANK', timeline, id)
+  return rank and table.concat(redis.call('ZRANGE', timeline, rank + 1, rank + count), ',') or ''
+end
+
+-- Whether each of some ids is among others, both with commas.
+local function all_in(some, others)
+  for one in string.gmatch(some, '[^,]+') do
+    if not string.find(others, one, 1, true) then return false end
+  end
+  return true
+end
+
+-- Tells the journal that a record has got the vector which it carries under `name`.
+local function journal_vector(journal, traceparent, record, model, name, vector)
+  local entry = { 'op', 'embedded', 'traceparent', traceparent, 'id', record.id, 'tenant', record.tenant,
+    'project', record.project, 'memory_type', record.memory_type, 'version', record.version,
+    'content_hash', record.content_hash, 'embedding_model', model, name, vector,
+    'context', record.context or '0', 'follows', record.follows or '' }
+  if (record.followed_by or '') ~= '' then
+    entry[#entry + 1] = 'followed_by'
+    entry[#entry + 1] = record.followed_by
+  end
+  return redis.call('XADD', journal, '*', unpack(entry))
+end
+
+-- A record waits for a vector that is made in another context; those of the earlier ones go, also what of them the journal has
+-- still to bring to the archive. Returns the journal entry that brings the new one; a light record says so in an entry of its
+-- own (`refollowed`): the embedding follower reads its content in the archive.
+local function wait_anew(key, journal, traceparent, record)
+  record.follows, record.context = record.follows or '', string.format('%d', tonumber(record.context or '0') + 1)
+  drop_vectors(key, record)
+  local kept = {}
+  for id in string.gmatch(record.entries or '', '[^,]+') do
+    local found = redis.call('XRANGE', journal, id, id)[1]
+    if found and found[2][1] == 'op' and found[2][2] == 'embedded' then
+      redis.call('XDEL', journal, id)
+    else
+      kept[#kept + 1] = id
+    end
+  end
+  record.entries = table.concat(kept, ',')
+  local entry = record.content and journal_record(journal, 'updated', traceparent, record)
+    or redis.call('XADD', journal, '*', 'op', 'refollowed', 'traceparent', traceparent, 'id', record.id, 'tenant', record.tenant,
+      'project', record.project, 'agent_id', record.agent_id or '', 'session_id', record.session_id or '',
+      'memory_type', record.memory_type, 'version', record.version,
+      'content_hash', record.content_hash, 'context', record.context, 'follows', record.follows,
+      'speaker', record.speaker or '')
+  redis.call('HSET', key, 'follows', record.follows, 'context', record.context, 'pending', '1',
+    'entries', entries_with(record.entries, journal, entry), unpack(told_by(record)))
+  return entry
 end
 
 local function inside(record, agent, session)

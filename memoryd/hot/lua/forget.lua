@@ -36,6 +36,7 @@ local version = string.format('%d', math.max(tonumber(record.version or '0'), bu
 local said_at = said_now()
 local removed, replaced = forget_entries(KEYS[2], record.entries)
 local touched = KEYS[6] and precedes(KEYS[6], record.id) or ''
+local heard_by = KEYS[6] and follows(KEYS[6], record.id) or ''
 if KEYS[6] then redis.call('ZREM', KEYS[6], record.id) end
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[3], cjson.encode({
@@ -47,6 +48,6 @@ local entry = redis.call('XADD', KEYS[2], '*', 'op', 'forgotten', 'traceparent',
   'tenant', record.tenant, 'project', record.project, 'agent_id', record.agent_id or '',
   'session_id', record.session_id or '', 'memory_type', record.memory_type, 'version', version,
   'forgotten_at', ARGV[1], 'said_at', said_at, 'content_hash', record.content_hash or '',
-  'replaced_hash', table.concat(replaced, ','), 'precedes', touched)
+  'replaced_hash', table.concat(replaced, ','), 'precedes', touched, 'heard_by', heard_by)
 notify(KEYS[5], ARGV[8], 'forgotten', record, version, entry, ARGV[9])
 return finish(KEYS[4], ARGV[6], ARGV[5], 'forgotten', record.id, version, entry, '', removed, ARGV[1], here)

@@ -40,14 +40,15 @@ if tombstone ~= '' then
   end
   local _, replaced = forget_entries(KEYS[2], known[2])
   local touched = KEYS[7] and precedes(KEYS[7], fields.id) or ''
+  local heard_by = KEYS[7] and follows(KEYS[7], fields.id) or ''
   if KEYS[7] then redis.call('ZREM', KEYS[7], fields.id) end
-  if current > 0 then
+  if current > 0 or touched ~= '' or heard_by ~= '' then
     redis.call('XADD', KEYS[2], '*', 'op', 'forgotten', 'traceparent', ARGV[6], 'id', fields.id, 'tenant', fields.tenant,
       'project', fields.project, 'agent_id', fields.agent_id, 'session_id', fields.session_id,
       'memory_type', fields.memory_type, 'version', ARGV[1],
       'forgotten_at', string.format('%.0f', stone.forgotten_at), 'said_at', string.format('%.0f', stone.said_at),
-      'content_hash', known[4],
-      'replaced_hash', table.concat(replaced, ','), 'precedes', touched)
+      'content_hash', known[4] or '',
+      'replaced_hash', table.concat(replaced, ','), 'precedes', touched, 'heard_by', heard_by)
   end
   redis.call('DEL', KEYS[1])
   redis.call('SET', KEYS[3], tombstone, 'EX', ARGV[3])
@@ -91,6 +92,7 @@ if version == current then
   if known[3] == '1' and fields.embedding and fields.content_hash == known[4] and context == known_context then
     redis.call('HSET', KEYS[1], 'embedding' .. slot, fields.embedding, 'embedding_model' .. slot, fields.embedding_model,
       'pending', '0')
+    if fields.followed_by then redis.call('HSET', KEYS[1], 'followed_by', fields.followed_by) end
     notify(KEYS[6], ARGV[5], 'embedded', fields, version, '', ARGV[6])
     enriched = 'enriched'
   end
@@ -124,7 +126,7 @@ if KEYS[7] then
 end
 if known_context > context then -- the archive has yet to hear that it follows others now
   fields.follows, fields.context, fields.pending = known[9], known[8], '1'
-  fields.embedding, fields.embedding_model, journaled, archived = nil, nil, true, false
+  fields.embedding, fields.embedding_model, fields.followed_by, journaled, archived = nil, nil, nil, true, false
 end
 if not replaced and judgements(known[11]) > judgements(fields.feedback) then -- of the same words, and not yet archived
     fields.feedback, journaled, archived = known[11], true, false

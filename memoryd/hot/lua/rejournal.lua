@@ -17,11 +17,7 @@ if record.id then
   local slot = vector_in(record, '') and '' or '2'
   local vector, name = vector_in(record, slot)
   if vector then
-    local entry = redis.call('XADD', KEYS[2], '*', 'op', 'embedded', 'traceparent', ARGV[1], 'id', record.id,
-      'tenant', record.tenant, 'project', record.project, 'memory_type', record.memory_type, 'version', record.version,
-      'content_hash', record.content_hash, 'embedding_model', record['embedding_model' .. slot],
-      name, vector,
-      'context', record.context or '0', 'follows', record.follows or '')
+    local entry = journal_vector(KEYS[2], ARGV[1], record, record['embedding_model' .. slot], name, vector)
     count, entries = count + 1, entries_with(entries, KEYS[2], entry)
   end
   redis.call('HSET', KEYS[1], 'entries', entries)

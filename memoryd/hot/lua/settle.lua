@@ -13,10 +13,7 @@ if not old and (record.pending == '1') == not fits then return 'nothing' end
 if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[4]) then return 'full' end
 local entry
 if fits then
-  entry = redis.call('XADD', KEYS[2], '*', 'op', 'embedded', 'traceparent', '', 'id', record.id, 'tenant', record.tenant,
-    'project', record.project, 'memory_type', record.memory_type, 'version', record.version,
-    'content_hash', record.content_hash, 'embedding_model', ARGV[3], name, vector,
-    'context', record.context or '0', 'follows', record.follows or '')
+  entry = journal_vector(KEYS[2], '', record, ARGV[3], name, vector)
   redis.call('HDEL', KEYS[1], 'embedding' .. ARGV[2], 'half' .. ARGV[2], 'parked' .. ARGV[2],
     'embedding_model' .. ARGV[2])
 elseif not record.content then
