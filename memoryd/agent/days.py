@@ -112,10 +112,18 @@ class Days:
         made = await self._summarizing.judged(of.sources, room)
         if made.reason:
             raise SummarizerFailed(f"{day}: its summary was refused: {made.reason}", retryable=False)
-        group = hashlib.sha256(msgspec.json.encode([str(day), *((one.id, one.version) for one in of.sources)])).hexdigest()
+        what = [str(day), await self._generation(scope, day), *((one.id, one.version) for one in of.sources)]
+        group = hashlib.sha256(msgspec.json.encode(what)).hexdigest()
         new = _summary(day, of, made.text, self._summarizing.made_by)
         once = Request(f"{MADE_BY} {group[:32]}", group[:32], request.traceparent)
         return await self._engine.get(scope, (await self._engine.store(scope, new, request=once)).id)
+
+    async def _generation(self, scope: Scope, day: date) -> int:
+        """Another number whenever what was noted of the day is forgotten: a summary that is made of the same after that is no
+        repeat of the one before, whose request would be answered with what is forgotten."""
+        place = day_place(scope, day)
+        noted = await self._store.get(place)
+        return noted.version if noted else (await self._store.documents.known(place))[1]
 
 
 def chosen(memories: Sequence[Memory], before: datetime, *, most: int) -> Chosen:

@@ -12,10 +12,12 @@ import pytest
 import memoryd.agent.days
 from memoryd import MemoryClient
 from memoryd.agent.days import chosen
+from memoryd.agent.documents import DocumentStore
 from memoryd.archive.documents import DocumentArchive
 from memoryd.clock import SystemClock
 from memoryd.errors import BadRequest, NotFound, SummarizerFailed
-from memoryd.hot.documents import Documents
+from memoryd.hot.changes import Request
+from memoryd.hot.documents import Change, Documents
 from memoryd.jobs.asking import Jobs
 from memoryd.jobs.reports import JobRuns
 from memoryd.jobs.state import JobStates
@@ -171,6 +173,31 @@ async def test_what_is_forgotten_of_a_day_is_nowhere_and_the_day_is_made_anew_wi
         assert await scripted.archive.collection("days").count_documents({"tombstone": {"$ne": True}}) == 0
         await nothing_of("Ingrid", scripted)
         assert (await jobs_of(scripted).run("days")).done == {"days": 0, "made": 0, "refused": 0}
+
+
+async def test_a_summary_is_made_anew_and_a_note_that_names_what_is_forgotten_is_none(scripted: World) -> None:
+    """Of the same memories, so that what was remembered later is in it. Such a note is left over where the archiver alone knew what a
+    summary was made of, and comes out of a backup."""
+    async with scripted.connect() as memory:
+        await live(memory)
+        day = await memory.day(YESTERDAY, make=True)
+        await caught_up(scripted, memory)
+        place = day_place(SCOUT, YESTERDAY)
+        store = DocumentStore(
+            Documents(scripted.redis, scripted.keys), DocumentArchive(scripted.archive), SystemClock()
+        )
+        noted = await store.get(place)
+        assert noted
+        await memory.forget(day.summary, durability="archived")
+        second = await memory.day(YESTERDAY, make=True)
+        assert (second.summary != day.summary, second.sources) == (True, day.sources)
+        await memory.forget(second.summary, durability="archived")
+        await store.put(Change(place, noted.body, Request("restored", "f")))
+        with pytest.raises(NotFound, match="has no summary"):
+            await memory.day(YESTERDAY)
+        assert (await jobs_of(scripted).run("days")).done == {"days": 1, "made": 1, "refused": 0}
+        anew = await memory.day(YESTERDAY)
+        assert (anew.summary in (day.summary, second.summary), anew.sources) == (False, day.sources)
 
 
 async def nothing_of(text: str, world: World) -> None:
