@@ -226,7 +226,7 @@ async def test_the_daemon_and_sync_have_jobs_and_the_command_a_hand_for_them(wor
         assert listed == {"tiers": "every 600 s", **dict.fromkeys(TIMES, "off"), **times}
 
     await settles(told)  # whenever this runs
-    nothing = {"verify": ("memories", "differences", "unsound"), "tiers": ("used", "moved", "lightened", "brought")}
+    nothing = {"verify": ("memories", "differences", "unsound"), "tiers": ("used", "rested", "moved", "lightened", "brought")}
     for job, done in nothing.items():
         run = (await command("run", job, "--json")).json
         assert (run["job"], run["outcome"], run["done"]) == (job, "ok", dict.fromkeys(done, 0))
