@@ -68,7 +68,7 @@ def bounded(text: str) -> str:
 
 def side_by_side(counts: Mapping[str, int]) -> str:
     """Terms, each as often as it counts."""
-    return " ".join(" ".join([term] * min(count, TERM_REPEATS_MAX)) for term, count in counts.items())
+    return " ".join([term if count == 1 else " ".join([term] * min(count, TERM_REPEATS_MAX)) for term, count in counts.items()])
 
 
 def terms_of(content: str, metadata: Mapping[str, Any]) -> str:
@@ -94,13 +94,10 @@ def telling_words(text: str) -> dict[str, list[str]]:
     return found
 
 
-def _words_of(text: str) -> Iterator[str]:
+def _words_of(text: str) -> list[str]:
     """The words of `text`, folded, not stemmed."""
-    for word in spelled(_folded(text)).split():
-        if _UNSPACED.search(word) is None:
-            yield word
-        else:
-            yield from _pairs(word)
+    words = spelled(_folded(text)).split()
+    return words if text.isascii() else [part for word in words for part in _pairs(word)]
 
 
 def tells_nothing(term: str) -> bool:
@@ -110,7 +107,8 @@ def tells_nothing(term: str) -> bool:
 
 def _folded(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold()
-    folded = _INSIDE.sub("", _POSSESSIVE.sub("", folded))
+    if "'" in folded or "\u2019" in folded:
+        folded = _INSIDE.sub("", _POSSESSIVE.sub("", folded))
     if folded.isascii():
         return folded
     decomposed = unicodedata.normalize("NFD", folded)
