@@ -39,7 +39,7 @@ BENCHES: Sequence[Bench] = (
         smoke="--rounds 1 --seconds 0.1 --meaning-rate 50 --write-rate 50 --edit-rate 50",
     ),
     Bench(
-        "sync", quick="--memories 1000 --changes 200", full="--memories 20000 --changes 10000",
+        "sync", quick="--memories 1000 --changes 1000", full="--memories 20000 --changes 10000",
         smoke="--rounds 1 --memories 20 --changes 10",
     ),
     Bench("peers_speed", quick="--rounds 5", smoke="--rounds 1 --stores 8 --recalls 8"),

@@ -140,8 +140,10 @@ def sync(report: Report) -> str:
     for name, (ours, theirs, one, other) in rows.items():
         of = report[name]
         rates = [spread(of[f"{which}_per_second"]) for which in (one, other)]
-        lines.append((ours, rates[0], theirs, rates[1], spread(of["share"])))
-    return table(("", "a second", "raw", "a second", "share"), lines)
+        floor = spread(of["floor_share"]) if "floor_share" in of else ""
+        lines.append((ours, rates[0], theirs, rates[1], spread(of["share"]), floor))
+    note = "The floor is what one store takes for the same writes by itself, with nothing else to do, as a share of the raw rate."
+    return f"{table(('', 'a second', 'raw', 'a second', 'share', 'floor'), lines)}\n\n{note}"
 
 
 def recall_latency(report: Report) -> str:

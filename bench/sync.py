@@ -7,7 +7,9 @@ while a backlog is made, and the clock runs from when it goes on. Archiver: memo
 them and the journal knows it. Beside it the same documents, current and versions, are upserted into another database with the same
 indexes, in batches of the same size and with the same write concern. Follower: documents get their next version, as another
 memoryd writes them (`newer`), or are changed by hand (`edited`, which sync has to give a version first); done is when Redis has the
-last of them. Beside it the same changes are read from the stream, with the documents, and thrown away.
+last of them. Beside it the same changes are read from the stream, with the documents, and thrown away. For information, the floor:
+what one store takes for the same, by itself and with nothing else to do. For `newer` the same records are written to Redis, into
+the same indexes, with HSET alone; for `edited` the same documents are replaced in MongoDB, and as many versions kept, by `_id`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 
 import msgspec
 from bson import Timestamp
-from pymongo import ReplaceOne, UpdateOne
+from pymongo import InsertOne, ReplaceOne, UpdateOne
 
 from bench import harness, load
 from bench.harness import Running, ratio, running, spread, until
@@ -29,10 +31,11 @@ from memoryd.archive.client import MAJORITY, open_mongo
 from memoryd.archive.codec import Document, to_document, to_record, with_terms
 from memoryd.archive.store import Archive
 from memoryd.clock import SystemClock
+from memoryd.hot.client import open_redis
 from memoryd.hot.records import Records
 from memoryd.hot.storing import HotStoring
 from memoryd.keys import Keys
-from memoryd.limits import ARCHIVE_BATCH_MAX
+from memoryd.limits import ARCHIVE_BATCH_MAX, FOLLOW_BATCH_MAX
 from memoryd.model.record import Record
 from memoryd_sync.follower import AWAIT_MILLISECONDS
 from memoryd_sync.service import prepare_archive
@@ -83,6 +86,46 @@ async def raw_reader(place: Place, since: Timestamp, count: int) -> float:
             for _ in range(count):
                 await stream.next()
         return time.perf_counter() - began
+
+
+async def raw_hsets(place: Place, redis_url: str, count: int) -> float:
+    """Writes so many records of a round once more, under another project; the seconds that it takes."""
+    async with open_redis(redis_url) as redis:
+        found = [key async for key in redis.scan_iter(match=f"aether:memory:episodic:*:{place.project}:*", count=1000)][:count]
+        other = [key.replace(place.project.encode(), _other(place.project).encode()) for key in found]
+        rows = [{**await redis.hgetall(key), b"project": _other(place.project)} for key in found]
+        await _hset(redis, other, rows)  # what is compared is a change, too
+        began = time.perf_counter()
+        await _hset(redis, other, [{**row, b"version": "9"} for row in rows])
+        seconds = time.perf_counter() - began
+        await redis.unlink(*other)
+        return seconds
+
+
+async def _hset(redis: Any, keys: Sequence[bytes], rows: Sequence[dict[Any, Any]]) -> None:
+    for start in range(0, len(keys), FOLLOW_BATCH_MAX):
+        async with redis.pipeline(transaction=False) as pipe:
+            for key, row in zip(keys[start : start + FOLLOW_BATCH_MAX], rows[start : start + FOLLOW_BATCH_MAX], strict=True):
+                pipe.hset(key, mapping=row)
+            await pipe.execute()
+
+
+async def raw_adoptions(place: Place, redis_url: str, count: int) -> float:
+    """Replaces so many documents of a round in the other database by what they are now, and adds a version of each; the seconds."""
+    async with open_mongo(place.mongo_url) as mongo:
+        documents = await mongo[place.database]["memories"].find(place.query).limit(count).to_list(None)
+        copy = mongo[_other(place.database)]
+        memories, versions = (copy.get_collection(name, write_concern=MAJORITY) for name in ("memories", "versions"))
+        began = time.perf_counter()
+        for start in range(0, len(documents), FOLLOW_BATCH_MAX):
+            some = documents[start : start + FOLLOW_BATCH_MAX]
+            await memories.bulk_write([ReplaceOne({"_id": one["_id"]}, one) for one in some], ordered=False)
+            kept = [{**one, "_id": f"{one['_id']}:{one['version']}", "memory_id": one["_id"], "op": "updated"} for one in some]
+            await versions.bulk_write([InsertOne(one) for one in kept], ordered=False)
+        return time.perf_counter() - began
+
+
+FLOORS = {NEWER: raw_hsets, EDITED: raw_adoptions}
 
 
 def _other(database: str) -> str:
@@ -145,7 +188,8 @@ async def follower(
         return int(await parts.redis.hget(key, "version") or 0) > last.version
 
     seconds = await caught_up(parts, backlog, lambda: until(there, "the last of the changes is in Redis"))
-    return {"follower": len(documents) / seconds, "reader": len(documents) / raw}
+    floor = await generate(FLOORS[kind], place, parts.settings.redis_url, len(documents))
+    return {name: len(documents) / took for name, took in (("follower", seconds), ("reader", raw), ("floor", floor))}
 
 
 async def caught_up(parts: Running, backlog: Callable[[], Awaitable[None]], done: Callable[[], Awaitable[None]]) -> float:
@@ -192,10 +236,11 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def told(rounds: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Both rates, and which share the first is of the second in the same round."""
+    """The rates, and which share the first is of the second in the same round; of a floor, too."""
     rates = {name: [one[name] for one in rounds] for name in rounds[0]}
-    ours, theirs = rates.values()
-    return {**{f"{name}_per_second": spread(some) for name, some in rates.items()}, "share": ratio(ours, theirs)}
+    ours, theirs, *floor = rates.values()
+    shares = {"share": ratio(ours, theirs)} | ({"floor_share": ratio(floor[0], theirs)} if floor else {})
+    return {**{f"{name}_per_second": spread(some) for name, some in rates.items()}, **shares}
 
 
 def options() -> argparse.ArgumentParser:

@@ -130,6 +130,7 @@ ARCHIVE_BATCH_MAX = 500  # entries of one bulk write: large enough for MongoDB's
 DEAD_LETTERS_MAX = (
     100_000  # per deployment; the oldest go first, the count of all is kept in the stream's entries-added
 )
+FOLLOW_CHANGES_MAX = 500  # that the follower takes from the stream at once: well within a lease, vectors included
 FOLLOW_BATCH_MAX = 250  # documents that the follower applies together: about 1 MB with vectors
 FOLLOW_STEP_MAX = 50  # of them in one round trip to Redis, some 20 ms of it: the next are made ready meanwhile
 LEASE_SECONDS = 4.0  # a dead follower is replaced within 5 s

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from unicodedata import category, normalize
 
-
 _ENDS = {code: " " for code in range(128) if not (chr(code).isalnum() or chr(code) == "_")}
 
 

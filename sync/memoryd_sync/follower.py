@@ -21,7 +21,7 @@ from memoryd.hot.lease import Lease
 from memoryd.hot.projecting import raise_fences
 from memoryd.hot.records import Records
 from memoryd.keys import SCHEMA
-from memoryd.limits import FOLLOW_BATCH_MAX
+from memoryd.limits import FOLLOW_BATCH_MAX, FOLLOW_CHANGES_MAX
 from memoryd.retry import heed_cancellation, wait_for_stop
 from memoryd_sync.changes import COLLECTION_GONE, Changes
 from memoryd_sync.lease import RENEW_SECONDS
@@ -76,7 +76,7 @@ class Follower:
             return
         log.info("follow.active", holder=self._lease.holder)
         measure(telemetry.LEASE_CHANGES, 1, {telemetry.OUTCOME: "taken"})
-        self._projector.fence = self._lease.fence
+        self._projector.begin(self._lease.fence)
         try:
             await raise_fences(self._records, self._lease.fence)
             await self._follow(stop)
@@ -114,6 +114,7 @@ class Follower:
                 full_document="updateLookup",
                 resume_after=place.token if place else None,
                 max_await_time_ms=AWAIT_MILLISECONDS,
+                batch_size=FOLLOW_CHANGES_MAX,
             )
             async with stream:
                 # The token comes before the comparison: what changes meanwhile comes again, harmlessly.

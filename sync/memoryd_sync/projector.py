@@ -21,7 +21,7 @@ from memoryd.archive.client import archive_errors
 from memoryd.archive.codec import Document, to_record, to_tombstone
 from memoryd.archive.foreign import adopted
 from memoryd.archive.packing import PACKED
-from memoryd.archive.store import Archive
+from memoryd.archive.store import WRITTEN_AS, Archive
 from memoryd.clock import Clock, to_microseconds
 from memoryd.errors import ArchiveUnavailable, HotUnavailable, Overloaded
 from memoryd.hot.changes import Doomed, Projection, Request, fitted
@@ -33,7 +33,7 @@ from memoryd.hot.projecting import project_many
 from memoryd.hot.receipts import Forgets
 from memoryd.hot.records import Records
 from memoryd.lifecycle.receipts import receipt_of_sync
-from memoryd.limits import FOLLOW_STEP_MAX, IDS_TOLD_MAX
+from memoryd.limits import FOLLOW_BATCH_MAX, FOLLOW_STEP_MAX, IDS_TOLD_MAX
 from memoryd.model.memory import Memory, Tier
 from memoryd.model.record import SEALED, Record, seal
 from memoryd.model.scope import Scope
@@ -60,6 +60,12 @@ class Projector:
         self._clock = clock
         self.model = ""
         self.fence: int | None = None
+        self._echoing = True
+        self._given: dict[str, list[Any]] = {}
+
+    def begin(self, fence: int) -> None:
+        """Applies as the holder of the lease from now on. What was applied before, Redis may have lost."""
+        self.fence, self._given = fence, {}
 
     async def apply_changes(self, changes: Sequence[Mapping[str, Any]]) -> None:
         """The effect of change events, in their order; what lies between two deletions at once, each document as it was last."""
@@ -68,7 +74,7 @@ class Projector:
             match change["operationType"]:
                 case "insert" | "update" | "replace":
                     # None: the document is gone again; its own event follows.
-                    if (document := change.get("fullDocument")) is not None:
+                    if (document := change.get("fullDocument")) is not None and not self._just_given(document):
                         documents[document["_id"]] = document
                 case "delete":
                     await self._apply_together(list(documents.values()))
@@ -76,8 +82,16 @@ class Projector:
                     await self.forget_deleted(change["documentKey"]["_id"], at=change["clusterTime"], told=_told(change))
         await self._apply_together(list(documents.values()))
 
+    def _just_given(self, document: Document) -> bool:
+        """Whether it is what this follower has made of somebody else's write, and brought to Redis."""
+        return self._given.pop(document["_id"], None) == [document.get(name) for name in WRITTEN_AS]
+
     async def _apply_together(self, documents: Sequence[Document]) -> None:
-        """The effect of documents as MongoDB has them, contents packed or not."""
+        """The effect of documents as MongoDB has them, contents packed or not: some are made ready while the stores have others."""
+        starts = range(0, len(documents), FOLLOW_BATCH_MAX)
+        await all_ended(self._apply_some(documents[start : start + FOLLOW_BATCH_MAX]) for start in starts)
+
+    async def _apply_some(self, documents: Sequence[Document]) -> None:
         if len(documents) > 1:
             try:
                 await self.apply_all(await self._opened(documents), name=telemetry.FOLLOW)
@@ -212,9 +226,12 @@ class Projector:
 
     async def _projected(self, many: Sequence[Projection]) -> list[str]:
         """What becomes of each, of which this Redis knows most already."""
-        known = await echoes(self._records, many) if many else []
+        # Where none of the last ones was known nobody looks: another memoryd writes, and what it has written comes.
+        known = await echoes(self._records, many) if self._echoing else [False] * len(many)
         answers = iter(await self._brought([one for one, echo in zip(many, known, strict=True) if not echo]))
-        return ["ignored" if echo else next(answers) for echo in known]
+        outcomes = ["ignored" if echo else next(answers) for echo in known]
+        self._echoing = "ignored" in outcomes
+        return outcomes
 
     async def _brought(self, many: Sequence[Projection]) -> list[str]:
         """The same by the atomic step. A part of many is made ready while Redis has another, all of different memories."""
@@ -236,6 +253,7 @@ class Projector:
             known = await self._keep_versions(taken)
             answers = iter(await self._brought([self._kept(one, known) for one in taken]))
             outcomes = [next(answers) if stands else "outdated" for stands in stand]
+            self._given |= {one["_id"]: [one[name] for name in WRITTEN_AS] for one in taken}
             for span, outcome in zip(spans, outcomes, strict=True):
                 span.set_attribute(telemetry.OUTCOME, outcome)
         if taken:

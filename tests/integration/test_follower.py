@@ -23,7 +23,7 @@ from memoryd.archive.codec import Document
 from memoryd.archive.foreign import adopted
 from memoryd.errors import ArchiveUnavailable, NotFound
 from memoryd.keys import FOLLOWER_LEASE, FOLLOWER_PLACE
-from memoryd.limits import FOLLOW_BATCH_MAX
+from memoryd.limits import FOLLOW_CHANGES_MAX
 from memoryd.model.results import Stored
 from memoryd_sync.changes import Changes
 from tests.integration.tools import a_hand, archived, caught_up, dead_letters, gone, hot, one_story, past, sees
@@ -261,6 +261,42 @@ async def test_our_own_writes_come_back_and_do_nothing(world: World, memory: Mem
     assert not await dead_letters(world)
 
 
+async def test_a_version_that_the_follower_gave_comes_back_to_it_for_nothing(unsynced: World) -> None:
+    """Once. When it follows anew, Redis may have lost what it had; and what was written after that version comes."""
+    looked_up: Any = {"full_document": "updateLookup"}
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand, await unsynced.memories.watch(**looked_up) as stream:
+        kept = await memory.store("Ada lives in Porto.", type="fact")
+        await hand.archive_all()
+        record = unsynced.keys.memory("semantic", memory.scope, kept.id)
+
+        async def given(content: str) -> Any:
+            """The event of the version that an edit is given."""
+            await unsynced.memories.update_one({"_id": kept.id}, {"$set": {"content": content}})
+            [edited] = await unsynced.memories.find({}).to_list(None)
+            await hand.projector.apply_document(edited)
+            while (change := await stream.next())["operationType"] != "replace" or change["fullDocument"]["content"] != content:
+                pass
+            return change
+
+        event = await given("Ada lives in Lisbon.")
+        await unsynced.redis.delete(record)
+        await hand.projector.apply_changes([event])
+        assert not await unsynced.redis.exists(record), "known to be there, and not looked for"
+        await hand.projector.apply_changes([event])
+        assert (await memory.get(kept.id)).content == "Ada lives in Lisbon."
+
+        event = await given("Ada lives in Faro.")
+        await unsynced.redis.delete(record)
+        hand.projector.begin(1)
+        await hand.projector.apply_changes([event])
+        assert (await memory.get(kept.id)).content == "Ada lives in Faro."
+
+        event = await given("Ada lives in Braga.")
+        await unsynced.memories.update_one({"_id": kept.id}, {"$set": {"content": "Ada sails."}})
+        await hand.projector.apply_changes([event, await stream.next()])
+        assert (await memory.get(kept.id)).content == "Ada sails."
+
+
 async def test_what_this_redis_knows_costs_one_look_and_what_it_does_not_know_comes(unsynced: World) -> None:
     """No atomic step for our own writes; but one for a vector, a count or a record that only the archive has."""
 
@@ -372,12 +408,13 @@ async def test_what_the_driver_has_read_comes_together_and_nobody_waits_for_more
     for told in (True, False):
         async with await collection.watch(max_await_time_ms=100) as stream:
             changes = Changes(stream if told else Hidden(stream))
-            ids = [f"{told} {number}" for number in range(FOLLOW_BATCH_MAX + 10)]
+            ids = [f"{told} {number}" for number in range(FOLLOW_CHANGES_MAX + 10)]
             await collection.insert_many([{"_id": one} for one in ids])
             found: list[str] = []
             sizes: list[int] = []
             while len(found) < len(ids):
                 some = await changes.some()
+                await asyncio.sleep(0.01)  # the next are read, and their place is not yet that of what was given
                 assert not some or changes.token == some[-1]["_id"]
                 found += [one["documentKey"]["_id"] for one in some]
                 sizes += [len(some)]
