@@ -42,7 +42,7 @@ BENCHES: Sequence[Bench] = (
         "sync", quick="--memories 1000 --changes 1000", full="--memories 20000 --changes 10000",
         smoke="--rounds 1 --memories 20 --changes 10",
     ),
-    Bench("peers_speed", quick="--rounds 5", smoke="--rounds 1 --stores 8 --recalls 8"),
+    Bench("peers_speed", quick="--rounds 5", smoke="--rounds 1 --stores 8 --recalls 8 --embedders free"),
     Bench(
         "recall_latency", quick="--memories 10000", full="--memories 100000",
         smoke="--memories 400 --rounds 1",

@@ -180,15 +180,19 @@ def peers_speed(report: Report) -> str:
     }  # fmt: skip
     head = ("", "clients", "who", "a second", "p50 ms", "p99 ms")
     order = {do: number for number, do in enumerate(doing)}
-    done = sorted(report["done"], key=lambda one: (order[one["do"]], one["clients"]))
-    lines = [
-        (doing[one["do"]], one["clients"], one["who"], spread(one["per_second"]), one["p50_ms"], one["p99_ms"]) for one in done
-    ]
+    tables = []
+    for embedder, how in (("model", "Everyone embeds, with one model:"), ("free", "Nobody embeds, vectors cost nothing:")):
+        done = report["embedders"].get(embedder, {}).get("done", [])
+        done = sorted(done, key=lambda one: (order[one["do"]], one["clients"]))
+        lines = [
+            (doing[one["do"]], one["clients"], one["who"], spread(one["per_second"]), one["p50_ms"], one["p99_ms"]) for one in done
+        ]
+        tables += [how, table(head, lines)] if lines else []
     why = (
         "Peers are libraries that call Redis from the caller's process, without a daemon in between, an archive, versions or an\n"
         "order of changes. redisvl is the floor of what such a call costs. memoryd's recall is by words and by meaning."
     )
-    return why + "\n\n" + table(head, lines)
+    return "\n\n".join([why, *tables])
 
 
 def scale(report: Report) -> str:

@@ -1,13 +1,15 @@
-"""How fast memoryd and its peers store and recall: on one Redis, with the same texts, and vectors that cost nothing.
+"""How fast memoryd and its peers store and recall: on one Redis, with the same texts and the same embedder.
 
-    python -m bench.peers_speed [--mem0 PYTHON] [--langgraph PYTHON] [--rounds 5] [--stores 200] [--recalls 200] [--json FILE]
+    python -m bench.peers_speed [--mem0 PYTHON] [--langgraph PYTHON] [--rounds 5] [--stores 200] [--recalls 200]
+                                [--embedders model,free] [--json FILE]
 
 redisvl runs in this Python; mem0 and LangGraph in one that has them (bench/peers/run.py says how), each as a process of its own
 through its public API; what is not there is skipped with a word. All take turns in each round, with one client and with 16 in a
-closed loop. Nobody embeds: a vector is made of a text's checksum, for the peers by their process, for memoryd by its daemon
-(bench/hashed_daemon.py). memoryd's store is counted twice: until it is acknowledged (Redis has it, and it is found by its words),
-and until it is found by its meaning as well (`searchable`). A peer's write can be found when its call returns. Nothing but memoryd
-keeps versions, an archive, an order of changes or a scope that the caller cannot choose: that is what its time goes into.
+closed loop. All of that once with the embedding model, which the peers run in their process and memoryd in its daemon, and once
+with vectors that cost nothing (`free`): they are made of a text's checksum (bench/hashed_daemon.py). memoryd's store is counted
+twice: until it is acknowledged (Redis has it, and it is found by its words), and until it is found by its meaning as well
+(`searchable`). A peer's write can be found when its call returns. Nothing but memoryd keeps versions, an archive, an order of
+changes or a scope that the caller cannot choose: that is what its time goes into.
 """
 
 from __future__ import annotations
@@ -29,10 +31,14 @@ from bench import harness, load
 from bench.harness import HASHED, quantiles, ratio, running, spread, turns
 from bench.peers.at_work import BATCH, LIMIT, Texts
 from memoryd import connect
+from memoryd.config import load_settings
+from memoryd.embed.prepare import PreparedModel, find_prepared
 
 CLIENTS = (1, 16)
 SCRIPTS = ("redisvl", "mem0", "langgraph")
 MEMORYD = "memoryd"
+FREE = "free"
+EMBEDDERS = {"model": "with the model", FREE: "vectors for nothing"}
 STORED_TIMES, RECALLED_TIMES = 10, 4  # promised: of the fastest peer's rate, with 16 clients
 ALONE = 4  # so much fewer calls of one client: it is slower
 MANY = 4  # batches of a turn
@@ -132,22 +138,36 @@ class Turns:
 
 
 async def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    report: dict[str, Any] = {"embedders": {}, "promises": []}
+    for embedder in arguments.embedders.split(","):
+        of_one = await side_by_side(arguments, embedder)
+        report |= {"servers": of_one["servers"]}
+        report["embedders"][embedder] = {"done": of_one["done"]}
+        report["promises"] += of_one["promises"]
+    return report
+
+
+async def side_by_side(arguments: argparse.Namespace, embedder: str) -> dict[str, Any]:
+    """All rounds with one embedder, on servers of their own."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         texts = folder / "texts.json"
         texts.write_text(json.dumps([one.rpartition(" (")[0] for one in islice(harness.sentences(), 255)]))
-        parts = await stack.enter_async_context(running(embedder=HASHED))
+        parts = await stack.enter_async_context(running(embedder=HASHED if embedder == FREE else "auto"))
+        prepared = None if embedder == FREE else find_prepared(load_settings())
         generate = await stack.enter_async_context(load.generator())
         all_: dict[str, AtWork] = {MEMORYD: Memoryd(parts.url, generate, texts)}
         for script in SCRIPTS:
-            if peer := await stack.enter_async_context(at_work(script, getattr(arguments, script), parts.url, texts)):
+            if peer := await stack.enter_async_context(at_work(script, getattr(arguments, script), parts.url, texts, prepared)):
                 all_[script] = peer
         done = await in_turns(all_, arguments, parts)
-        return {"servers": await parts.versions(), **told(done), "promises": promises(done)}
+        return {"servers": await parts.versions(), **told(done), "promises": promises(done, embedder)}
 
 
 @asynccontextmanager
-async def at_work(script: str, python: str, url: str, texts: Path) -> AsyncIterator[Peer | None]:
+async def at_work(
+    script: str, python: str, url: str, texts: Path, model: PreparedModel | None
+) -> AsyncIterator[Peer | None]:
     """A peer's process; None, said in a line, where there is none."""
     if not python:
         print(f"skipped: {script} needs a Python that has it (see --help)", file=sys.stderr)
@@ -155,6 +175,7 @@ async def at_work(script: str, python: str, url: str, texts: Path) -> AsyncItera
         return
     process = await asyncio.create_subprocess_exec(
         python, str(harness.ROOT / "bench" / "peers" / f"{script}_at_work.py"), url, str(texts),
+        *([str(model.path)] if model else []),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 24,
         env={**os.environ, "PYTHONPATH": str(harness.ROOT)},
     )  # fmt: skip
@@ -206,7 +227,7 @@ def told(done: Done) -> dict[str, Any]:
     return told_
 
 
-def promises(done: Done) -> list[dict[str, Any]]:
+def promises(done: Done, embedder: str) -> list[dict[str, Any]]:
     """memoryd's rate as a multiple of the fastest peer's, with 16 clients."""
     kept, many = [], max(CLIENTS)
     for ours, theirs, times in (("store", {"store"}, STORED_TIMES), ("recall", {"recall", "recall_hybrid"}, RECALLED_TIMES)):
@@ -214,7 +235,8 @@ def promises(done: Done) -> list[dict[str, Any]]:
         if others:
             fastest = [max(one) for one in zip(*others, strict=True)]
             measured = ratio(done[MEMORYD, ours, many].rates, fastest)
-            kept.append(harness.promise(f"`{ours}`, {many} clients: of the fastest peer's rate", measured, least=times))
+            what = f"`{ours}`, {many} clients, {EMBEDDERS[embedder]}: of the fastest peer's rate"
+            kept.append(harness.promise(what, measured, least=times))
     return kept
 
 
@@ -223,9 +245,10 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--stores", type=int, default=200)
     parser.add_argument("--recalls", type=int, default=200)
+    parser.add_argument("--embedders", default="model,free", help="after commas: the model, and vectors that cost nothing")
     parser.add_argument("--redisvl", metavar="PYTHON", default=sys.executable, help="a Python that has redisvl; '' to skip it")
-    parser.add_argument("--mem0", metavar="PYTHON", default="", help="a Python that has mem0ai, redisvl and nltk")
-    parser.add_argument("--langgraph", metavar="PYTHON", default="", help="a Python that has langgraph-checkpoint-redis")
+    parser.add_argument("--mem0", metavar="PYTHON", default="", help="one that has mem0ai, redisvl, nltk, onnxruntime, tokenizers")
+    parser.add_argument("--langgraph", metavar="PYTHON", default="", help="one that has langgraph, langgraph-checkpoint-redis …")
     return parser
 
 

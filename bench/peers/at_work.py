@@ -1,8 +1,9 @@
-"""A peer that works when it is told to: needs nothing but numpy, so that every peer's Python can read it.
+"""A peer that works when it is told to: needs nothing but numpy, so that every peer's Python can read it; with a model to embed
+with, onnxruntime and tokenizers, too.
 
-Its script is started with Redis's address and a file of sentences. It reads one order a line from stdin, e.g.
-`{"do": "store", "first": 0, "count": 100, "clients": 16}`, and answers each with a line of JSON: the seconds that all took, and the
-milliseconds of each.
+Its script is started with Redis's address, a file of sentences and perhaps the folder of a model. It reads one order a line from
+stdin, e.g. `{"do": "store", "first": 0, "count": 100, "clients": 16}`, and answers each with a line of JSON: the seconds that all
+took, and the milliseconds of each.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import numpy as np
 DIMS = 384
 LIMIT = 10
 BATCH = 100
+MODEL_TOKENS_MAX = 256
 Call = Callable[[int], Any]
 """Stores the text of this number, or of a batch that begins there, or asks the question of this number."""
 Verbs = dict[str, Call]
@@ -38,14 +41,42 @@ class Texts:
         return f"{self._lines[number % len(self._lines)]} ({number})"
 
     def asked(self, number: int) -> str:
-        """A question: a few words of a text that is there."""
-        return " ".join(self._lines[number % len(self._lines)].split()[:6]) or "who"
+        """A question that nobody has asked before: a few words of a text that is there."""
+        return " ".join([*self._lines[number % len(self._lines)].split()[:6], str(number)])
+
+
+class Model:
+    """The model that the daemon has, as its makers show it: tokens, one run, their mean."""
+
+    def __init__(self, folder: Path) -> None:
+        import onnxruntime
+        import tokenizers
+
+        self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_padding()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # as the daemon's; the clients' threads run side by side
+        self._session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+        self._inputs = {one.name for one in self._session.get_inputs()}
+
+    def __call__(self, text: str) -> Any:
+        """The vector of a text, of any length."""
+        ids = np.array([self._tokenizer.encode(text).ids[:MODEL_TOKENS_MAX]], dtype=np.int64)
+        known = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        return self._session.run(None, {name: known[name] for name in self._inputs})[0][0].mean(axis=0)
 
 
 def vector_of(text: str) -> Any:
-    """A vector of unit length that costs next to nothing: no model takes part, neither here nor in the daemon."""
-    vector = np.random.default_rng(zlib.crc32(text.encode())).normal(size=DIMS).astype(np.float32)
-    return vector / np.linalg.norm(vector)
+    """A vector of unit length: of the model, or, where none takes part, neither here nor in the daemon, one that costs next to
+    nothing."""
+    model = _model()
+    vector = model(text) if model else np.random.default_rng(zlib.crc32(text.encode())).normal(size=DIMS)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+@cache
+def _model() -> Model | None:
+    return Model(Path(sys.argv[3])) if len(sys.argv) > 3 else None
 
 
 def main(opened: Callable[[str, Texts], Verbs]) -> None:
@@ -53,6 +84,7 @@ def main(opened: Callable[[str, Texts], Verbs]) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     os.environ["HOME"] = tempfile.mkdtemp()
+    _model()  # loaded before the clock runs
     verbs = opened(sys.argv[1], Texts(Path(sys.argv[2])))
     print(json.dumps(list(verbs)), file=answers, flush=True)
     for line in sys.stdin:
