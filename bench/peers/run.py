@@ -2,7 +2,7 @@
 
     python -m bench.peers.run PATH/locomo_dev.json [--mem0 PYTHON] [--langgraph PYTHON] [--json FILE]
 
-redisvl runs in this Python; mem0 and LangGraph in one that has them (`pip install mem0ai`; `pip install
+redisvl runs in this Python; mem0 and LangGraph in one that has them (`pip install mem0ai "redisvl<0.9"`; `pip install
 langgraph langgraph-checkpoint-redis`), because their pins fight ours. Each gets the texts that `memoryd import`
 stores, and the vectors that the daemon's model gives of them and of the questions, each text alone. It is asked as its own
 documentation asks, inside the conversation, and scored like memoryd (bench/evidence.py).
