@@ -207,7 +207,8 @@ def scale(report: Report) -> str:
     rows.append(("of the ten nearest of all, found by the graph", [one["graph_recall_at_10"] for one in curves]))
     rows.append(("an emptied Redis is whole after, s", [one["filled"]["seconds"] for one in curves]))
     rows.append(("memories filled a second", [one["filled"]["memories_per_second"] for one in curves]))
-    return table(("memories", *(f"{one['size']:,}" for one in curves)), [(what, *values) for what, values in rows])
+    found = table(("memories", *(f"{one['size']:,}" for one in curves)), [(what, *values) for what, values in rows])
+    return f"{found}\n\nWhat breaks next as it grows on, and what to do then: [capacity](capacity.md)."
 
 
 def soak(report: Report) -> str:
