@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from memoryd.agent.agent_holders import AgentHolder
 from memoryd.agent.chains import Chains
@@ -144,8 +145,8 @@ async def serve(
         giving = giving_of(settings, stores.redis)
         told = giving.now if giving else told_to_nobody
         engine, recalling, embedding = build(stores, settings, name=name, told=told)
-        summarizing, compressing, days = _compression(stores, settings, engine, recalling)
-        shrinking, shrinks = Shrinking(compressing), settings.overflow is OverflowKept.SUMMARIES
+        compression = _compression(stores, settings, engine, recalling)
+        shrinking, shrinks = Shrinking(compression.compressing), settings.overflow is OverflowKept.SUMMARIES
 
         async def prepare() -> None:
             await prepare_redis(stores.redis, stores.keys, settings, stores.embedder)
@@ -155,9 +156,7 @@ async def serve(
         server = Server(
             stores.redis,
             stores.blocking,
-            handlers(
-                stores, settings, engine, recalling, summarizing, compressing, days, left=shrinking.note if shrinks else None
-            ),
+            handlers(stores, settings, engine, recalling, compression, left=shrinking.note if shrinks else None),
             name=name,
             prepare_redis=prepare,
             told=told,
@@ -176,7 +175,7 @@ async def serve(
             if shrinks:
                 tasks.create_task(shrinking.run(stop), name="shrink sessions")
             runner = Runner(JobStates(stores.redis), stores.archive, SystemClock(), name=name)  # whatever time memories have
-            runner.start(tasks, jobs(stores, settings, engine, recalling, compressing, days), stop)
+            runner.start(tasks, jobs(stores, settings, engine, recalling, compression), stop)
             keep_telemetry(tasks, settings, stores.archive, giving, stop, service="memoryd", name=name)
             log.info("daemon.ready", daemon=name, model=stores.embedder.model if stores.embedder else None)
             ready()
@@ -203,9 +202,17 @@ def build(
     )
 
 
+class Compression(NamedTuple):
+    """Who makes few words of many."""
+
+    summarizing: Summarizing
+    compressing: Compressing
+    days: Days
+
+
 def handlers(
-    stores: Stores, settings: Settings, engine: Engine, recalling: Recalling, summarizing: Summarizing,
-    compressing: Compressing, days: Days, *, left: Left | None = None,
+    stores: Stores, settings: Settings, engine: Engine, recalling: Recalling, compression: Compression, *,
+    left: Left | None = None,
 ) -> Mapping[str, Handler]:  # fmt: skip
     """Who carries out which verb. `left` is told what has left full sessions."""
     known = Recalls(stores.redis, stores.keys, stores.clock)
@@ -225,7 +232,7 @@ def handlers(
         **EventVerbs(Events(stores.redis, stores.keys)).handlers(),
         **FeedbackVerbs(feedbacks).handlers(),
         **SessionVerbs(
-            sessions, Contexts(sessions, recalling, feedbacks), sightings, Closing(sessions, compressing)
+            sessions, Contexts(sessions, recalling, feedbacks), sightings, Closing(sessions, compression.compressing)
         ).handlers(),
         **CheckpointVerbs(Checkpoints(sessions)).handlers(),
         **AgentVerbs(states, chains).handlers(),
@@ -237,14 +244,12 @@ def handlers(
         **SharingVerbs(Sharing(engine, stores.records, stores.clock)).handlers(),
         **ToolVerbs(_tools(stores, settings)).handlers(),
         **_forgetting(stores, engine, recalling).handlers(),
-        **CompressionVerbs(summarizing, compressing, days).handlers(),
+        **CompressionVerbs(*compression).handlers(),
         **MaintenanceVerbs(duplicates(stores, settings, engine)).handlers(),
     }
 
 
-def _compression(
-    stores: Stores, settings: Settings, engine: Engine, recalling: Recalling
-) -> tuple[Summarizing, Compressing, Days]:
+def _compression(stores: Stores, settings: Settings, engine: Engine, recalling: Recalling) -> Compression:
     records = stores.records
     planner = Planner(records, stores.archive, recalling.recall, (), stores.clock)
     seconds = settings.summarize_timeout_seconds
@@ -252,8 +257,9 @@ def _compression(
     compressing = Compressing(
         engine, records, stores.archive, planner, summarizing, mover(stores), embeds=stores.embedder is not None
     )
-    days = Days(engine, stores.archive, planner, summarizing, _documents(stores))
-    return summarizing, compressing, days
+    return Compression(
+        summarizing, compressing, Days(engine, stores.archive, planner, summarizing, _documents(stores))
+    )
 
 
 def duplicates(stores: Stores, settings: Settings, engine: Engine) -> Duplicates:
@@ -282,21 +288,21 @@ def tiering(stores: Stores, settings: Settings) -> Tiering:
 
 
 def jobs(
-    stores: Stores, settings: Settings, engine: Engine, recalling: Recalling, compressing: Compressing, days: Days
+    stores: Stores, settings: Settings, engine: Engine, recalling: Recalling, compression: Compression
 ) -> list[Job]:
     """What a daemon does by the clock. A job is one line here, and one in `model.job.TIMES`."""
     planner, forgetting, _ = _forgetters(stores, engine, recalling)
     retaining = Retaining(stores.records, stores.archive, planner, settings.retention, settings.tiers, stores.clock)
     looking = duplicates(stores, settings, engine)
     states, period, after = JobStates(stores.redis), settings.tier_sweep_seconds, settings.summaries_after_seconds
-    quiet = QuietSessions(stores.records, compressing, states, settings.tiers, stores.clock, after_seconds=after)
+    quiet = QuietSessions(stores.records, compression.compressing, states, settings.tiers, stores.clock, after_seconds=after)
 
     def at(job: str, wanted: object) -> At | None:
         return time_of(job, settings.jobs) if wanted else None
 
     return [
         Job("tiers", Every(period) if period else None, tiering(stores, settings).counted_sweep),
-        Job("days", at("days", settings.day_summaries), Nights(days, stores.archive, stores.clock).run),
+        Job("days", at("days", settings.day_summaries), Nights(compression.days, stores.archive, stores.clock).run),
         Job("summaries", at("summaries", after), quiet.run),
         Job("retention", at("retention", settings.retention), PolicyForgetting(retaining, forgetting, states).run),
         Job("duplicates", at("duplicates", True), partial(looking.counted, merge=settings.merge_duplicates)),

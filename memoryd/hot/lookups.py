@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,18 @@ from memoryd.limits import FORGET_PLAN_MAX
 from memoryd.model.episode import EpisodeFilter
 from memoryd.model.memory import Tier
 from memoryd.model.scope import Scope
+
+
+async def key_batches(redis: Redis, match: str, size: int, *, count: int, kind: str | None = None) -> AsyncIterator[list[str]]:
+    """The keys of a pattern, and of a kind of value where one is named, so many at a time; `count` are looked at in one step."""
+    batch: list[str] = []
+    async for key in redis.scan_iter(match=match, count=count, _type=kind):
+        batch.append(key.decode())
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 async def matching_ids(redis: Redis, scope: Scope, filters: Filters, most: int) -> list[str]:

@@ -31,6 +31,7 @@ from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded, to_hot_vector
 from memoryd.hot.journal import Entry
+from memoryd.hot.lookups import key_batches
 from memoryd.hot.records import Records
 from memoryd.keys import KINDS, Keys
 from memoryd.limits import EMBED_BATCH_MAX, JOURNAL_ENTRIES_MAX
@@ -221,6 +222,7 @@ class Refill:
                 if left:  # the archive is away, or slower than this
                     await asyncio.sleep(1.0)
 
+
 def _refuse_another_way(state: RedisState | None, embedder: Embedder) -> None:
     """A record says once which events after it its vectors have read, so both of a record have read the same."""
     now = turns_after(state.vectors.model) if state and state.vectors else turns_after(embedder.model)
@@ -244,15 +246,9 @@ async def abandon(redis: Redis) -> str:
 
 async def batches(redis: Any) -> AsyncIterator[list[str]]:
     """The names of all records, some at a time."""
-    batch: list[str] = []
     for kind in KINDS:
-        async for key in redis.scan_iter(match=f"{names.memories(kind)}*", count=1000):
-            batch.append(key.decode())
-            if len(batch) == BATCH:
-                yield batch
-                batch = []
-    if batch:
-        yield batch
+        async for some in key_batches(redis, f"{names.memories(kind)}*", BATCH, count=1000):
+            yield some
 
 
 @contextmanager

@@ -5,10 +5,8 @@ Only what the archive has whole: a session that leaves before would come back wi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -16,6 +14,7 @@ import msgspec
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.journal import archived_up_to, last_entry
+from memoryd.hot.lookups import key_batches
 from memoryd.hot.records import Records
 from memoryd.keys import DOCUMENTS
 from memoryd.lifecycle.policy import resting
@@ -49,37 +48,31 @@ class Resting:
 
     async def run(self) -> int:
         """How many sessions were sent to rest. Raises HotUnavailable."""
-        by_agent = attrgetter("agent.tenant", "agent.project", "agent.agent")
-        found = sorted([one async for one in self._sessions()], key=by_agent)
         rested = 0
-        for _, of_agent in groupby(found, key=by_agent):
-            some = {one.key: one for one in of_agent}
-            agent = next(iter(some.values())).agent
+        for agent, sessions in (await self._by_agent()).items():
             most = rules_of(self._configured, agent.tenant, agent.project).working_of_agent
-            for key in resting({key: one.idle_milliseconds for key, one in some.items()}, most):
-                rested += await self._rest(some[key])
+            for key in resting({key: one.idle_milliseconds for key, one in sessions.items()}, most):
+                rested += await self._rest(sessions[key])
         if rested:
             count_moves(Tier.WORKING, Tier.ARCHIVE, AGENT_LIMIT, rested)
         return rested
 
-    async def _sessions(self) -> AsyncIterator[_Session]:
-        batch: list[str] = []
+    async def _by_agent(self) -> Mapping[Scope, Mapping[str, _Session]]:
+        """Every session, by its agent and its key."""
+        found: dict[Scope, dict[str, _Session]] = {}
+        prefix, _ = DOCUMENTS["sessions"]
         with hot_errors("look at the sessions"):
-            async for key in self._redis.scan_iter(match=f"{DOCUMENTS['sessions'][0]}*", count=SURVEY_BATCH_MAX):
-                batch.append(key.decode())
-                if len(batch) >= SURVEY_BATCH_MAX:
-                    for one in await self._look(batch):
-                        yield one
-                    batch = []
-            for one in await self._look(batch):
-                yield one
+            async for keys in key_batches(self._redis, f"{prefix}*", SURVEY_BATCH_MAX, count=SURVEY_BATCH_MAX):
+                for one in await self._look(keys):
+                    found.setdefault(one.agent, {})[one.key] = one
+        return found
 
     async def _look(self, keys: Sequence[str]) -> list[_Session]:
         async with self._redis.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.pttl(key)
                 pipe.execute_command("JSON.GET", key, "$.head.ttl_seconds")
-            answers = await pipe.execute(raise_on_error=False) if keys else []
+            answers = await pipe.execute(raise_on_error=False)
         found = []
         for key, left, raw in zip(keys, answers[::2], answers[1::2], strict=True):
             life = msgspec.json.decode(raw) if isinstance(raw, bytes) else []

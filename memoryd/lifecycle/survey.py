@@ -10,6 +10,7 @@ from memoryd import keys as names
 from memoryd.hot import scripts
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded
+from memoryd.hot.lookups import key_batches
 from memoryd.hot.records import Records
 from memoryd.keys import KINDS
 from memoryd.lifecycle.policy import Candidate
@@ -61,15 +62,10 @@ class Survey:
     async def each(self, now: float, configured: Configured) -> AsyncIterator[list[Surveyed]]:
         """Every memory, some at a time. By keys: what no index holds is found too. What is no record, or holds what no memory
         does, is left out."""
-        uses, batch = await self.uses(), list[str]()
+        uses = await self.uses()
         with hot_errors("look at the tiers"):
-            async for key in self._redis.scan_iter(match=names.RECORDS, count=TIER_BATCH_MAX, _type="HASH"):
-                batch.append(key.decode())
-                if len(batch) >= SURVEY_BATCH_MAX:
-                    yield await self._look(batch, uses, now, configured)
-                    batch = []
-            if batch:
-                yield await self._look(batch, uses, now, configured)
+            async for some in key_batches(self._redis, names.RECORDS, SURVEY_BATCH_MAX, count=TIER_BATCH_MAX, kind="HASH"):
+                yield await self._look(some, uses, now, configured)
 
     async def of(self, keys: Sequence[str], uses: Mapping[str, int], now: float, configured: Configured) -> list[Surveyed]:
         """The same of those of these records that are there, which may be few; `uses` as `uses()` has found them. Whether a

@@ -13,6 +13,7 @@ import memoryd.embed.follower
 import memoryd.protocol.server
 import memoryd_sync.archiver
 import memoryd_sync.follower
+from memoryd import MemoryClient
 from memoryd.config import Settings
 from memoryd_schemas.mongo_apply import apply_mongo
 from memoryd_telemetry.stores import trace_stores
@@ -67,6 +68,13 @@ async def unsynced(settings: Settings) -> AsyncIterator[World]:
         await apply_mongo(world.archive.database)
         await world.start("daemon")
         yield world
+
+
+@pytest.fixture
+async def talk(world: World) -> AsyncIterator[MemoryClient]:
+    """A client in the session `lake`."""
+    async with world.connect(session="lake") as client:
+        yield client
 
 
 @pytest.fixture

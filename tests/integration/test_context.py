@@ -35,13 +35,6 @@ async def world(settings: Any) -> Any:
         yield world
 
 
-@pytest.fixture
-async def talk(world: World) -> Any:
-    """A client in the session `lake`."""
-    async with world.connect(session="lake") as client:
-        yield client
-
-
 async def tell(talk: MemoryClient, number: int, **details: Any) -> str:
     """One turn of the conversation, told at its time; its id."""
     content, moment = details.pop("content", TURNS[number]), START + timedelta(seconds=number)

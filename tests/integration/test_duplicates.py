@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from memoryd import MemoryClient
-from memoryd.daemon import build, jobs
+from memoryd.daemon import Compression, build, jobs
 from memoryd.engine import Engine
 from memoryd.errors import BadRequest, HotUnavailable
 from memoryd.lifecycle.moving import Mover
@@ -191,7 +191,8 @@ async def test_the_weekly_job_counts_all_projects_and_merges_only_where_that_is_
     async with open_stores(world.settings, embedder=world.embedder) as stores:
         settings = world.settings.model_copy(update={"merge_duplicates": merge})
         engine, recalling, _ = build(stores, settings, name="by hand")
-        every = jobs(stores, settings, engine, recalling, None, None)  # type: ignore[arg-type]  # no other job is done
+        nobody = Compression(None, None, None)  # type: ignore[arg-type]  # no other job is done
+        every = jobs(stores, settings, engine, recalling, nobody)
         [job] = [one for one in every if one.name == "duplicates"]
         assert await job.run("") == {"memories": 5, "groups": 2, "merged": 2 if merge else 0}
     assert (await hot(world)).keys() == ({first, theirs[0], theirs[2]} if merge else {first, then, *theirs})

@@ -44,13 +44,6 @@ async def world(settings: Any, request: pytest.FixtureRequest) -> Any:
         yield world
 
 
-@pytest.fixture
-async def talk(world: World) -> Any:
-    """A client in the session `lake`."""
-    async with world.connect(session="lake") as client:
-        yield client
-
-
 async def made(words: list[str], at: int, after: int) -> bytes:
     """The vector that the turn `at` of these has by rights."""
     before, later = words[max(0, at - 2) : at], words[at + 1 : at + 1 + after]

@@ -418,16 +418,21 @@ async def test_a_light_event_whose_forerunner_is_forgotten_gets_a_vector_without
     assert not await dead_letters(world)
 
 
+async def changed_to_another(world: World, memory: MemoryClient, way: Any, *, start: Sequence[str]) -> None:
+    """The model is another by then, and everything has its vectors."""
+    await world.stop("daemon")
+    world.embedder = HashEmbedder(dims=world.embedder.dims, model="another")
+    await way(world)
+    await world.start(*start)
+    await caught_up(world, memory)
+
+
 @pytest.mark.parametrize("way", [reindex_all, refill_all])
 async def test_another_model_reads_what_is_only_in_the_archive(world: World, memory: MemoryClient, way: Any) -> None:
     """Both ways to change the model give light memories vectors of their words."""
     ids = await remember(memory)
     await demoted(world, memory, ids)
-    await world.stop("daemon")
-    world.embedder = HashEmbedder(dims=world.embedder.dims, model="another")
-    await way(world)
-    await world.start("daemon")
-    await caught_up(world, memory)
+    await changed_to_another(world, memory, way, start=("daemon",))
     assert {one.embedding_model for one in [await memory.get(memory_id) for memory_id in ids]} == {"another"}
     assert (await memory.recall(TALK[4], limit=1)).hits[0].why["meaning"].value == pytest.approx(1, abs=1e-4)
     await unused(world)
@@ -546,11 +551,7 @@ async def test_another_model_reads_what_is_on_its_way(world: World, memory: Memo
     """Neither the vector that was set aside nor half of it is left."""
     ids = await remember(memory)
     await on_the_way(world, memory, ids)
-    await world.stop("daemon")
-    world.embedder = HashEmbedder(dims=world.embedder.dims, model="another")
-    await way(world)
-    await world.start("daemon", "sync")
-    await caught_up(world, memory)
+    await changed_to_another(world, memory, way, start=("daemon", "sync",))
     for memory_id in ids:
         record = await fields_of(world, memory_id)
         assert not {"half", "parked", "half2", "parked2"} & record.keys()
