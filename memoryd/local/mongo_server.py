@@ -120,6 +120,8 @@ def _options(data: Path, port: int) -> tuple[str, ...]:
         # Else it writes a metrics file each second, for support cases.
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         "--slowOpSampleRate", "0",  # the log of slow operations quotes what is written, and outlives every forget
+        # Else what is dropped keeps a file for each of its indexes for five minutes: tests drop thousands.
+        *("--setParameter", "minSnapshotHistoryWindowInSeconds=5"),
         # A primary waits 15 s for others to take over before it leaves; here are no others.
         *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
     )

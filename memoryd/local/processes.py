@@ -25,11 +25,14 @@ LOG_BYTES_MAX = 16 * 1024 * 1024  # then the log becomes `<name>.1`: weeks of a 
 # PR_SET_PDEATHSIG (1) is set by a tiny Python that then becomes the command: `preexec_fn` would run our code between
 # fork and exec, which may deadlock in a process with threads. The kernel watches the *thread* that started the child,
 # so children are started from the main thread. The second line is for a parent that died before the first.
+# Shells allow 1,024 open files where the machine allows many more; MongoDB has one for each index, and panics at the limit.
 _DIE_WITH_PARENT = """
-import ctypes, os, signal, sys
+import ctypes, os, resource, signal, sys
 ctypes.CDLL(None).prctl(1, ctypes.c_ulong(signal.SIGKILL))
 if os.getppid() != int(sys.argv[1]): sys.exit(1)
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 os.execvp(sys.argv[2], sys.argv[2:])
 """
 

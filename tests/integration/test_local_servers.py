@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -178,3 +179,37 @@ def processes_on(data: Path) -> list[str]:
     """The processes whose command line names this folder."""
     table = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     return [line for line in table.splitlines() if str(data) in line]
+
+
+@LINUX_ONLY
+async def test_a_server_may_have_as_many_open_files_as_the_machine_allows(own_servers: Servers) -> None:
+    """A shell's own limit is often 1,024, which MongoDB's indexes reach: it would panic."""
+    assert own_servers.mongo is not None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard - 1, hard))
+    try:
+        await own_servers.mongo.restart()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert resource.prlimit(own_servers.mongo.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+
+
+async def test_what_is_dropped_soon_leaves_the_disk(own_servers: Servers) -> None:
+    """MongoDB keeps it for five minutes by itself, each index with a file that is open."""
+    assert own_servers.mongo is not None
+    folder = own_servers.mongo.data
+
+    async with mongo_client(own_servers) as mongo:
+        before = set(folder.iterdir())
+        await mongo.test.words.create_index("word")
+        files = set(folder.glob("index-*")) - before
+        assert files
+        await mongo.test.words.drop()
+
+        async def gone() -> bool:
+            await mongo.test.others.insert_one({})  # time goes on with what is written
+            await mongo.admin.command("fsync")
+            return not any(one.exists() for one in files)
+
+        await eventually(gone, within_seconds=60, what="the dropped index's file is gone")
