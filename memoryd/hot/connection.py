@@ -22,10 +22,25 @@ UNSENT_BYTES_MAX = 64 * 1024  # asyncio's own high-water mark: from there on a w
 
 
 class Pool(BlockingConnectionPool):
-    """A pool that hands out a connection which lies ready without a lock and a timer."""
+    """A pool that hands out a connection which lies ready without a lock and a timer, and none behind its end."""
+
+    _closed = False
+
+    async def aclose(self) -> None:
+        """Ends its connections. What is under way on one fails, or redis-py opens it anew and sends it again: it is closed then."""
+        self._closed = True
+        await super().aclose()
+
+    async def release(self, connection: Any) -> None:
+        """Takes a connection back."""
+        if self._closed:
+            await connection.disconnect(nowait=True)
+        await super().release(connection)
 
     async def ensure_connection(self, connection: Any) -> None:
         """Makes it ready to send. redis-py leaves one open that was cancelled while it greeted, also behind a closed pool."""
+        if self._closed:
+            raise RedisConnectionError("the client is closed")
         try:
             await super().ensure_connection(connection)
         except BaseException:

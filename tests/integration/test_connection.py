@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio import connection as of_redis_py
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -102,3 +103,21 @@ async def answers(redis: Redis) -> bool:
         return bool(await redis.echo("again") == b"again")
     except RedisTimeoutError:
         return False
+
+
+async def test_nothing_is_open_behind_a_closed_client(servers: Servers) -> None:
+    """What is under way when a client is closed is sent again by redis-py, on a connection that nobody would ever close."""
+    redis = open_redis(servers.redis_url)
+    waiting: asyncio.Future[object] = asyncio.ensure_future(redis.blpop(["nothing comes here"], timeout=1))
+
+    async def waits() -> bool:
+        return any(one["cmd"] == "blpop" for one in await other.client_list())
+
+    async with open_redis(servers.redis_url) as other:
+        await eventually(waits, what="the command waits")
+        await redis.aclose()
+        await asyncio.wait([waiting])
+        assert not [one for one in redis.connection_pool._available_connections if one.is_connected]
+
+    with pytest.raises(RedisConnectionError, match="closed"):
+        await redis.ping()
