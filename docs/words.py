@@ -75,6 +75,7 @@ ATTRIBUTES = {
     telemetry.DIFFERENCE: ("memoryd.reconcile.differences", "which side lacked what, as `sync verify` says it"),
     telemetry.BATCH_SIZE: ("memoryd.embed, memoryd.archive, memoryd.write, memoryd.move …", "entries or memories of the batch"),
     telemetry.BUCKETS: ("memoryd.write", "the buckets of the memories"),
+    telemetry.SEARCHED_BY: ("memoryd.search.archive", "scan: every vector was looked at; index: those that an index proposed"),
     telemetry.SEARCHED: ("memoryd.search.words, memoryd.search.archive", "memories that pass the filters"),
     telemetry.CANDIDATES: ("memoryd.search.…, memoryd.fuse", "memories that were found, or ranked"),
     telemetry.SCORE_MAX: ("memoryd.search.meaning, memoryd.search.archive, memoryd.fuse", "the best similarity, or the best score"),

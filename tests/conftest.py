@@ -28,7 +28,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("busy machine")
 
-pytest_plugins = ["tests.models", "tests.servers", "tests.spans"]
+pytest_plugins = ["tests.models", "tests.mongot", "tests.servers", "tests.spans"]
 
 
 @pytest.fixture

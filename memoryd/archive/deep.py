@@ -1,6 +1,6 @@
 """What is not in Redis by meaning, and by a whole text: an exact scan over the vectors of a scope, some at a time, within bounds
 of memory and time. That is the tier `archive`, and every tier while an emptied Redis is being filled. MongoDB narrows by scope
-and filters, and cosines are computed here.
+and filters, and cosines are computed here. In a large scope an index may say which vectors to look at (`vector_search`).
 
 What is nearest comes with its content and becomes a candidate like any other: ranked by the same signals, by the same scores.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from memoryd.hot.clauses import Filters
 from memoryd.hot.rows import Candidates
 from memoryd.hot.search import QueryVector
 from memoryd.keys import kind_of
-from memoryd.limits import CANDIDATES_MAX, DEEP_BATCH_MAX, DEEP_SECONDS_MAX
+from memoryd.limits import CANDIDATES_MAX, DEEP_BATCH_MAX, DEEP_SECONDS_MAX, SCANNED_MEMORIES_MAX
 from memoryd.model.facets import facets_of
 from memoryd.model.memory import Memory, MemoryType, Tier
 from memoryd.model.question import Narrowing
@@ -42,11 +43,21 @@ class Deep(Candidates):
     """What a scan found."""
 
     looked_at: int = 0
-    """Memories that pass the filters."""
+    """Memories that pass the filters; where an index was asked, at least so many."""
     quoted: set[str] = field(default_factory=set)
     """Whose text is the question, to the letter."""
     cut: bool = False
     """Whether the time was over before the end."""
+
+
+@dataclass
+class _Look:
+    """What came of looking at memories."""
+
+    best: list[tuple[float, str]] = field(default_factory=list)
+    looked_at: int = 0
+    quoted: set[str] = field(default_factory=set)
+    cut: bool = False
 
 
 @inside(telemetry.SEARCH_ARCHIVE)
@@ -56,33 +67,53 @@ async def nearest(
 ) -> Deep:  # fmt: skip
     """The memories of the scope, of these tiers, that are nearest to a vector, and those whose text is the question's. Raises
     ArchiveUnavailable."""
-    found = Deep()
-    loop = asyncio.get_running_loop()
-    end = loop.time() + (DEEP_SECONDS_MAX if seconds is None else min(seconds, DEEP_SECONDS_MAX))
-    best: list[tuple[float, str]] = []
+    end = asyncio.get_running_loop().time() + (DEEP_SECONDS_MAX if seconds is None else min(seconds, DEEP_SECONDS_MAX))
     query = {**within(scope, filters, *tiers), **narrowed(filters.among)}
-    fields = {**_WANTED, "metadata": 1} if filters.among.metadata else _WANTED
+    look = partial(_looked, archive, filters.among, vector, content_hash, end)
     with archive.asking("recall"):
-        cursor = archive.memories.find(query, fields, batch_size=DEEP_BATCH_MAX)
-        try:
-            while documents := await cursor.to_list(DEEP_BATCH_MAX):
-                passing = [one for one in documents if _passes(one, filters.among)]
-                found.looked_at += len(passing)
-                found.quoted |= {one["_id"] for one in passing if one["content_hash"] == content_hash}
-                if vector:
-                    best = await asyncio.to_thread(_best, best, passing, vector)
-                if loop.time() > end:
-                    found.cut = True
-                    break
-        finally:
-            await cursor.close()
-    likeness = {memory_id: value for value, memory_id in best}
+        indexed = set(tiers) == {Tier.ARCHIVE} and _asks_mongo_all(filters.among)
+        proposed = await archive.vector_search.proposed(scope, query, vector, end) if vector and indexed else None
+        found = await look({**query, "_id": {"$in": proposed}}) if proposed else _Look()
+        if by_index := len(found.best) == CANDIDATES_MAX:
+            same = await look({**query, "content_hash": content_hash})
+            found = _Look(found.best, SCANNED_MEMORIES_MAX, found.quoted | same.quoted, found.cut or same.cut)
+        else:
+            if proposed is not None:
+                archive.vector_search.in_vain(scope)
+            found = await look(query)
+    deep = Deep(looked_at=found.looked_at, quoted=found.quoted, cut=found.cut)
+    likeness = {memory_id: value for value, memory_id in found.best}
     for memory in (await archive.contents(sorted(likeness.keys() | found.quoted))).values():
         if memory.tier in tiers and memory.seen_from(scope):
-            found.rows[memory.id] = _brief(memory)
+            deep.rows[memory.id] = _brief(memory)
             if memory.id in likeness:
-                found.similarity[memory.id] = likeness[memory.id]
-    tell({telemetry.SEARCHED: found.looked_at, telemetry.CANDIDATES: len(found.rows), **telemetry.range_of(likeness.values())})
+                deep.similarity[memory.id] = likeness[memory.id]
+    tell({
+        telemetry.SEARCHED: deep.looked_at, telemetry.SEARCHED_BY: "index" if by_index else "scan",
+        telemetry.CANDIDATES: len(deep.rows), **telemetry.range_of(likeness.values()),
+    })  # fmt: skip
+    return deep
+
+
+async def _looked(
+    archive: Archive, among: Narrowing, vector: QueryVector | None, content_hash: str, end: float, query: Document
+) -> _Look:
+    """What matches a query, looked at until the end or until the time is over."""
+    found = _Look()
+    fields = {**_WANTED, "metadata": 1} if among.metadata else _WANTED
+    cursor = archive.memories.find(query, fields, batch_size=DEEP_BATCH_MAX)
+    try:
+        while documents := await cursor.to_list(DEEP_BATCH_MAX):
+            passing = [one for one in documents if _passes(one, among)]
+            found.looked_at += len(passing)
+            found.quoted |= {one["_id"] for one in passing if one["content_hash"] == content_hash}
+            if vector:
+                found.best = await asyncio.to_thread(_best, found.best, passing, vector)
+            if asyncio.get_running_loop().time() > end:
+                found.cut = True
+                break
+    finally:
+        await cursor.close()
     return found
 
 
@@ -103,6 +134,11 @@ def _best(best: list[tuple[float, str]], documents: Sequence[Document], vector: 
 def _fits(document: Document, model: str, size: int) -> bool:
     """Whether it has a vector of this model, of so many bytes."""
     return document["embedding_model"] == model and len(bytes(document.get("embedding") or b"")) == _HEAD + size
+
+
+def _asks_mongo_all(among: Narrowing) -> bool:
+    """Whether `_passes` has nothing to add: else the nearest that an index proposes might all fail it."""
+    return among.valid_since is None and not among.metadata
 
 
 def _passes(document: Document, among: Narrowing) -> bool:

@@ -20,6 +20,7 @@ from memoryd.archive.codec import Document, from_bson_vector, to_record
 from memoryd.archive.history import History
 from memoryd.archive.living import LIVING, living_in, naming, whole
 from memoryd.archive.packing import PACKED, Packing
+from memoryd.archive.vector_search import VectorSearch
 from memoryd.breaker import Breaker
 from memoryd.clock import to_microseconds
 from memoryd.errors import ArchiveUnavailable
@@ -45,6 +46,7 @@ class Archive:
         self.database = database
         self.packing = Packing(self)
         self.history = History(self)
+        self.vector_search = VectorSearch(database)
         self.breaker = Breaker(ArchiveUnavailable, store="archive")
 
     @contextmanager

@@ -100,6 +100,50 @@ def why(
         output.print_fields(msgspec.to_builtins(found))
 
 
+@app.command("vector-index")
+def vector_index(
+    drop: Annotated[bool, typer.Option("--drop", help="Drop it: deep recalls look at every vector of their scope again.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Make the index by which deep recalls of large scopes are answered, if it is not there, and say what it is like.
+
+    It needs a MongoDB with search: Atlas, or 8.2 and later with mongot. The server builds it by itself, which takes a while.
+    Of another model's dimensions it is of no use: drop it, and make it again. It is one more copy of vectors, tags and names of
+    scopes, which forgets when it follows MongoDB.
+    """
+    told = output.run(_vector_index(drop))
+    if json:
+        output.print_json(told)
+    else:
+        output.print_fields(told)
+
+
+async def _vector_index(drop: bool) -> dict[str, Any]:
+    from memoryd.archive.client import open_mongo
+    from memoryd.archive.store import Archive
+    from memoryd.archive.vector_search import NAME, fits
+    from memoryd.config import load_settings
+    from memoryd.hot.client import hot_errors, open_redis
+    from memoryd.keys import SCHEMA
+    from memoryd_schemas.redis_state import load_state
+
+    settings = load_settings()
+    async with open_redis(settings.redis_url) as redis, open_mongo(settings.mongo_url) as mongo:
+        search = Archive(mongo[settings.mongo_database]).vector_search
+        if drop:
+            await search.drop()
+            return {"index": NAME, "status": "dropped"}
+        with hot_errors("look at the schema"):
+            state = await load_state(redis, SCHEMA)
+        if state is None or state.vectors is None:
+            raise NotFound("vector-index: Redis knows of no vectors yet", hint="start a daemon with a model: `memoryd serve`")
+        dims = state.vectors.settings.dims
+        if (there := await search.index()) is None:
+            await search.make(dims)
+            there = await search.index() or {}
+        return {"index": NAME, "status": there.get("status", "PENDING"), "dimensions": dims, "used": fits(there, dims)}
+
+
 @asynccontextmanager
 async def _opened() -> AsyncIterator[Tiering]:
     from memoryd.clock import SystemClock

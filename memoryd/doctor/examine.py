@@ -37,7 +37,8 @@ REDIS: Sequence[Sequence[Check]] = (
     (*hot.CHECKS, *service.CHECKS),
 )  # fmt: skip
 MONGO: Sequence[Sequence[Check]] = ([mongo.mongo_answers], mongo.CHECKS)
-CHECKS: Sequence[Check] = (*surroundings.CHECKS, *(one for step in (*REDIS, *MONGO) for one in step), *hot.BOTH)
+BOTH: Sequence[Check] = (*hot.BOTH, *mongo.BOTH)
+CHECKS: Sequence[Check] = (*surroundings.CHECKS, *(one for step in (*REDIS, *MONGO) for one in step), *BOTH)
 
 
 async def examine(patient: Patient) -> Examination:
@@ -74,9 +75,9 @@ async def examine(patient: Patient) -> Examination:
     await run(surroundings.CHECKS)
     redis, archive = await in_steps(REDIS), await in_steps(MONGO)
     if redis and archive:
-        await run(hot.BOTH)
+        await run(BOTH)
     else:
-        unchecked.update(dict.fromkeys(map(name_of, hot.BOTH), "it looks at both stores"))
+        unchecked.update(dict.fromkeys(map(name_of, BOTH), "it looks at both stores"))
     return Examination(len(CHECKS) - len(unchecked), findings, unchecked)
 
 

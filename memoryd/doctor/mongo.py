@@ -10,6 +10,7 @@ import pymongo
 
 from memoryd.archive.client import ArchiveRefused, archive_errors
 from memoryd.archive.oplog import oplog_window
+from memoryd.archive.vector_search import NAME, NoSearch, fits
 from memoryd.doctor.patient import Finding, Patient
 from memoryd.doctor.redis_server import clock_finding
 from memoryd.errors import ArchiveUnavailable
@@ -162,6 +163,23 @@ async def mongo_clock(patient: Patient) -> Finding | None:
     return clock_finding("MongoDB", told.timestamp() - time.time())
 
 
+async def vector_index(patient: Patient) -> Finding | None:
+    """Whether the index for deep recalls, where somebody has made one, is one that they can use."""
+    state = await patient.state()
+    try:
+        there = await patient.archive.vector_search.index()
+    except (NoSearch, ArchiveRefused):
+        return None
+    if there is None or state is None or state.vectors is None or there.get("status") in ("PENDING", "BUILDING"):
+        return None
+    if fits(there, state.vectors.settings.dims):
+        return None
+    return Finding(
+        f"the search index {NAME} cannot be asked ({there.get('status')}, or of another model)",
+        "deep recalls look at every vector of their scope", "memoryd tiers vector-index --drop, then memoryd tiers vector-index",
+    )  # fmt: skip
+
+
 async def _collections(patient: Patient) -> dict[str, Any]:
     """The options of those that there are."""
     with archive_errors("list the collections"):
@@ -172,3 +190,4 @@ async def _collections(patient: Patient) -> dict[str, Any]:
 CHECKS = (
     mongo_version, replica_set, oplog, archive_schema, collections, validators, archive_indexes, profiler, mongo_disk, mongo_clock,
 )  # fmt: skip
+BOTH = (vector_index,)

@@ -147,6 +147,7 @@ BATCH_SIZE: Final = "memoryd.batch_size"
 BUCKETS: Final = "memoryd.buckets"  # of the memories that were written
 CANDIDATES: Final = "memoryd.candidates"
 SEARCHED: Final = "memoryd.searched"
+SEARCHED_BY: Final = "memoryd.searched.by"
 SCORE_MAX: Final = "memoryd.score.max"
 SCORE_MIN: Final = "memoryd.score.min"
 TIERS: Final = "memoryd.tiers"

@@ -27,6 +27,7 @@ from memoryd.stores import prepare_redis
 from memoryd_schemas.mongo_apply import apply_mongo
 from tests.fakes import HashEmbedder
 from tests.integration.commands import Commands, Said, run
+from tests.mongot import COPY, answering
 from tests.waiting import eventually, settles
 from tests.world import World
 
@@ -299,6 +300,16 @@ async def a_profiler(case: Case) -> AsyncIterator[None]:
     await case.database.drop_collection("system.profile")
 
 
+@asynccontextmanager
+async def another_models_index(case: Case) -> AsyncIterator[None]:
+    with case.patch.context() as patch:
+        search = answering(patch)
+        await case.world.archive.vector_search.make(7)
+        yield
+        assert search.listed
+    await case.database.drop_collection(COPY)
+
+
 def wrong_clock(module: Any) -> Fault:
     """The time of this machine, as one of the doctor's files is told it."""
     return mark(module, "time", SimpleNamespace(time=lambda: time.time() + 60))
@@ -349,6 +360,7 @@ FAULTS: Mapping[str, tuple[Fault, set[str]]] = {
     "validators": (changed_archive(lambda database: database.command("collMod", "receipts", validator={})), set()),
     "archive-indexes": (changed_archive(lambda database: database["receipts"].drop_indexes()), set()),
     "profiler": (a_profiler, set()),
+    "vector-index": (another_models_index, set()),
     "mongo-disk": (mark(mongo, "DISK_PERCENT_MAX", 0), set()),
     "mongo-clock": (wrong_clock(mongo), set()),
     "unknown-settings": (environment(MEMORYD_REDIS_ULR="redis://x"), set()),
