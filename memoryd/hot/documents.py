@@ -201,7 +201,7 @@ class Documents:
             for key in keys:
                 pipe.execute_command("JSON.GET", key, *(f"$.{name}" for name in BOOKKEEPING[:-1]))
                 for part in parts:
-                    pipe.execute_command("JSON.OBJKEYS", key, f"$.{part}")
+                    pipe.execute_command("JSON.OBJKEYS", key, f".{part}")  # with a `$` a document that has ended is an error
             answers = await pipe.execute()
         found, width = {}, 1 + len(parts)
         for start in range(0, len(answers), width):
@@ -251,9 +251,9 @@ def _by_name(raw: bytes) -> dict[str, list[Any]]:
     return {path.removeprefix("$."): values for path, values in found.items()}
 
 
-def _numbers(answer: Sequence[Sequence[bytes] | None] | None) -> list[int]:
-    """The keys of the one object that a path leads to; none when it leads nowhere."""
-    return sorted(int(one) for keys in answer or () for one in keys or ())
+def _numbers(keys: Sequence[bytes] | None) -> list[int]:
+    """The keys of the object that a path leads to; none when it leads nowhere."""
+    return sorted(map(int, keys or ()))
 
 
 def _ended_version(stone: bytes | None) -> int:

@@ -242,11 +242,10 @@ class Sessions:
         key = self._keys.document(place)
         with hot_errors("read a session"):
             async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.execute_command("JSON.OBJKEYS", key, "$.messages")
+                pipe.execute_command("JSON.OBJKEYS", key, ".messages")  # with a `$` a session that has ended is an error
                 pipe.execute_command("JSON.GET", key, "$.messages.*.bytes")
                 keys, sizes = await pipe.execute()
-        numbers = [int(number) for many in keys or [] for number in many or []]
-        return dict(zip(numbers, msgspec.json.decode(sizes or b"[]"), strict=True))
+        return dict(zip(map(int, keys or ()), msgspec.json.decode(sizes or b"[]"), strict=True))
 
     async def state(self, place: Place, root: str, path: Sequence[str | int]) -> tuple[bool, Any, int, int] | None:
         """Whether there is a value at the path, the value, the state's version and the session's; None without a session."""
@@ -261,7 +260,7 @@ class Sessions:
         key = self._keys.document(place)
         with hot_errors("read checkpoints"):
             async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.execute_command("JSON.OBJKEYS", key, "$.checkpoints")
+                pipe.execute_command("JSON.OBJKEYS", key, ".checkpoints")
                 paths = [f"$.checkpoints.*.checkpoint.{name}" for name in CHECKPOINT]
                 pipe.execute_command("JSON.GET", key, *paths)
                 keys, raw = await pipe.execute()
@@ -269,8 +268,7 @@ class Sessions:
             return None
         columns = msgspec.json.decode(raw)
         rows = zip(*(columns[path] for path in paths), strict=True)
-        numbers = [int(number) for number in keys[0] or []]
-        return {n: dict(zip(CHECKPOINT, row, strict=True)) for n, row in zip(numbers, rows, strict=True)}
+        return {n: dict(zip(CHECKPOINT, row, strict=True)) for n, row in zip(map(int, keys or ()), rows, strict=True)}
 
     async def checkpoint_state(self, place: Place, number: int) -> Body | None:
         """All that a checkpoint captured, if it is here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from memoryd.archive.documents import DocumentArchive
 from memoryd.clock import SystemClock
 from memoryd.errors import ArchiveUnavailable, RequestIdReused
 from memoryd.hot.changes import Request
-from memoryd.hot.documents import Change, Documents
+from memoryd.hot.documents import Change, Documents, Outline
+from memoryd.hot.sessions import Sessions
 from memoryd.model.document import Place, place_id
 from memoryd.model.scope import Scope
 from tests.integration.tools import a_hand, dead_letters
@@ -214,3 +216,23 @@ async def _is(answer: Any, wanted: int) -> bool:
 
 async def _away(*_: Any) -> Any:
     raise ArchiveUnavailable
+
+
+async def test_a_document_that_ends_while_all_are_looked_at_is_passed_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who scans is told of a key before it is read; a forget may come between, and neither a rebuild nor a verify ends of it."""
+    store = store_of(world)
+    await store.put(change(1))
+    ended = Place("sessions", place_id("ses", "acme", "support", "scout", "s2"), Scope("acme", "support", "scout", "s2"))
+    scan = world.redis.scan_iter
+
+    async def with_one_that_has_ended(**asked: Any) -> AsyncIterator[bytes]:
+        async for key in scan(**asked):
+            yield key
+        yield world.keys.document(ended).encode()
+
+    monkeypatch.setattr(world.redis, "scan_iter", with_one_that_has_ended)
+    found = [one async for one in store.documents.outlines("sessions", ["messages", "checkpoints"])]
+
+    assert found == [{PLACE: Outline(1, {"messages": [], "checkpoints": []})}]
+    sessions = Sessions(store.documents)
+    assert (await sessions.sizes(ended), await sessions.checkpoints(ended)) == ({}, None)
