@@ -212,6 +212,7 @@ THREAD_TURN_SECONDS = 0.0001  # that a planning thread keeps the others waiting:
 WORKING_REST_SECONDS = 60.0  # that a session over its agent's limit is left with: who is about to use it finds it yet
 TIER_SAMPLE_MAX = 20  # records of a tier that tell how large one is; a job's report is no accounting
 MOVE_BATCH_MAX = 20  # memories that a sweep moves together: so many are read, checked and written, and then others have their turn
+SWEEP_REST_SECONDS_MAX = 0.5  # after a batch, half as long as it took, so that who asks meets fewer; no more where it waited
 SURVEY_BATCH_MAX = 20  # records of one step of a look at all of them: half a millisecond of Redis, and as much of the daemon
 TIERS_TOGETHER_MAX = 6  # batches on their way down at once where Redis is too full: the archive writes some, one is journaled
 DEEP_BATCH_MAX = 2_000  # vectors of one look into the tier archive: about 1 MB

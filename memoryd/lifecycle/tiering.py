@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import secrets
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -28,7 +29,7 @@ from memoryd.lifecycle.moving import Mover
 from memoryd.lifecycle.policy import Candidate, Move, Pressure, Reason, plan, verdict
 from memoryd.lifecycle.resting import Resting
 from memoryd.lifecycle.survey import Survey, Surveyed
-from memoryd.limits import MOVE_BATCH_MAX, TIER_LEASE_SECONDS, TIERS_TOGETHER_MAX
+from memoryd.limits import MOVE_BATCH_MAX, SWEEP_REST_SECONDS_MAX, TIER_LEASE_SECONDS, TIERS_TOGETHER_MAX
 from memoryd.model.memory import Memory, Tier
 from memoryd.model.rules import Configured, Rules, rules_of
 from memoryd.model.scope import Scope
@@ -194,34 +195,29 @@ class Tiering:
         moves = [move for some in (await self._plan(seen)).values() for move in some]
         rising = [move for move in moves if move.to is Tier.SHORT]
         falling = [move for move in moves if move.to is Tier.LONG]
-        in_haste = any(move.reason is Reason.PRESSURE for move in falling)
-        await self._together(_some(falling), TIERS_TOGETHER_MAX if in_haste else 1, turn, seen, done)
-        for some in _some(rising):
-            await _keep(turn)
+        if any(move.reason is Reason.PRESSURE for move in falling):
+            await self._in_haste(_some(falling), turn, seen, done)
+            falling = []
+        async for some in _at_leisure(itertools.chain(_some(falling), _some(rising)), turn):
             await self._carry_out(some, seen, done)
-        for ids in _some(sorted(seen.heavy - {move.memory_id for move in rising})):
-            await _keep(turn)
+        async for ids in _at_leisure(_some(sorted(seen.heavy - {move.memory_id for move in rising})), turn):
             memories = await self._read(ids, seen)
             async with self._tracing(memories, Tier.LONG, ["begun"]):
                 done.lightened += await self._mover.lighten(memories)
-        for ids in _some(sorted(seen.hungry)):
-            await _keep(turn)
+        async for ids in _at_leisure(_some(sorted(seen.hungry)), turn):
             memories = await self._read(ids, seen)
             async with self._tracing(memories, Tier.LONG, ["pending"]):
                 done.brought += await self._mover.bring(memories)
 
-    async def _together(
-        self, batches: Iterator[Sequence[Move]], at_once: int, turn: Lease, seen: _Seen, done: Sweep
-    ) -> None:
-        """Carries out moves down, some batches at once: each waits for the archive, which meanwhile writes the others. One by
-        one where nothing presses: who has something to ask feels the moves least then."""
+    async def _in_haste(self, batches: Iterator[Sequence[Move]], turn: Lease, seen: _Seen, done: Sweep) -> None:
+        """Carries out moves down, some batches at once: each waits for the archive, which meanwhile writes the others."""
 
         async def some_of_them() -> None:
             for some in batches:
                 await _keep(turn)
                 await self._carry_out(some, seen, done)
 
-        await all_ended(some_of_them() for _ in range(at_once))
+        await all_ended(some_of_them() for _ in range(TIERS_TOGETHER_MAX))
 
     async def _carry_out(self, moves: Sequence[Move], seen: _Seen, done: Sweep) -> None:
         """Moves of one direction. What was changed since the look stays."""
@@ -268,6 +264,16 @@ async def _keep(turn: Lease) -> None:
     """Renews the right to sweep. Raises TurnLost."""
     if not await turn.renew():
         raise TurnLost
+
+
+async def _at_leisure(batches: Iterable[T], turn: Lease) -> AsyncIterator[T]:
+    """One batch after the other; after each the sweep rests half as long as it took: who has something to ask meets it less."""
+    clock = asyncio.get_running_loop().time
+    for some in batches:
+        await _keep(turn)
+        began = clock()
+        yield some
+        await asyncio.sleep(min((clock() - began) / 2, SWEEP_REST_SECONDS_MAX))
 
 
 def told(move: Move) -> str:
