@@ -167,9 +167,10 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any] | None:
     turns = compared(questions, of_turns(maker, items), list(CONVERSATION.weights), {"sentences": "two before"})
     print("A turn's vector\n" + table(turns), flush=True)
     made = of_long(maker, texts)
+    beside = {f"passages of {PASSAGE_TOKENS} tokens": "all of it"}
     long: dict[str, dict[str, float]] = {}
     for with_what, names in {"and words": ["words", "meaning"], "without words": ["meaning"]}.items():
-        long |= {f"{way}, {with_what}": row for way, row in compared(of_sessions, made, names, {}).items()}
+        long |= {f"{way}, {with_what}": row for way, row in compared(of_sessions, made, names, beside).items()}
     for row in long.values():
         del row["session R@10"]  # each is a session
     print("A long memory's vector\n" + table(long))
