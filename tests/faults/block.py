@@ -32,8 +32,8 @@ def _say(verdict: Verdict, options: argparse.Namespace) -> None:
     plan, shape = verdict.plan, verdict.plan.shape
     faults = " ".join(map(str, plan.faults)) + (" flush" if plan.flush else "")
     say(
-        f"seed {plan.seed}  {shape.aof} mongo×{shape.members} daemon×{shape.daemons} sync×{shape.syncs}  "
-        f"{verdict.writes} writes  [{faults}]  {verdict.seconds:.1f} s  {'FAILED' if verdict.wrong else 'ok'}"
+        f"seed {plan.seed}  {shape}  {verdict.writes} writes  [{faults}]  {verdict.seconds:.1f} s  "
+        f"{'FAILED' if verdict.wrong else 'ok'}"
     )
     if verdict.wrong:
         for one in verdict.wrong[:20]:

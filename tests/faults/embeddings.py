@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.fakes import HashEmbedder
 
+MODEL = "hash-embedder"
 DIMS = 8
 
 

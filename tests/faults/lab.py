@@ -23,6 +23,7 @@ from memoryd.archive.client import ArchiveRefused, open_mongo
 from memoryd.archive.store import Archive
 from memoryd.clock import SystemClock
 from memoryd.config import Settings, load_settings
+from memoryd.embed.late import name_in_context
 from memoryd.hot.client import open_redis
 from memoryd.hot.journal import GROUPS
 from memoryd.hot.records import Records
@@ -38,14 +39,13 @@ from memoryd_sync.dead import DeadLetters
 from memoryd_sync.place import compared_with
 from memoryd_sync.projector import Projector
 from memoryd_sync.reconcile import Reconciler
-from tests.faults.embeddings import Embeddings
+from tests.faults.embeddings import MODEL, Embeddings
 from tests.faults.mongo_set import Member, MongoSet
 from tests.faults.plan import Shape
 from tests.faults.proxy import Proxy
 from tests.servers import scratch
 from tests.waiting import eventually
 
-MODEL = "hash-embedder"
 WATCH_SECONDS = 0.1
 READY_SECONDS = 120
 SKEWED = Path(__file__).with_name("skewed.py")
@@ -107,6 +107,12 @@ class Lab:
         self.archive = Archive(self.mongo[self.database])
 
     @property
+    def model(self) -> str:
+        """What its vectors are called: those of events in context by another name."""
+        turns_after = self.shape.turns_after
+        return MODEL if turns_after is None else name_in_context(MODEL, turns_after)
+
+    @property
     def redis_url(self) -> str:
         """Redis as everyone but the judge sees it."""
         return f"redis://127.0.0.1:{self.redis_proxy.port}"
@@ -135,7 +141,7 @@ class Lab:
 
     def _projector(self) -> Projector:
         projector = Projector(Records(self.redis, self.keys), self.archive, SystemClock())
-        projector.model = MODEL
+        projector.model = self.model
         return projector
 
     # --- the daemons and syncs ------------------------------------------------------------------------------------
@@ -150,20 +156,21 @@ class Lab:
             "MEMORYD_MONGO_URL": self._mongo_url,
             "MEMORYD_MONGO_DATABASE": self.database,
             "MEMORYD_EMBEDDER": "http",
-            "MEMORYD_MODEL": MODEL,
+            "MEMORYD_MODEL": self.model,
             "MEMORYD_EMBED_URL": self.embeddings.url,
             "PYTHONUNBUFFERED": "1",
             **self._environment,
         }
 
     async def _start_services(self, stack: AsyncExitStack) -> None:
-        kinds = [("memoryd", "daemon", self.shape.daemons), ("memoryd_sync", "sync", self.shape.syncs)]
-        for module, kind, count in kinds:
+        daemon = ["memoryd", "serve"] if self.shape.turns_after is None else ["tests.faults.reading_daemon"]
+        kinds = [(daemon, "daemon", self.shape.daemons), (["memoryd_sync"], "sync", self.shape.syncs)]
+        for program, kind, count in kinds:
             for number in range(count):
                 name = f"{kind}{number}"
                 log = self.data / "logs" / f"{name}.log"
                 self.set_clock(name, 0)
-                command = (sys.executable, str(SKEWED), str(self._clock_of(name)), module, *_VERB[kind])
+                command = (sys.executable, str(SKEWED), str(self._clock_of(name)), *program)
                 self.services[name] = Service(name, command, log, self.environment)
                 stack.callback(self.services[name].kill)
                 self._wanted.add(name)
@@ -322,9 +329,6 @@ class Lab:
 def _limit_files(process: Process, size: int) -> None:
     """What the process writes behind this offset of any file fails, as on a full disk."""
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-
-_VERB: dict[str, tuple[str, ...]] = {"daemon": ("serve",), "sync": ()}
 
 
 async def _started(proxy: Proxy, stack: AsyncExitStack) -> Proxy:

@@ -11,6 +11,7 @@ from pymongo.errors import PyMongoError
 
 from memoryd import MemoryClient
 from memoryd.archive.store import Archive
+from memoryd.clock import to_microseconds
 from memoryd.errors import DurabilityNotReached, MemorydError
 from tests.faults.model import Done, Model
 from tests.faults.plan import Plan
@@ -47,10 +48,11 @@ class Person:
 
     async def _keep(self) -> None:
         content, request = self._content("kept"), f"person{self._plan.seed}-{self._count}"
+        kind = "episodic" if self._plan.in_context and self._chance.random() < 1 / 2 else "fact"
         until = time.monotonic() + GIVE_UP_SECONDS
         while time.monotonic() < until:
             try:
-                stored = await self._client.store(content, type="fact", durability="archived", request_id=request)
+                stored = await self._client.store(content, type=kind, durability="archived", request_id=request)
             except DurabilityNotReached:
                 return  # it may not be in MongoDB yet, and is a client's like any other
             except MemorydError:
@@ -70,7 +72,9 @@ class Person:
 
     async def _value(self, memory_id: str) -> None:
         """Something else than the content: it must stay what it is."""
-        if await self._changed(memory_id, {"importance": round(self._chance.random(), 3)}):
+        moment = self._plan.moment(self._chance)
+        value = {"valid_from": to_microseconds(moment)} if moment else {"importance": round(self._chance.random(), 3)}
+        if await self._changed(memory_id, value):
             self._done(memory_id, self._contents[memory_id], "edited")
 
     async def _delete(self, memory_id: str) -> None:

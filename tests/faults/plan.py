@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 BLOCK = 16  # consecutive seeds share a shape, so that processes live on from run to run
 SPAN_SECONDS = 3.0  # faults begin within this time; the clients work for about as long
@@ -45,17 +46,24 @@ FAULTS: dict[str, tuple[int, float]] = {
 THREE_MEMBERS_ONLY = frozenset({"mongo_stepdown"})
 ONE_MEMBER_ONLY = frozenset({"mongo_cut", "mongo_reset", "mongo_half_close", "mongo_delay", "mongo_deaf", "history_lost"})
 EVERYSEC_ONLY = frozenset({"redis_power"})  # with `always` there is nothing that a loss of power could take
+SESSION = "lake"  # of all clients of a run whose events are read in context
 FLUSH_EVERY = 6  # every so many runs end with a Redis that is emptied after everything was archived
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How many of what run. `aof` is Redis's appendfsync: always | everysec."""
+    """How many of what run. `aof` is Redis's appendfsync: always | everysec. `turns_after`: how many later events a vector reads
+    besides the two before it; None where vectors are of the text alone."""
 
     aof: str
     members: int
     daemons: int
     syncs: int
+    turns_after: int | None = None
+
+    def __str__(self) -> str:
+        told = f"{self.aof} mongo×{self.members} daemon×{self.daemons} sync×{self.syncs}"
+        return told if self.turns_after is None else f"{told} context+{self.turns_after}"
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,17 @@ class Plan:
     clients: int
     steps: int
     flush: bool
+
+    @property
+    def in_context(self) -> bool:
+        """Whether the vectors of its events are made in context."""
+        return self.shape.turns_after is not None
+
+    def moment(self, chance: random.Random) -> datetime | None:
+        """A time for an event that is to stand between others; of most, and where nothing is read in context, none."""
+        if not self.in_context or chance.random() < 2 / 3:
+            return None
+        return datetime.now(UTC) - timedelta(seconds=chance.uniform(0, SPAN_SECONDS))
 
     def random(self, who: str) -> random.Random:
         """The random numbers of one actor: the same for the same seed, whatever the others do."""
@@ -112,7 +131,8 @@ def shape_of(seed: int, *, aof: str, quick: bool) -> Shape:
     policy = chance.choice(("always", "everysec"))
     members = 3 if chance.random() < 0.25 else 1
     daemons, syncs = chance.choice((1, 2, 2)), chance.choice((1, 2, 2))
-    return Shape(aof or policy, 1 if quick else members, daemons, syncs)
+    turns_after = random.Random(f"{seed // BLOCK}:context").choice((None, None, 0, 1, 2))
+    return Shape(aof or policy, 1 if quick else members, daemons, syncs, turns_after)
 
 
 def _kinds(shape: Shape) -> list[str]:

@@ -18,7 +18,8 @@ from tests.faults.lab import Lab
 from tests.faults.look import BATCH, look
 from tests.faults.model import Model
 from tests.faults.person import Person
-from tests.faults.plan import Plan
+from tests.faults.plan import SESSION, Plan
+from tests.faults.vectors import misread
 from tests.faults.workload import Worker, read
 
 DRAIN_SECONDS = 180
@@ -45,7 +46,7 @@ async def run(lab: Lab, plan: Plan) -> Verdict:
     await lab.place_on_disk()
     tenant = f"t{plan.seed}-{lab.runs}"  # a repeat must not meet the request ids of the run before
     async with AsyncExitStack() as stack:
-        connected = [await stack.enter_async_context(_client(lab, tenant)) for _ in range(plan.clients + 2)]
+        connected = [await stack.enter_async_context(_client(lab, plan, tenant)) for _ in range(plan.clients + 2)]
         known: list[str] = []
         workers = [Worker(plan, number, client, model, known) for number, client in enumerate(connected[2:])]
         person = Person(plan, connected[1], lab.archive, model, known)
@@ -67,14 +68,17 @@ async def run(lab: Lab, plan: Plan) -> Verdict:
         await lab.redis.flushall()
         wrong = await drained(lab)
     evidence = await look(lab, tenant)
-    evidence.other += [*wrong, *lab.trouble]
+    evidence.other += [*wrong, *lab.trouble, *await misread(lab, tenant)]
     lab.runs += 1
     judged = model.judge(evidence)
     return Verdict(plan, model.writes, len(model.kills), time.monotonic() - started, judged)
 
 
-def _client(lab: Lab, tenant: str) -> MemoryClient:
-    return connect(lab.redis_url, tenant=tenant, project="lab", agent="a", timeout_seconds=ANSWER_SECONDS)
+def _client(lab: Lab, plan: Plan, tenant: str) -> MemoryClient:
+    session = SESSION if plan.in_context else ""
+    return connect(
+        lab.redis_url, tenant=tenant, project="lab", agent="a", session=session, timeout_seconds=ANSWER_SECONDS
+    )
 
 
 async def drained(lab: Lab) -> list[str]:

@@ -120,10 +120,12 @@ class Worker:
         if own is None:
             return
         content, request, durability = self._content("update"), self._request(), self._durability()
+        moment = None if own.born else self._plan.moment(self._chance)
+        changes: dict[str, Any] = {"content": content} | ({"valid_from": moment} if moment else {})
 
         async def call() -> Any:
             return await self._client.update(
-                own.memory_id, content=content, if_version=own.version, durability=durability, request_id=request
+                own.memory_id, if_version=own.version, durability=durability, request_id=request, **changes
             )
 
         try:
@@ -177,10 +179,11 @@ class Worker:
     async def _store(self, content: str, own: Own, *, type: str) -> None:
         request, durability = self._request(), self._durability()
         metadata = {} if own.born else {"rq": request}
+        moment = None if own.born else self._plan.moment(self._chance)
 
         async def call() -> Any:
             return await self._client.store(
-                content, type=type, metadata=metadata, durability=durability, request_id=request
+                content, type=type, metadata=metadata, valid_from=moment, durability=durability, request_id=request
             )
 
         if stored := await self._until_known(call, request):
