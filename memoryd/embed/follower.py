@@ -128,8 +128,9 @@ class EmbedFollower:
             read = ids_in(entry, "follows" if entry.text("replaced_hash") and entry.op in WRITTEN else "heard_by")
             for one in read[: count or None]:
                 told[entry.scope, one] = Heard(entry.traceparent, gone=True)
-            if entry.op in WRITTEN and (count or self._cache is None):
-                for one in ids_in(entry, "follows")[: count or None]:
+            came = entry.op == "touched" and entry.memory_id in ids_in(entry, "precedes")
+            if (entry.op in WRITTEN or came) and (count or self._cache is None):
+                for one in [*ids_in(entry, "follows")[: count or None], *([entry.memory_id] if came else [])]:
                     told.setdefault((entry.scope, one), Heard(entry.traceparent, under_way=one in embedded))
         found = await self._records.made_of(await self._records.hear(told, turns_after=count)) if told else []
         return [Entry("", "", one) for one in found if b"content" in one]

@@ -140,7 +140,8 @@ class Projection:
     also where its tier keeps it in the archive.
     A follower gives the `fence` of its lease: a newer one shuts it out. `adopted`: it was inserted there by hand, and has
     yet to find its place among the events of its session. `archived`: the archive has this version as it is, in its history
-    too, so that a journal entry of it is for other followers only.
+    too, so that a journal entry of it is for other followers only. `copied`: all that the archive has comes, in no order; whoever
+    brings it puts the sessions in order afterwards.
     """
 
     record: Record
@@ -152,6 +153,7 @@ class Projection:
     moved: bool = False
     whole: bool = False
     archived: bool = False
+    copied: bool = False
 
     @property
     def light_seal(self) -> str:

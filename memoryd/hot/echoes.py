@@ -15,7 +15,7 @@ from memoryd.hot.records import Records
 from memoryd.keys import kind_of
 from memoryd.model.feedback import from_text
 
-LOOKED_AT = ("version", "access_count", "pending", "context", "feedback", "content_hash", "hash")
+LOOKED_AT = ("version", "access_count", "pending", "context", "follows", "feedback", "content_hash", "hash")
 
 
 async def echoes(records: Records, many: Sequence[Projection]) -> list[bool]:
@@ -32,7 +32,7 @@ async def echoes(records: Records, many: Sequence[Projection]) -> list[bool]:
 def _brings_nothing(one: Projection, row: Sequence[bytes | None]) -> bool:
     if row[0] is None or one.tombstone is not None or one.whole:
         return False
-    version, access_count, pending, context, feedback, whole, light = ((part or b"").decode() for part in row)
+    version, access_count, pending, context, follows, feedback, whole, light = ((part or b"").decode() for part in row)
     memory = one.record.memory
     if (whole or light) != memory.content_hash or int(version) < memory.version:
         return False
@@ -41,5 +41,6 @@ def _brings_nothing(one: Projection, row: Sequence[bytes | None]) -> bool:
         not (pending == "1" and one.record.vector is not None)
         and int(access_count) >= memory.access_count
         and int(context or 0) >= memory.context
+        and not (memory.context and int(context) == memory.context and follows != ",".join(memory.follows))
         and (known.count if known else 0) >= (memory.feedback.count if memory.feedback else 0)
     )

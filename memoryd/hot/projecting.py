@@ -56,7 +56,7 @@ def _args(records: Records, one: Projection) -> list[Encoded]:
         one.record.memory.version, stone, TOMBSTONE_TTL_SECONDS, one.journal_as,
         names.events_prefix(one.record.memory.scope), one.traceparent or inject(), "" if one.fence is None else one.fence,
         int(one.adopted), records.slot, int(one.away), int(one.whole), one.light_seal,
-        to_hot_vector(one.record.vector, HALF) if one.light_seal and one.record.vector else "", int(one.archived),
+        to_hot_vector(one.record.vector, HALF) if one.light_seal and one.record.vector else "", int(one.archived), int(one.copied),
     ]  # fmt: skip
     return control + [part for pair in record_fields(one.record, records.datatype).items() for part in pair]
 

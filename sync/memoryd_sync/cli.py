@@ -26,6 +26,7 @@ from memoryd.retry import stop_on_signals
 from memoryd.stores import open_both
 from memoryd_sync.dead import DeadLetters
 from memoryd_sync.documents import DocumentReconciler
+from memoryd_sync.order import put_in_order
 from memoryd_sync.projector import Projector
 from memoryd_sync.reconcile import Reconciler
 from memoryd_sync.service import sync
@@ -183,6 +184,7 @@ class _Tools:
     def __init__(self, records: Records, archive: Archive, model: str) -> None:
         self.records = records
         self.archive = archive
+        self._records = records
         self._projector = Projector(records, archive, SystemClock())
         self._projector.model = model
         self.soundness = Soundness(records, archive, self._projector)
@@ -194,9 +196,10 @@ class _Tools:
         """Applies every document of the archive to Redis; returns how many."""
         count = 0
         async for documents in self.archive.batches({}, FOLLOW_BATCH_MAX):
-            await self._projector.apply_all(documents)
+            await self._projector.apply_all(documents, copied=True)
             progress(len(documents))
             count += len(documents)
+        await put_in_order(self._records, self._projector.model)
         return count
 
 

@@ -25,6 +25,7 @@ from memoryd.limits import FOLLOW_BATCH_MAX, FOLLOW_CHANGES_MAX
 from memoryd.retry import heed_cancellation, wait_for_stop
 from memoryd_sync.changes import COLLECTION_GONE, Changes
 from memoryd_sync.lease import RENEW_SECONDS
+from memoryd_sync.order import put_in_order
 from memoryd_sync.place import Places
 from memoryd_sync.projector import Fenced, Projector
 from memoryd_sync.reconcile import Reconciler
@@ -198,10 +199,11 @@ class Follower:
         """Applies every document of the archive; False when it was interrupted."""
         count = 0
         async for documents in self._archive.batches({}, FOLLOW_BATCH_MAX):
-            await self._projector.apply_all(documents)
+            await self._projector.apply_all(documents, copied=True)
             count += len(documents)
             heed_cancellation()
             if stop.is_set():
                 return False
+        await put_in_order(self._records, self._projector.model)
         log.info("follow.copied", memories=count)
         return True

@@ -133,8 +133,11 @@ class Projector:
         await self._records.bury("follow", str(document["_id"])[:64], type(error).__name__)
         _measure(["dead"])
 
-    async def apply_all(self, documents: Sequence[Document], *, name: str = telemetry.RECONCILE) -> None:
-        """The same for many documents, none of them twice, together. `name` is the span's of all that are our own."""
+    async def apply_all(
+        self, documents: Sequence[Document], *, name: str = telemetry.RECONCILE, copied: bool = False
+    ) -> None:
+        """The same for many documents, none of them twice, together. `name` is the span's of all that are our own. `copied`: they
+        are all that there is, a part of it at a time: `put_in_order` when they are here."""
         ours: list[tuple[Document, Projection]] = []
         before: list[tuple[Document, Projection]] = []
         others: list[Document] = []
@@ -146,7 +149,7 @@ class Projector:
             elif projection.adopted:
                 before.append((document, projection))
             else:
-                ours.append((document, projection))
+                ours.append((document, replace(projection, copied=copied)))
         if ours:
             began = time.time_ns()
             outcomes = await self._projected([one for _, one in ours])

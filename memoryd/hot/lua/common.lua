@@ -272,11 +272,10 @@ local function journal_vector(journal, traceparent, record, model, name, vector)
   return redis.call('XADD', journal, '*', unpack(entry))
 end
 
--- A record waits for a vector that is made in another context; those of the earlier ones go, also what of them the journal has
--- still to bring to the archive. Returns the journal entry that brings the new one; a light record says so in an entry of its
--- own (`refollowed`): the embedding follower reads its content in the archive.
-local function wait_anew(key, journal, traceparent, record)
-  record.follows, record.context = record.follows or '', string.format('%d', tonumber(record.context or '0') + 1)
+-- A record waits for the vector of its context; those of the earlier ones go, also what of them the journal has still to bring to
+-- the archive. Returns the journal entry that brings the new one; a light record says so in an entry of its own (`refollowed`): the
+-- embedding follower reads its content in the archive.
+local function wait_for_vector(key, journal, traceparent, record)
   drop_vectors(key, record)
   local kept = {}
   for id in string.gmatch(record.entries or '', '[^,]+') do
@@ -297,6 +296,12 @@ local function wait_anew(key, journal, traceparent, record)
   redis.call('HSET', key, 'follows', record.follows, 'context', record.context, 'pending', '1',
     'entries', entries_with(record.entries, journal, entry), unpack(told_by(record)))
   return entry
+end
+
+-- The same in another context.
+local function wait_anew(key, journal, traceparent, record)
+  record.follows, record.context = record.follows or '', string.format('%d', tonumber(record.context or '0') + 1)
+  return wait_for_vector(key, journal, traceparent, record)
 end
 
 local function inside(record, agent, session)

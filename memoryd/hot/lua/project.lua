@@ -5,15 +5,17 @@
 --       9 the slot of the record that its vector is for  10 it belongs to the archive only: nothing comes here that is not
 --       here ('1'|'0')  11 its content is wanted here ('1'|'0')  12 the archive's seal of a memory that may be light here
 --       ('' = may not)  13 the vector of such a one as float16  14 the archive has this version as it is, in its history too
---       ('1'|'0')  15.. the record's fields and values
+--       ('1'|'0')  15 all that the archive has comes, in no order, and who brings it tells the events their order afterwards
+--       ('1'|'0')  16.. the record's fields and values
 -- Returns away (it is not here, and belongs there) | whole (its record was light, and has its content again)
 --       | applied | enriched (same version: a vector, a context, newer counters, feedback) | ignored | fenced (a newer writer is active)
 --       | kept (a forget from elsewhere met what was said after it, which is lifted above the tombstone).
--- What a forget or a new content from elsewhere leaves behind here, the cached vectors, is told to the journal's followers.
+-- What a forget or a new content from elsewhere leaves behind here, the cached vectors, is told to the journal's followers; so is
+-- that an event comes between others: this Redis had lost it, and what was said since does not know it.
 -- Atomic because a local write between the comparison and the copy would be overwritten by its own past.
 local version, tombstone, slot = tonumber(ARGV[1]), ARGV[2], ARGV[9]
 local fields = {}
-for i = 15, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+for i = 16, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 local known = redis.call('HMGET', KEYS[1], 'version', 'entries', 'pending', 'content_hash', 'access_count',
   'said_at', 'reinforced_at', 'context', 'follows', 'valid_from', 'feedback', 'hash')
 known[4] = known[4] or known[12]
@@ -21,6 +23,17 @@ local context, known_context = tonumber(fields.context or '0'), tonumber(known[8
 local current = tonumber(known[1] or '0')
 local light = current > 0 and redis.call('HEXISTS', KEYS[1], 'content') == 0
 local buried = tombstone_version(KEYS[3]) or 0
+
+local function tell_order()
+  redis.call('XADD', KEYS[2], '*', 'op', 'touched', 'traceparent', ARGV[6], 'id', fields.id, 'tenant', fields.tenant,
+    'project', fields.project, 'agent_id', fields.agent_id, 'session_id', fields.session_id, 'memory_type', fields.memory_type,
+    'version', ARGV[1], 'access_count', fields.access_count, 'last_accessed', fields.last_accessed,
+    'precedes', fields.id .. ',' .. precedes(KEYS[7], fields.id), 'follows', follows(KEYS[7], fields.id))
+end
+-- Whether it says that it follows others than stand before it here.
+local function elsewhere()
+  return KEYS[7] and ARGV[15] == '0' and fields.follows ~= follows(KEYS[7], fields.id)
+end
 
 if ARGV[7] ~= '' and tonumber(ARGV[7]) < tonumber(redis.call('GET', KEYS[5]) or '0') then return 'fenced' end
 if version < current or version <= buried then return 'ignored' end
@@ -83,11 +96,20 @@ if version == current then
   local enriched = 'ignored'
   if context > known_context then -- told elsewhere that it follows others now: the vector made before is no longer its own
     local record = read_record(KEYS[1])
-    record.follows = fields.follows
-    drop_vectors(KEYS[1], record)
-    redis.call('HSET', KEYS[1], 'follows', fields.follows, 'context', fields.context, 'pending', '1',
-      unpack(told_by(record)))
+    record.follows, record.context = fields.follows, fields.context
+    if fields.embedding then
+      drop_vectors(KEYS[1], record)
+      redis.call('HSET', KEYS[1], 'follows', fields.follows, 'context', fields.context, 'pending', '1',
+        unpack(told_by(record)))
+    else -- whoever was to make the vector was perhaps this Redis, which has lost that
+      wait_for_vector(KEYS[1], KEYS[2], ARGV[6], record)
+    end
     known[3], known_context, enriched = '1', context, 'enriched'
+    if elsewhere() then tell_order() end
+  elseif context > 0 and context == known_context and fields.follows ~= (known[9] or '') then
+    -- Another context of the same number, which this Redis has lost: who reads a number must know which one is meant.
+    wait_anew(KEYS[1], KEYS[2], ARGV[6], read_record(KEYS[1]))
+    return 'enriched'
   end
   if known[3] == '1' and fields.embedding and fields.content_hash == known[4] and context == known_context then
     redis.call('HSET', KEYS[1], 'embedding' .. slot, fields.embedding, 'embedding_model' .. slot, fields.embedding_model,
@@ -148,5 +170,6 @@ end
 if ARGV[12] ~= '' and ARGV[11] == '0' and not journaled and embedded then lighten(fields, ARGV[12], slot, ARGV[13]) end
 write_record(KEYS[1], fields)
 redis.call('BF.INSERT', KEYS[4], 'CAPACITY', 100000, 'ERROR', '0.001', 'ITEMS', fields.id)
+if KEYS[7] and ARGV[15] == '0' and touched == '' and (current == 0 or elsewhere()) then tell_order() end
 notify(KEYS[6], ARGV[5], current == 0 and 'stored' or 'updated', fields, version, entry, ARGV[6])
 return 'applied'
