@@ -184,7 +184,6 @@ class _Tools:
     def __init__(self, records: Records, archive: Archive, model: str) -> None:
         self.records = records
         self.archive = archive
-        self._records = records
         self._projector = Projector(records, archive, SystemClock())
         self._projector.model = model
         self.soundness = Soundness(records, archive, self._projector)
@@ -199,7 +198,7 @@ class _Tools:
             await self._projector.apply_all(documents, copied=True)
             progress(len(documents))
             count += len(documents)
-        await put_in_order(self._records, self._projector.model)
+        await put_in_order(self.records, self._projector.model, asyncio.Event())
         return count
 
 

@@ -204,6 +204,7 @@ class Follower:
             heed_cancellation()
             if stop.is_set():
                 return False
-        await put_in_order(self._records, self._projector.model)
+        if not await put_in_order(self._records, self._projector.model, stop):
+            return False
         log.info("follow.copied", memories=count)
         return True

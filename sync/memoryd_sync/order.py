@@ -3,27 +3,32 @@ it followed when it was archived. What was said here while an event was lost doe
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from memoryd.embed.late import turns_after
 from memoryd.hot.changes import Heard
 from memoryd.hot.client import hot_errors
 from memoryd.hot.records import Records
+from memoryd.limits import FOLLOW_BATCH_MAX, TIER_BATCH_MAX
 from memoryd.model.scope import Scope, from_tag
+from memoryd.retry import heed_cancellation
 
-BATCH = 200
 
-
-async def put_in_order(records: Records, model: str) -> None:
+async def put_in_order(records: Records, model: str, stop: asyncio.Event) -> bool:
     """Tells each event of each session what it follows, and, where the model's vectors read that, what comes after it. Those for
-    which that is new wait for their vector again; most are only looked at."""
+    which that is new wait for their vector again; most are only looked at. False when it was interrupted. Raises HotUnavailable."""
+    redis: Any = records.redis
     with hot_errors("put in order"):
-        redis: Any = records.redis
-        async for key in redis.scan_iter(match="aether:timeline:*", count=1000):
+        async for key in redis.scan_iter(match="aether:timeline:*", count=TIER_BATCH_MAX):
             scope, start = Scope(*map(from_tag, key.decode().split(":")[3:])), 0
-            while ids := [one.decode() for one in await redis.zrange(key, start, start + BATCH - 1)]:
+            while ids := [one.decode() for one in await redis.zrange(key, start, start + FOLLOW_BATCH_MAX - 1)]:
+                heed_cancellation()
+                if stop.is_set():
+                    return False
                 await _tell(records, scope, ids, turns_after(model))
-                start += BATCH
+                start += FOLLOW_BATCH_MAX
+    return True
 
 
 async def _tell(records: Records, scope: Scope, ids: list[str], count: int) -> None:
