@@ -13,13 +13,16 @@ from memoryd.hot.records import Records
 from memoryd.limits import FOLLOW_BATCH_MAX, TIER_BATCH_MAX
 from memoryd.model.scope import Scope, from_tag
 from memoryd.retry import heed_cancellation
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.propagation import inject
+from memoryd_telemetry.tracing import linked_span
 
 
 async def put_in_order(records: Records, model: str, stop: asyncio.Event) -> bool:
     """Tells each event of each session what it follows, and, where the model's vectors read that, what comes after it. Those for
     which that is new wait for their vector again; most are only looked at. False when it was interrupted. Raises HotUnavailable."""
     redis: Any = records.redis
-    with hot_errors("put in order"):
+    with linked_span(telemetry.FOLLOW, []), hot_errors("put in order"):
         async for key in redis.scan_iter(match="aether:timeline:*", count=TIER_BATCH_MAX):
             scope, start = Scope(*map(from_tag, key.decode().split(":")[3:])), 0
             while ids := [one.decode() for one in await redis.zrange(key, start, start + FOLLOW_BATCH_MAX - 1)]:
@@ -32,8 +35,9 @@ async def put_in_order(records: Records, model: str, stop: asyncio.Event) -> boo
 
 
 async def _tell(records: Records, scope: Scope, ids: list[str], count: int) -> None:
-    await records.refollow(scope, ids, reworded=False, traceparent="")
+    cause = inject()
+    await records.refollow(scope, ids, reworded=False, traceparent=cause)
     if count:
-        more = await records.hear({(scope, one): Heard("") for one in ids}, turns_after=count)
-        gone = {(scope, key.rpartition(":")[2]): Heard("", gone=True) for key in more}
+        more = await records.hear({(scope, one): Heard(cause) for one in ids}, turns_after=count)
+        gone = {(scope, key.rpartition(":")[2]): Heard(cause, gone=True) for key in more}
         await records.hear(gone, turns_after=count)
