@@ -25,7 +25,8 @@ from memoryd.limits import (
 from memoryd.model.document import BOOKKEEPING, Document, Place
 from memoryd.model.scope import Scope, from_tag, to_tag
 from memoryd_telemetry import names as telemetry
-from memoryd_telemetry.tracing import inside
+from memoryd_telemetry.propagation import inject
+from memoryd_telemetry.tracing import inside, linked_span
 
 PLACE_FIELDS = ("collection", "id", "tenant", "project", "agent_id", "session_id")  # of a journal entry about a document
 SCAN_KEYS = 250  # of one look: a round trip of some milliseconds
@@ -178,11 +179,11 @@ class Documents:
         """Writes a document with its parts, or its tombstone, into the journal again; returns how many entries it took."""
         keys = self.keys
         names = [keys.document(place), keys.journal(keys.bucket(place.id)), keys.tombstone(place.id)]
-        with hot_errors("rejournal"):
+        with linked_span(telemetry.FOLLOW, [], {telemetry.RECORD_ID: place.id}), hot_errors("rejournal"):
+            args: list[Encoded] = [*place_args(place), inject()]
             if place.collection == "sessions" and await self.redis.exists(names[0]):
-                args: list[Encoded] = [*place_args(place), "", APPEND_MESSAGES_MAX]
-                return int(await scripts.session_rejournal(self.redis, names[:2], args))
-            return int(await scripts.rejournal_document(self.redis, names, [*place_args(place), ""]))
+                return int(await scripts.session_rejournal(self.redis, names[:2], [*args, APPEND_MESSAGES_MAX]))
+            return int(await scripts.rejournal_document(self.redis, names, args))
 
     async def outlines(self, collection: str, parts: Sequence[str]) -> AsyncIterator[dict[Place, Outline]]:
         """All documents of a collection that are here, some hundred at a time, with the numbers of their `parts`."""

@@ -29,6 +29,9 @@ from memoryd.model.record import Tombstone, seal
 from memoryd.model.scope import Scope
 from memoryd_sync.place import compared_with
 from memoryd_sync.projector import Projector, cause_of
+from memoryd_telemetry import names as telemetry
+from memoryd_telemetry.propagation import inject
+from memoryd_telemetry.tracing import linked_span
 
 BATCH = 500  # memories that are compared at a time: about 2 MB of usual ones
 NOT_WHOLE = (KeyError, ValueError, TypeError, OverflowError)  # what building a memory raises where there is none
@@ -288,10 +291,10 @@ def _why_missing(document: Document, stone: Tombstone | None) -> Kind:
 
 async def rejournal(records: Records, places: Sequence[Place]) -> int:
     """Writes memories, or their tombstones, into the journal again; returns how many entries that took."""
-    calls = [(_journal_keys(records.keys, place), [""]) for place in places]
-    if not calls:
+    if not places:
         return 0
-    with hot_errors("rejournal"):
+    with linked_span(telemetry.FOLLOW, [], {telemetry.BATCH_SIZE: len(places)}), hot_errors("rejournal"):
+        calls = [(_journal_keys(records.keys, place), [inject()]) for place in places]
         return sum(map(int, await scripts.rejournal.many(records.redis, calls)))
 
 

@@ -17,11 +17,15 @@ import memoryd.embed.follower
 from memoryd import MemoryClient
 from memoryd.config import Kept, Settings
 from memoryd.errors import Conflict, MemorydError, NotFound
+from memoryd.hot.documents import Documents
+from memoryd.hot.records import Records
 from memoryd.keys import REQUESTS, TRACES
-from memoryd_telemetry.names import store_id
+from memoryd.model.memory import MemoryType
+from memoryd_sync.reconcile import Place, rejournal
+from memoryd_telemetry.names import FOLLOW, store_id
 from memoryd_telemetry.propagation import inject
 from memoryd_telemetry.tracing import keep_spans
-from tests.integration.tools import caught_up
+from tests.integration.tools import SCOPE, caught_up
 from tests.waiting import eventually, settles
 from tests.world import World
 
@@ -323,3 +327,24 @@ async def _everything_that_fails(world: World, memory: MemoryClient, memory_id: 
         return (await memory.stats()).dead_letters >= 4
 
     await eventually(buried, what="the poison and the refused text are buried")
+
+
+async def test_what_is_archived_again_names_what_found_that(
+    unsynced: World, memory: MemoryClient, spans: list[ReadableSpan]
+) -> None:
+    """A memory and a document that the archive lacks are journaled anew by a comparison: that is the cause of what follows."""
+    kept = await memory.store("Ada paints lighthouses.", type="fact")
+    await memory.agent.set(task="painting")
+    documents = Documents(unsynced.redis, unsynced.keys)
+    [state] = [place async for some in documents.outlines("agents", []) for place in some]
+    spans.clear()
+
+    await rejournal(Records(unsynced.redis, unsynced.keys), [Place(kept.id, SCOPE, MemoryType.FACT)])
+    await documents.rejournal(state)
+
+    found = [f"00-{format_trace_id(one.context.trace_id)}" for one in of(spans, FOLLOW, SpanKind.CONSUMER) if one.context]
+    journals = [unsynced.keys.journal(bucket) for bucket in unsynced.keys.all_buckets()]
+    redis: Any = unsynced.redis
+    last = [fields for one in journals for _, fields in await redis.xrevrange(one, count=1)]
+    causes = {fields[b"id"].decode(): fields[b"traceparent"].decode()[:35] for fields in last}
+    assert [causes[kept.id], causes[state.id]] == found
