@@ -4,6 +4,7 @@ it followed when it was archived. What was said here while an event was lost doe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from memoryd.embed.late import turns_after
@@ -22,20 +23,23 @@ async def put_in_order(records: Records, model: str, stop: asyncio.Event) -> boo
     """Tells each event of each session what it follows, and, where the model's vectors read that, what comes after it. Those for
     which that is new wait for their vector again; most are only looked at. False when it was interrupted. Raises HotUnavailable."""
     redis: Any = records.redis
-    with linked_span(telemetry.FOLLOW, []), hot_errors("put in order"):
+    with contextlib.ExitStack() as span, hot_errors("put in order"):
+        cause = None
         async for key in redis.scan_iter(match="aether:timeline:*", count=TIER_BATCH_MAX):
+            if cause is None:  # where nothing was said, nothing is told
+                span.enter_context(linked_span(telemetry.FOLLOW, []))
+                cause = inject()
             scope, start = Scope(*map(from_tag, key.decode().split(":")[3:])), 0
             while ids := [one.decode() for one in await redis.zrange(key, start, start + FOLLOW_BATCH_MAX - 1)]:
                 heed_cancellation()
                 if stop.is_set():
                     return False
-                await _tell(records, scope, ids, turns_after(model))
+                await _tell(records, scope, ids, turns_after(model), cause)
                 start += FOLLOW_BATCH_MAX
     return True
 
 
-async def _tell(records: Records, scope: Scope, ids: list[str], count: int) -> None:
-    cause = inject()
+async def _tell(records: Records, scope: Scope, ids: list[str], count: int, cause: str) -> None:
     await records.refollow(scope, ids, reworded=False, traceparent=cause)
     if count:
         more = await records.hear({(scope, one): Heard(cause) for one in ids}, turns_after=count)
