@@ -130,6 +130,14 @@ async def sweeps(
     return {"get, idle": idle, "some are due": moving, "nothing is due": resting}
 
 
+async def quiet(url: str, project: str) -> None:
+    """Returns when every event that has found its place in its session has its vector, and nothing waits for the archive."""
+    async with connect(url, tenant="bench", project=project) as memory:
+        for _ in range(2):  # one look may miss what goes from what it counts last to what it has counted
+            while (stats := await memory.stats()).embed_backlog or stats.archive_backlog or stats.pending:  # noqa: ASYNC110
+                await asyncio.sleep(harness.LOOK_SECONDS * 10)
+
+
 async def _has_job(jobs: Jobs) -> bool:
     return any(one.job == "tiers" for one in await jobs.all())
 
@@ -222,6 +230,7 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
         async with service("sync", servers, embedder=HASHED):
             while not await redis.exists(FOLLOWER_PLACE):  # noqa: ASYNC110  # Redis tells nobody
                 await asyncio.sleep(harness.LOOK_SECONDS * 10)
+            await quiet(servers.redis_url, ids[-1][0])
             about_sweeps = await sweeps(servers, redis, archive, ids, idle_seconds=arguments.idle_seconds)
             fresh = [one for number, one in enumerate(ids) if not made.is_due(number)][: arguments.moved]
             keys = [Keys(settings.buckets).memory("episodic", Scope("bench", project), one) for project, one in fresh]
