@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -78,13 +79,17 @@ class Made:
             yield " ".join(chance.choices(words, cum_weights=weights, k=chance.randint(6, 24)))
 
     def memories(self, model: str) -> Iterator[Memory]:
-        """Events of one agent in each project."""
-        now = SystemClock().now()
+        """Events of one agent in each project, one after the other; each says which two of its session it follows."""
+        began, before = SystemClock().now(), list[tuple[Scope, str]]()
         for number, content in enumerate(self.contents()):
+            now = began + timedelta(microseconds=number)
             scope = Scope("bench", f"p{number // PROJECT}", "a", f"s{number % PROJECT // 50}")
             content_hash = hash_content(content)
+            memory_id = event_id(scope, str(number), content_hash)
+            follows = [one for of, one in before if of == scope]
+            before = [(scope, memory_id), *before[:1]]
             yield Memory(
-                id=event_id(scope, str(number), content_hash), tenant=scope.tenant, project=scope.project, agent_id=scope.agent,
+                id=memory_id, follows=follows, tenant=scope.tenant, project=scope.project, agent_id=scope.agent,
                 session_id=scope.session, memory_type=MemoryType.EPISODIC, content=content, content_hash=content_hash,
                 importance=0.5, created_at=now, last_accessed=now, version=1, valid_from=now, recorded_at=now,
                 embedding_model=model,
