@@ -69,7 +69,7 @@ from dataclasses import dataclass
 from memoryd.model.document import Place
 from memoryd.model.ids import home
 from memoryd.model.memory import MemoryType
-from memoryd.model.scope import Scope, to_tag
+from memoryd.model.scope import Scope, from_tag, to_tag
 
 REQUESTS = "aether:requests"
 REQUESTS_GROUP = "memoryd"  # the daemons, who share them
@@ -82,12 +82,13 @@ FOLLOWER_LEASE = "aether:follower:lease"
 FOLLOWER_FENCE = "aether:follower:fence"
 TIERS_LEASE = "aether:tiers:lease"
 TIERS_FENCE = "aether:tiers:fence"
+TIMELINES = "aether:timeline:"
 JOBS = "aether:jobs"
 JOBS_FENCE = "aether:jobs:fence"
 
 # Keys that live without a TTL; everything else must have one.
 PERMANENT_PREFIXES = (
-    "aether:memory:semantic:", "aether:memory:episodic:", "aether:timeline:", "aether:episodes:", "aether:journal:",
+    "aether:memory:semantic:", "aether:memory:episodic:", TIMELINES, "aether:episodes:", "aether:journal:",
     "aether:place:", "aether:dedup:", "aether:fence:", "aether:fences:", "aether:agent:state:",
     "aether:context:compressed:", "aether:uses:", REQUESTS, RECEIPTS, SCHEMA, TRACES, FOLLOWER_PLACE, FOLLOWER_FENCE,
     TIERS_FENCE, JOBS, JOBS_FENCE,
@@ -104,6 +105,11 @@ DOCUMENTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "agent_states": ("aether:agent:snapshot:", ("agent", "id")),
     "days": ("aether:context:compressed:", ("agent", "date")),
 }
+
+
+def session_of(timeline: str) -> Scope:
+    """Whose events a timeline's key names."""
+    return Scope(*map(from_tag, timeline.removeprefix(TIMELINES).split(":")[1:]))
 
 
 def kind_of(memory_type: MemoryType) -> str:
@@ -256,7 +262,7 @@ class Keys:
     def timeline(self, scope: Scope, memory_id: str) -> str:
         """The events of a session in the order in which they happened, as far as they share this memory's bucket."""
         names = ":".join(to_tag(name) for name in (scope.tenant, scope.project, scope.agent, scope.session))
-        return f"aether:timeline:{{{self.bucket(memory_id)}}}:{names}"
+        return f"{TIMELINES}{{{self.bucket(memory_id)}}}:{names}"
 
     def idempotency(self, scope: Scope, memory_id: str, request_id: str) -> str:
         """The first result of an agent's request, in the bucket of the memory that it writes."""

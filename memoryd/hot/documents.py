@@ -14,6 +14,7 @@ from memoryd.hot import scripts
 from memoryd.hot.changes import Request
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded
+from memoryd.hot.lookups import key_batches
 from memoryd.keys import DOCUMENTS, Keys
 from memoryd.limits import (
     APPEND_MESSAGES_MAX,
@@ -187,17 +188,11 @@ class Documents:
 
     async def outlines(self, collection: str, parts: Sequence[str]) -> AsyncIterator[dict[Place, Outline]]:
         """All documents of a collection that are here, some hundred at a time, with the numbers of their `parts`."""
-        some: list[bytes] = []
         with hot_errors("look through documents"):
-            async for key in self.redis.scan_iter(match=f"{DOCUMENTS[collection][0]}*", count=SCAN_KEYS):
-                some.append(key)
-                if len(some) >= SCAN_KEYS:
-                    yield await self._outlines(collection, some, parts)
-                    some = []
-            if some:
+            async for some in key_batches(self.redis, f"{DOCUMENTS[collection][0]}*", SCAN_KEYS, count=SCAN_KEYS):
                 yield await self._outlines(collection, some, parts)
 
-    async def _outlines(self, collection: str, keys: Sequence[bytes], parts: Sequence[str]) -> dict[Place, Outline]:
+    async def _outlines(self, collection: str, keys: Sequence[str], parts: Sequence[str]) -> dict[Place, Outline]:
         async with self.redis.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.execute_command("JSON.GET", key, *(f"$.{name}" for name in BOOKKEEPING[:-1]))

@@ -11,8 +11,9 @@ from memoryd.embed.late import turns_after
 from memoryd.hot.changes import Heard
 from memoryd.hot.client import hot_errors
 from memoryd.hot.records import Records
+from memoryd.keys import TIMELINES, session_of
 from memoryd.limits import FOLLOW_BATCH_MAX, TIER_BATCH_MAX
-from memoryd.model.scope import Scope, from_tag
+from memoryd.model.scope import Scope
 from memoryd.retry import heed_cancellation
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.propagation import inject
@@ -25,11 +26,11 @@ async def put_in_order(records: Records, model: str, stop: asyncio.Event) -> boo
     redis: Any = records.redis
     with contextlib.ExitStack() as span, hot_errors("put in order"):
         cause = None
-        async for key in redis.scan_iter(match="aether:timeline:*", count=TIER_BATCH_MAX):
+        async for key in redis.scan_iter(match=f"{TIMELINES}*", count=TIER_BATCH_MAX):
             if cause is None:  # where nothing was said, nothing is told
                 span.enter_context(linked_span(telemetry.FOLLOW, []))
                 cause = inject()
-            scope, start = Scope(*map(from_tag, key.decode().split(":")[3:])), 0
+            scope, start = session_of(key.decode()), 0
             while ids := [one.decode() for one in await redis.zrange(key, start, start + FOLLOW_BATCH_MAX - 1)]:
                 heed_cancellation()
                 if stop.is_set():

@@ -20,6 +20,7 @@ from memoryd.hot import scripts
 from memoryd.hot.client import entry_order, hot_errors
 from memoryd.hot.codec import LIGHT, MEMORY_FIELDS, to_memory
 from memoryd.hot.journal import LOST
+from memoryd.hot.lookups import key_batches
 from memoryd.hot.projecting import raise_version
 from memoryd.hot.records import Records
 from memoryd.keys import KINDS, Keys, kind_of
@@ -180,16 +181,10 @@ class Reconciler:
     # --- Redis's side ---------------------------------------------------------------------------------------------
 
     async def _hot_batches(self) -> AsyncIterator[list[_Hot]]:
-        batch: list[str] = []
         for kind in KINDS:
             with hot_errors("reconcile"):
-                async for key in self._records.redis.scan_iter(match=f"{names.memories(kind)}*", count=BATCH):
-                    batch.append(key.decode())
-                    if len(batch) >= BATCH:
-                        yield await self._read(batch)
-                        batch = []
-        if batch:
-            yield await self._read(batch)
+                async for some in key_batches(self._records.redis, f"{names.memories(kind)}*", BATCH, count=BATCH):
+                    yield await self._read(some)
 
     async def _hot_of(self, places: Sequence[Place]) -> dict[str, _Hot]:
         keys = [self._records.keys.memory(kind_of(one.memory_type), one.scope, one.memory_id) for one in places]
