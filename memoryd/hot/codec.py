@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -40,11 +41,10 @@ MADE_OF = (
 )  # fmt: skip
 """What a vector is made of, and where."""
 
-LIGHT = {b"content": b"", b"metadata": b"{}"}
-"""What a light record lacks (`Memory.light`). Whoever reads for a journal entry or the archive must not fill it in."""
-
 HALF = "float16"
 """How a light record keeps its vector, in its field `half`. The whole one is in the archive."""
+
+NAMES_KNOWN_MAX = 4096  # decoded names that are kept at hand: of 256 bytes at most each, a megabyte
 
 Encoded: TypeAlias = str | bytes | int | float
 
@@ -81,6 +81,20 @@ def to_memory(fields: Mapping[bytes, bytes]) -> Memory:
     """The memory that these hash fields hold. Raises KeyError or ValueError when they are no whole memory."""
     fields = _with_hash(_one_vector(fields))
     return Memory(**{name: decode(fields[key]) for name, key, decode in _READ if key in fields})
+
+
+def read_memory(row: Sequence[bytes | None], wanted: Sequence[str] = MEMORY_FIELDS) -> Memory:
+    """The memory of a record of which these fields were read, without content and metadata where it is light or they are not
+    wanted. Raises as `to_memory` does, which is for who needs it whole: for a journal entry or the archive."""
+    found: dict[str, Any] = {name: _DECODED[name](raw) for name, raw in zip(wanted, row, strict=True) if raw is not None}
+    if light_hash := found.pop("hash", None):
+        found["content_hash"] = light_hash
+    other_model = found.pop("embedding_model2", None)
+    if other_model is not None:
+        found.setdefault("embedding_model", other_model)
+    found.setdefault("content", "")
+    found.setdefault("metadata", {})
+    return Memory(**found)
 
 
 def to_record(fields: Mapping[bytes, bytes], datatype: str) -> Record:
@@ -148,16 +162,25 @@ def _ids(raw: bytes) -> list[str]:
     return raw.decode().split(",") if raw else []
 
 
+@lru_cache(NAMES_KNOWN_MAX)
+def _name(raw: bytes) -> str:
+    """The same few names stand in record after record."""
+    return from_tag(raw.decode())
+
+
 def _tags(raw: bytes) -> list[str]:
     return [from_tag(tag) for tag in _ids(raw)]
 
 
+_TYPES = {str(one).encode(): one for one in MemoryType}
+_TIERS = {str(one).encode(): one for one in Tier}
+
 # How each field of a record is read: a recall reads a dozen of them, thirty fields each.
 _DECODED: dict[str, Callable[[bytes], Any]] = {
-    **dict.fromkeys(NAMES, lambda raw: from_tag(raw.decode())), **dict.fromkeys(TAGS, _tags), **dict.fromkeys(IDS, _ids),
+    **dict.fromkeys(NAMES, _name), **dict.fromkeys(TAGS, _tags), **dict.fromkeys(IDS, _ids),
     **dict.fromkeys(TIMES, lambda raw: from_microseconds(int(raw))),
     **dict.fromkeys(("access_count", "version", "context"), int), "importance": float, "metadata": msgspec.json.decode,
-    "feedback": lambda raw: from_text(raw.decode()), "memory_type": lambda raw: MemoryType(raw.decode()),
-    "tier": lambda raw: Tier(raw.decode()),
+    "feedback": lambda raw: from_text(raw.decode()), "memory_type": _TYPES.__getitem__, "tier": _TIERS.__getitem__,
+    **dict.fromkeys((*PLAIN, *MEMORY_FIELDS[-2:]), bytes.decode),
 }  # fmt: skip
-_READ = [(name, name.encode(), _DECODED.get(name, bytes.decode)) for name in MEMORY_FIELDS[:-2]]
+_READ = [(name, name.encode(), _DECODED[name]) for name in MEMORY_FIELDS[:-2]]

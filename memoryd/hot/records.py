@@ -12,7 +12,7 @@ from memoryd.errors import HotUnavailable, Overloaded
 from memoryd.hot import scripts
 from memoryd.hot.changes import Attached, Heard
 from memoryd.hot.client import hot_errors
-from memoryd.hot.codec import LIGHT, MADE_OF, MEMORY_FIELDS, SLOTS, Encoded, float32_of, to_hot_vector, to_memory
+from memoryd.hot.codec import MADE_OF, MEMORY_FIELDS, SLOTS, Encoded, float32_of, read_memory, to_hot_vector
 from memoryd.hot.recalls import Note, note_of
 from memoryd.hot.tombstones import Tombstones
 from memoryd.keys import KINDS, Keys, kind_of
@@ -21,6 +21,8 @@ from memoryd.model.memory import Memory, MemoryType
 from memoryd.model.scope import Scope
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.tracing import recorded
+
+_MADE_OF = [name.encode() for name in MADE_OF]
 
 
 class Records:
@@ -81,7 +83,7 @@ class Records:
                 for key in keys:
                     pipe.hmget(key, wanted)
                 rows = await pipe.execute()
-        return [to_memory({**LIGHT, **_given(wanted, row)}) for row in rows if row[0] is not None]
+        return [read_memory(row, wanted) for row in rows if row[0] is not None]
 
     async def get_many(self, scope: Scope, memory_ids: Sequence[str] | Mapping[str, str]) -> dict[str, Memory]:
         """Those of the memories that this scope holds here, in one round trip, without their vectors.
@@ -122,7 +124,7 @@ class Records:
         found = {}
         for (memory_id, _), row in zip(places, rows, strict=True):
             if row[0] is not None:
-                memory = to_memory({**LIGHT, **_given(MEMORY_FIELDS, row)})
+                memory = read_memory(row)
                 if memory.seen_from(scope):
                     found[memory_id] = memory
         return found, noted[0].decode() if noted and isinstance(noted[0], bytes) else ""
@@ -261,7 +263,7 @@ class Records:
                 for key in keys:
                     pipe.hmget(key, MADE_OF)
                 rows = await pipe.execute()
-        return [_given(MADE_OF, row) for row in rows]
+        return [{name: raw for name, raw in zip(_MADE_OF, row, strict=True) if raw is not None} for row in rows]
 
     async def bury(self, group: str, memory_id: str, reason: str) -> None:
         """Notes in the dead letters what could not be followed, by id and reason, never with its text."""
@@ -269,6 +271,3 @@ class Records:
             await self.redis.xadd(
                 names.DEAD_LETTERS, {"group": group, "id": memory_id, "reason": reason}, maxlen=DEAD_LETTERS_MAX
             )
-
-def _given(names_: Sequence[str], row: Sequence[bytes | None]) -> dict[bytes, bytes]:
-    return {name: raw for name, raw in zip(map(str.encode, names_), row, strict=True) if raw is not None}

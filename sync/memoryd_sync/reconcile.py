@@ -18,7 +18,7 @@ from memoryd.archive.codec import Document
 from memoryd.archive.store import Archive
 from memoryd.hot import scripts
 from memoryd.hot.client import entry_order, hot_errors
-from memoryd.hot.codec import LIGHT, MEMORY_FIELDS, to_memory
+from memoryd.hot.codec import MEMORY_FIELDS, read_memory
 from memoryd.hot.journal import LOST
 from memoryd.hot.lookups import key_batches
 from memoryd.hot.projecting import raise_version
@@ -324,10 +324,9 @@ def values_of(answers: Sequence[Any]) -> list[Any]:
 
 
 def _to_hot(row: Sequence[bytes | None], archived: tuple[int, int]) -> _Hot:
-    fields = {name.encode(): raw for name, raw in zip(MEMORY_FIELDS, row, strict=False) if raw is not None}
     sealed, entries, pending = row[-len(_BOOKKEEPING) :]
     unarchived = [one for one in (entries or b"").decode().split(",") if one and entry_order(one) > archived]
-    memory = to_memory({**LIGHT, **fields})
+    memory = read_memory(row[: len(MEMORY_FIELDS)])
     return _Hot(memory, (sealed or b"").decode() or seal(memory), has_vector=pending != b"1", unarchived=unarchived)
 
 

@@ -19,7 +19,7 @@ from memoryd.archive.client import archive_errors
 from memoryd.archive.store import Archive
 from memoryd.hot import lookups, scripts
 from memoryd.hot.client import hot_errors
-from memoryd.hot.codec import LIGHT, MEMORY_FIELDS, to_memory
+from memoryd.hot.codec import MEMORY_FIELDS, read_memory
 from memoryd.hot.projecting import raise_version
 from memoryd.hot.records import Records
 from memoryd.keys import KINDS, kind_of
@@ -80,8 +80,7 @@ class _Seen:
     def memory(self) -> Memory | None:
         """The memory, if it is a whole one whose content is the one that it says."""
         try:
-            fields = {name.encode(): raw for name, raw in zip(MEMORY_FIELDS, self.values, strict=True) if raw is not None}
-            memory = to_memory({**LIGHT, **fields})
+            memory = read_memory(self.values)
         except NOT_WHOLE:
             return None
         true = memory.light or memory.content_hash == hash_content(memory.content)
