@@ -54,6 +54,7 @@ FEEDBACK_HALF_LIFE_SECONDS = 30 * 24 * 3600  # what was useful a month ago says 
 REQUESTS_IN_FLIGHT_MAX = 128  # more waits in the stream, where it survives the daemon
 STORES_TOGETHER_MAX = 32  # memories of several requests in one round trip: at most 10 MB, and some 20 ms of Redis
 REPLIES_TOGETHER_MAX = 64  # answers of one round trip
+QUESTIONS_TOGETHER_MAX = 64  # questions that are noted in one round trip, four digests each
 REPLY_ALONE_BYTES = 64 * 1024  # an answer from here on goes alone: 64 of the longest would be 1 GB
 REQUESTS_BACKLOG_MAX = 50_000  # beyond it new writes are refused: the queue would outlive its callers' patience
 REQUESTS_STREAM_MAX = 100_000  # beyond it the Python client adds none: no daemon has kept up, or none runs

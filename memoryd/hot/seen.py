@@ -9,6 +9,7 @@ exactly.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,11 +20,20 @@ from redis.exceptions import ResponseError
 from memoryd.hot.client import hot_errors
 from memoryd.hot.codec import Encoded
 from memoryd.keys import Keys
-from memoryd.limits import FILTER_CAPACITY, FILTER_ERROR_RATE, QUESTIONS_MAX, QUESTIONS_TTL_SECONDS
+from memoryd.limits import (
+    FILTER_CAPACITY,
+    FILTER_ERROR_RATE,
+    QUESTIONS_MAX,
+    QUESTIONS_TOGETHER_MAX,
+    QUESTIONS_TTL_SECONDS,
+)
 from memoryd.model.scope import Scope
 from memoryd.model.seen import FilterStats
+from memoryd.together import Together
 
 Command = tuple[Encoded, ...]
+Asked = tuple[Scope, str, int]
+"""A question: in which scope, its hash, and when (microseconds)."""
 
 
 def entry(scope: Scope, text_hash: str) -> str:
@@ -58,6 +68,7 @@ class SeenFilters:
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis: Any = redis
         self._keys = keys
+        self._together = Together(self._note, at_most=QUESTIONS_TOGETHER_MAX)
 
     async def has_content(self, scope: Scope, content_hash: str) -> bool:
         """Whether the scope has probably held this content; False is sure."""
@@ -72,16 +83,25 @@ class SeenFilters:
             return bool(await self._redis.execute_command("BF.EXISTS", place, item))
 
     async def note_question(self, scope: Scope, question_hash: str, *, now: int) -> None:
-        """Puts a question into the filter and its project's list."""
-        filtered = self._keys.asked(self._keys.bucket_of_hash(question_hash))
-        listed, entries = self._keys.questions(scope), _entries(scope, question_hash)
+        """Puts a question into the filter and its project's list, with those that others ask at the same time."""
+        await self._together((scope, question_hash, now))
+
+    async def _note(self, questions: Sequence[Asked]) -> Sequence[None]:
+        filtered, listed = defaultdict[str, list[str]](list), defaultdict[str, dict[str, int]](dict)
+        for scope, question_hash, now in questions:
+            entries = _entries(scope, question_hash)
+            filtered[self._keys.asked(self._keys.bucket_of_hash(question_hash))] += entries
+            listed[self._keys.questions(scope)] |= dict.fromkeys(entries, now)
         with hot_errors("note a question"):
             async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.execute_command(*_insert(filtered, entries))
-                pipe.zadd(listed, dict.fromkeys(entries, now), gt=True)
-                pipe.zremrangebyrank(listed, 0, -QUESTIONS_MAX - 1)
-                pipe.expire(listed, QUESTIONS_TTL_SECONDS)
+                for place, entries in filtered.items():
+                    pipe.execute_command(*_insert(place, entries))
+                for place, times in listed.items():
+                    pipe.zadd(place, times, gt=True)
+                    pipe.zremrangebyrank(place, 0, -QUESTIONS_MAX - 1)
+                    pipe.expire(place, QUESTIONS_TTL_SECONDS)
                 await pipe.execute()
+        return [None] * len(questions)
 
     async def asked_at(self, scope: Scope, question_hash: str) -> int | None:
         """When the scope was asked this last, as far as its project's list reaches."""
