@@ -35,7 +35,7 @@ BENCHES: Sequence[Bench] = (
         smoke="--rounds 1 --stores 8 --rates 50 --seconds 0.1",
     ),
     Bench(
-        "visible", quick="--seconds 2", full="--seconds 10",
+        "visible", quick="--seconds 2 --embedder auto", full="--seconds 10 --embedder auto",
         smoke="--rounds 1 --seconds 0.1 --meaning-rate 50 --write-rate 50 --edit-rate 50",
     ),
     Bench(
@@ -45,7 +45,7 @@ BENCHES: Sequence[Bench] = (
     Bench("peers_speed", quick="--rounds 5", smoke="--rounds 1 --stores 8 --recalls 8 --embedders free"),
     Bench(
         "recall_latency", quick="--memories 10000", full="--memories 100000",
-        smoke="--memories 400 --rounds 1",
+        smoke="--memories 400 --rounds 1 --embedder none",
     ),
     Bench(
         "journey", quick="--memories 500 --recalls 100",

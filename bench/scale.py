@@ -39,13 +39,16 @@ from memoryd.archive.store import Archive
 from memoryd.clock import SystemClock
 from memoryd.config import load_settings
 from memoryd.hot.client import open_redis
-from memoryd.keys import FOLLOWER_PLACE, SCHEMA, index
+from memoryd.keys import FOLLOWER_PLACE, SCHEMA, index, memories
 from memoryd.model.ids import event_id, hash_content
 from memoryd.model.memory import Memory, MemoryType
 from memoryd.model.record import Record
 from memoryd.model.scope import Scope
 
 GET_TIMES, RECALL_TIMES = 1.3, 3.0  # promised: the largest size's median over the smallest's
+BYTES_TIMES = 1.8  # promised: of the vector in the record, the vector in the index, and the content
+RECORDS = 1_000  # that are looked at for what a record's parts take
+VECTOR, CONTENT, INDEXED = "Redis: record: vector", "Redis: record: content", "Redis: index: vectors"
 PROJECT = 1_000
 BATCH = 1_000
 DIMS = 384
@@ -150,7 +153,25 @@ async def bytes_of(redis: Redis, archive: Archive, size: int, empty: int) -> dic
     sizes = {name: await archive.database.command("collStats", name) for name in ("memories", "versions")}
     found = {"Redis": await used(redis) - empty, **{f"Redis: index: {name}": one for name, one in parts.items()}}
     found |= {f"MongoDB: {name}": one["storageSize"] + one["totalIndexSize"] for name, one in sizes.items()}
-    return {name: round(one / size) for name, one in found.items()}
+    whole, *others = ((name, round(one / size)) for name, one in found.items())
+    return dict([whole, *(await record_bytes(redis)).items(), *others])
+
+
+async def record_bytes(redis: Redis) -> dict[str, int]:
+    """Bytes of a record's parts, of a sample of them."""
+    client: Any = redis
+    keys: list[bytes] = []
+    async for key in client.scan_iter(match=f"{memories('episodic')}*", count=1000):
+        if len(keys) == RECORDS:
+            break
+        keys.append(key)
+    async with client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.memory_usage(key, samples=0)
+            pipe.hstrlen(key, "content")
+        answers = await pipe.execute()
+    whole, content = (round(sum(some) / len(keys)) for some in (answers[::2], answers[1::2]))
+    return {VECTOR: 4 * DIMS, CONTENT: content, "Redis: record: all else": whole - content - 4 * DIMS}
 
 
 async def recall_of_graph(redis: Redis, made: Made) -> float:
@@ -203,6 +224,10 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
         for verb, most in (("get", GET_TIMES), ("recall", RECALL_TIMES))
         if large is not small
     ]  # fmt: skip
+    bytes_ = large["bytes_per_memory"]
+    least = sum(bytes_[name] for name in (VECTOR, CONTENT, INDEXED))
+    what = f"Redis bytes of a memory at {large['size']:,}: of its content's and its vector's, in the record and in the index"
+    kept.append(promise(what, harness.spread([bytes_["Redis"] / least]), most=BYTES_TIMES))
     return {"curves": curves, "promises": kept}
 
 

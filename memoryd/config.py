@@ -99,7 +99,9 @@ class Settings(BaseSettings):
         description="events after its own that an event's vector reads, too: it is made again when they come",
     )
     embed_threads: int = Field(1, ge=1, le=64, description="threads of the local model")
-    embed_wait_seconds: float = Field(0.005, ge=0, le=1, description="how long a batch waits to fill")
+    embed_wait_seconds: float = Field(
+        0.0, ge=0, le=1, description="how long a call of an idle model waits for others to share it"
+    )
 
     vector_algorithm: str = Field("hnsw", pattern="^(hnsw|flat)$", description="hnsw | flat (exact)")
     vector_type: str = Field(

@@ -1,8 +1,9 @@
 """Joins the texts of many callers into few calls of the model.
 
-A call has costs that more texts do not raise. So it waits a few milliseconds for others to come, and whatever arrives
-while a batch runs is the next batch. Callers feel nothing of each other: an error reaches the callers of its batch
-only, and a text that the model refuses fails its own caller only.
+A call has costs that more texts do not raise. So whatever arrives while one runs is the next batch, and one may be told to wait
+for others to come. By default it does not: a model that waits idly makes an answer late and gains nothing that the next batch
+would not (measured: 5 ms were a third of a lone recall, and 16 clients were no slower without). Callers feel nothing of each
+other: an error reaches the callers of its batch only, and a text that the model refuses fails its own caller only.
 """
 
 from __future__ import annotations
