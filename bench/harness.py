@@ -45,6 +45,7 @@ from memoryd.storing import Arrival, Storing
 ROOT = Path(__file__).parents[1]
 CONVERSATION = Path(str(files("memoryd") / "demo_data" / "conversation.json"))
 HASHED = "hashed"  # an embedder that costs next to nothing, so that what is measured is the daemon (hashed_daemon.py)
+OF_WORDS = "words"  # another one, of which texts that share words get vectors that are near each other
 LOOK_SECONDS = 0.01
 PATIENCE_SECONDS = 120  # what takes longer than this will not happen, and a bench says so instead of waiting for ever
 
@@ -154,11 +155,11 @@ async def own_servers() -> AsyncIterator[Servers]:
 
 def service(name: str, servers: Servers, *, embedder: str = "auto", **environment: str) -> Service:
     """The daemon or sync as a process over these servers, to be started with `async with`."""
-    hashed = embedder == HASHED
-    command = (sys.executable, "-m", "bench.hashed_daemon") if hashed and name == "daemon" else SERVICES[name]
+    costless = embedder in (HASHED, OF_WORDS)
+    command = (sys.executable, "-m", "bench.hashed_daemon", embedder) if costless and name == "daemon" else SERVICES[name]
     given = {
         **os.environ, "MEMORYD_REDIS_URL": servers.redis_url, "MEMORYD_MONGO_URL": servers.mongo_url,
-        "MEMORYD_EMBEDDER": "none" if hashed else embedder, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment,
+        "MEMORYD_EMBEDDER": "none" if costless else embedder, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment,
     }  # fmt: skip
     return Service(name, command, log_path(servers.data, name), given)
 

@@ -6,11 +6,12 @@ import os
 import sys
 from typing import Any
 
-from bench.peers.at_work import DIMS, LIMIT, Texts, Verbs, main, vector_of
+from bench.peers.at_work import LIMIT, Texts, Verbs, main, vector_of
+from bench.peers.vectors import DIMS
 
 
-def opened(redis_url: str, texts: Texts) -> Verbs:
-    """One user; a message for each text. It has no call for many at once."""
+def opened(redis_url: str, texts: Texts, configuration: str) -> Verbs:
+    """A message for each text, of its user. It has no call for many at once, and its Redis store nothing to configure."""
     home = os.environ["HOME"]
     os.environ |= {"MEM0_TELEMETRY": "False", "MEM0_DIR": home, "OPENAI_API_KEY": "unused"}
     from mem0 import Memory
@@ -38,10 +39,12 @@ def opened(redis_url: str, texts: Texts) -> Verbs:
     memory.embedding_model = Known()
 
     def add(number: int) -> None:
-        memory.add([{"role": "user", "content": texts[number]}], user_id="p", infer=False)
+        memory.add([{"role": "user", "content": texts[number]}], user_id=texts.user(number), infer=False)
 
-    def search(number: int) -> None:
-        memory.search(texts.asked(number), filters={"user_id": "p"}, top_k=LIMIT, threshold=0.0)
+    def search(number: int) -> list[str]:
+        of = {"user_id": texts.asker(number)}
+        found = memory.search(texts.asked(number), filters=of, top_k=LIMIT, threshold=0.0)
+        return [one["memory"] for one in found["results"]]
 
     verbs: Verbs = {"store": add, "recall": search}
     add(-1)
