@@ -44,6 +44,10 @@ BENCHES: Sequence[Bench] = (
     ),
     Bench("peers_speed", quick="--rounds 5", smoke="--rounds 1 --stores 8 --recalls 8 --embedders free"),
     Bench(
+        "peers_recall", quick="--sizes 10000 --recalls 200", full="--sizes 10000,100000",
+        smoke="--sizes 200 --each 100 --rounds 1 --recalls 4 --first 4",
+    ),
+    Bench(
         "recall_latency", quick="--memories 10000", full="--memories 100000",
         smoke="--memories 400 --rounds 1 --embedder none",
     ),

@@ -73,10 +73,14 @@ def _unit(one: Mapping[str, Any]) -> str:
 def section(name: str, report: Report) -> str:
     """What one bench has measured, and how it was called."""
     title, told = SECTIONS[name]
-    asked = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in report["options"].items() if _is_said(value))
+    asked = " ".join(f"--{key.replace('_', '-')} {_said(value)}" for key, value in report["options"].items() if _is_said(value))
     call = f"`python -m bench.{name} {asked}`".replace(" `", "`")
     when = f"{report['measured']}, {report['seconds']} s; load average before: {report['load_before']}"
     return f"## {title}\n\n{told(report)}\n\n{call}, {when}."
+
+
+def _said(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _is_said(value: Any) -> bool:
@@ -190,9 +194,28 @@ def peers_speed(report: Report) -> str:
         tables += [how, table(head, lines)] if lines else []
     why = (
         "Peers are libraries that call Redis from the caller's process, without a daemon in between, an archive, versions or an\n"
-        "order of changes. redisvl is the floor of what such a call costs. memoryd's recall is by words and by meaning."
+        "order of changes. redisvl is the floor of what such a call costs. A peer at its best has a graph that is searched as\n"
+        "widely as memoryd's; by default its index is exact, which writes faster. memoryd's recall is by words and by meaning."
     )
     return "\n\n".join([why, *tables])
+
+
+def peers_recall(report: Report) -> str:
+    """Who recalled how fast among how many, and what was found."""
+    asked = report["options"]
+    parts = [
+        f"A user has {asked['each']:,} memories and asks among those; the next question is another user's. Vectors cost nothing,\n"
+        "and everyone has the same. Found: of the ten nearest of the user's; of memoryd by a profile that weighs meaning alone,\n"
+        "since its recall ranks by more."
+    ]
+    for of in report["sizes"]:
+        rates: dict[str, list[str]] = {}
+        for one in sorted(of["done"], key=lambda one: one["clients"]):
+            rates.setdefault(one["who"], []).extend([spread(one["per_second"]), _number(one["p50_ms"]), _number(one["p99_ms"])])
+        rows = [(who, *told, of["found"][who], of["filled_seconds"][who]) for who, told in rates.items()]
+        head = [part for clients in ("one client", "16 clients") for part in (f"{clients}, a second", "p50 ms", "p99 ms")]
+        parts += [f"Among {of['size']:,} memories:", table(("", *head, "found", "filled in, s"), rows)]
+    return "\n\n".join(parts)
 
 
 def scale(report: Report) -> str:
@@ -278,6 +301,7 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Report], str]]] = {
     "visible": ("When a write can be seen", visible),
     "sync": ("Sync, beside what it stands on", sync),
     "peers_speed": ("Side by side with others", peers_speed),
+    "peers_recall": ("A recall among many memories, side by side with others", peers_recall),
     "recall_latency": ("A recall, beside its own commands", recall_latency),
     "journey": ("The whole journey, with the embedding model", journey),
     "sessions": ("Sessions as they grow", sessions),

@@ -63,13 +63,14 @@ class Made:
     """So many memories, the same for the same size: seeded texts and vectors."""
 
     size: int
+    each: int = PROJECT  # of a project
 
     def __post_init__(self) -> None:
         chance = np.random.default_rng(self.size)
         centres = _unit(chance.standard_normal((CENTRES, DIMS)))
-        projects = (self.size + PROJECT - 1) // PROJECT
+        projects = (self.size + self.each - 1) // self.each
         own = chance.integers(CENTRES, size=(projects, CENTRES_OF_PROJECT))
-        which = own[np.arange(self.size) // PROJECT, chance.integers(CENTRES_OF_PROJECT, size=self.size)]
+        which = own[np.arange(self.size) // self.each, chance.integers(CENTRES_OF_PROJECT, size=self.size)]
         noise = chance.standard_normal((self.size, DIMS)).astype(np.float32) * (SPREAD / np.sqrt(DIMS))
         self.vectors = _unit(centres[which] + noise)
 
@@ -86,7 +87,7 @@ class Made:
         began, before = SystemClock().now(), list[tuple[Scope, str]]()
         for number, content in enumerate(self.contents()):
             now = began + timedelta(microseconds=number)
-            scope = Scope("bench", f"p{number // PROJECT}", "a", f"s{number % PROJECT // 50}")
+            scope = Scope("bench", f"p{number // self.each}", "a", f"s{number % self.each // 50}")
             content_hash = hash_content(content)
             memory_id = event_id(scope, str(number), content_hash)
             follows = [one for of, one in before if of == scope]

@@ -40,7 +40,7 @@ class Texts:
     def __init__(self, file: Path) -> None:
         about = json.loads(file.read_text())
         self._lines: list[str] = about["lines"]
-        self._each: int = about["each"]
+        self.each: int = about["each"]
         self.ef_runtime: int = about["ef_runtime"]
 
     @staticmethod
@@ -56,9 +56,14 @@ class Texts:
     def __getitem__(self, number: int) -> str:
         return f"{self._lines[number % len(self)]} ({number})"
 
+    @staticmethod
+    def number(text: str) -> int:
+        """The one whose text it is."""
+        return int(text.rpartition("(")[2].removesuffix(")"))
+
     def user(self, number: int) -> str:
         """Whose text it is: as long for everyone, since LangGraph looks for what begins with it."""
-        return f"user{number // self._each if self._each else 0:05d}"
+        return f"user{number // self.each if self.each else 0:05d}"
 
     def about(self, number: int) -> int:
         """The text of which a question has some words."""
