@@ -176,6 +176,12 @@ def sessions(report: Report) -> str:
     return table(("", "short session ms", "long session ms", "ratio"), rows)
 
 
+MEM0 = (
+    "mem0's Redis store fetches stop words from nltk's site for each question: on a machine that does not reach it, it cannot\n"
+    "search, and has no row for that."
+)
+
+
 def peers_speed(report: Report) -> str:
     """Who did what, how fast."""
     doing = {
@@ -197,7 +203,7 @@ def peers_speed(report: Report) -> str:
         "order of changes. redisvl is the floor of what such a call costs. A peer at its best has a graph that is searched as\n"
         "widely as memoryd's; by default its index is exact, which writes faster. memoryd's recall is by words and by meaning."
     )
-    return "\n\n".join([why, *tables])
+    return "\n\n".join([f"{why}\n{MEM0}", *tables])
 
 
 def peers_recall(report: Report) -> str:
@@ -206,7 +212,7 @@ def peers_recall(report: Report) -> str:
     parts = [
         f"A user has {asked['each']:,} memories and asks among those; the next question is another user's. Vectors cost nothing,\n"
         "and everyone has the same. Found: of the ten nearest of the user's; of memoryd by a profile that weighs meaning alone,\n"
-        "since its recall ranks by more."
+        f"since its recall ranks by more.\n{MEM0}"
     ]
     for of in report["sizes"]:
         rates: dict[str, list[str]] = {}

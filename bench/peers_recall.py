@@ -54,7 +54,9 @@ from memoryd.keys import FOLLOWER_PLACE, SCHEMA
 TIMES = 4  # promised: of the fastest peer's rate
 THINGS = 12  # that a user speaks of
 BY_MEANING = "meaning"  # the profile that weighs it alone, and the verb that asks by it
+WEIGHTS = json.dumps({BY_MEANING: {"meaning": 1}})
 ALONE = 4  # so much fewer questions of one client
+FILLERS = 4  # clients that fill a peer
 NEAR = 1e-5  # how much less like the question than the tenth one may be: float32's doing
 
 
@@ -161,9 +163,8 @@ async def at_size(size: int, arguments: argparse.Namespace) -> tuple[Done, dict[
 @asynccontextmanager
 async def filled(said: Said) -> AsyncIterator[tuple[str, float]]:
     """A memoryd with all of them: its address, and the seconds in which sync has filled Redis."""
-    weights = json.dumps({BY_MEANING: {"meaning": 1}})
     async with (
-        own_servers() as servers, service("daemon", servers, embedder=OF_WORDS, MEMORYD_RECALL_WEIGHTS=weights),
+        own_servers() as servers, service("daemon", servers, embedder=OF_WORDS, MEMORYD_RECALL_WEIGHTS=WEIGHTS),
         open_redis(servers.redis_url) as redis, open_mongo(servers.mongo_url) as mongo,
     ):  # fmt: skip
         await until(lambda: redis.hexists(SCHEMA, "version"), "the daemon has prepared Redis")
@@ -179,7 +180,7 @@ async def filled(said: Said) -> AsyncIterator[tuple[str, float]]:
 async def fill(peer: AtWork, size: int) -> float:
     """Has a peer store them all, many at once where it can; the seconds that it took."""
     many = "store_many" in peer.verbs
-    order = Order("store_many", 0, -(-size // BATCH), 1) if many else Order("store", 0, size, 1)
+    order = Order("store_many", 0, -(-size // BATCH), FILLERS) if many else Order("store", 0, size, FILLERS)
     return (await peer.turn(order)).seconds
 
 

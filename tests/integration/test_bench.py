@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from typer.testing import CliRunner
 
-from bench import evidence, harness, load, page
+from bench import evidence, harness, load, page, peers_recall
 from bench.catalogue import BENCHES, LOCOMO, LONGMEMEVAL, Bench
 from bench.harness import HASHED, Running
 from memoryd.archive.client import open_mongo
@@ -122,7 +122,7 @@ async def shared(servers: Servers) -> AsyncIterator[tuple[Running, load.Generato
     with pytest.MonkeyPatch.context() as patch:
         database = named(patch, servers)
         await emptied(servers)
-        async with harness.running(embedder=HASHED) as parts, load.generator() as generate:
+        async with harness.running(embedder=HASHED, MEMORYD_RECALL_WEIGHTS=peers_recall.WEIGHTS) as parts, load.generator() as generate:
             yield parts, generate
         await dropped(servers, database)
 
