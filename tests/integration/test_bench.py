@@ -122,7 +122,8 @@ async def shared(servers: Servers) -> AsyncIterator[tuple[Running, load.Generato
     with pytest.MonkeyPatch.context() as patch:
         database = named(patch, servers)
         await emptied(servers)
-        async with harness.running(embedder=HASHED, MEMORYD_RECALL_WEIGHTS=peers_recall.WEIGHTS) as parts, load.generator() as generate:
+        memoryd = harness.running(embedder=HASHED, MEMORYD_RECALL_WEIGHTS=peers_recall.WEIGHTS)
+        async with memoryd as parts, load.generator() as generate:
             yield parts, generate
         await dropped(servers, database)
 
