@@ -84,7 +84,7 @@ def memoryd(url: str, *words: str) -> None:
 @asynccontextmanager
 async def served(path: Path, *, embedder: str = "auto", **environment: str) -> AsyncIterator[Servers]:
     """A memoryd of a bench's own with the conversations of `path`, imported as everybody does it, each with its vector."""
-    async with running(embedder=embedder, sync=True, **environment) as parts:
+    async with running(embedder=embedder, sync=True, daemons=1, **environment) as parts:
         await asyncio.to_thread(memoryd, parts.url, "import", str(path), "--tenant", TENANT, "--json")
         for project in sorted({one.project for one in load(path)}):
             await embedded(parts.url, project)

@@ -61,6 +61,11 @@ def options(doc: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def with_daemons(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that says how many daemons serve."""
+    parser.add_argument("--daemons", type=int, default=1, help="that share the requests; as many as cores are idle")
+
+
 def main(parser: argparse.ArgumentParser, run: Run) -> None:
     """A bench as a program."""
     arguments = parser.parse_args()
@@ -203,11 +208,15 @@ class Running:
 
 
 @asynccontextmanager
-async def running(*, embedder: str = "auto", sync: bool = True, **environment: str) -> AsyncIterator[Running]:
-    """Servers, daemon and sync of a bench's own, all started and stopped together. Without `sync` that one is not started."""
+async def running(
+    *, embedder: str = "auto", sync: bool = True, daemons: int = 1, **environment: str
+) -> AsyncIterator[Running]:
+    """Servers, daemon and sync of a bench's own, all started and stopped together. Without `sync` that one is not started.
+    `daemons`: so many share the requests, as `memoryd serve --workers` has it."""
     async with own_servers() as servers, open_redis(servers.redis_url) as redis:
         parts = {name: service(name, servers, embedder=embedder, **environment) for name in SERVICES}
-        wanted = [one for name, one in parts.items() if sync or name != "sync"]
+        more = [service("daemon", servers, embedder=embedder, **environment) for _ in range(1, daemons)]
+        wanted = [*(one for name, one in parts.items() if sync or name != "sync"), *more]
         settings = load_settings(redis_url=servers.redis_url, mongo_url=servers.mongo_url)
         try:
             await asyncio.gather(*(one.start() for one in wanted))

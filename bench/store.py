@@ -127,7 +127,7 @@ async def at_rate(parts: Running, generate: load.Generator, rate: float, rounds:
 async def run(arguments: argparse.Namespace) -> dict[str, Any]:
     rates: Sequence[float] = [float(one) for one in arguments.rates.split(",") if one]
     async with (
-        running(embedder=arguments.embedder, sync=not arguments.without_sync) as parts,
+        running(embedder=arguments.embedder, sync=not arguments.without_sync, daemons=arguments.daemons) as parts,
         load.generator() as generate,
     ):
         for way in WAYS:  # neither the scripts nor the daemon are met for the first time on the clock
@@ -147,6 +147,7 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def options() -> argparse.ArgumentParser:
     parser = harness.options(__doc__)
+    harness.with_daemons(parser)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--stores", type=int, default=1000, help="of a turn with 16 clients; one client makes a quarter of them")
     parser.add_argument("--rates", default="50,100,200", help="stores a second of the open loop, after commas")
