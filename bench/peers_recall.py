@@ -29,9 +29,8 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ from bench import harness, load
 from bench.harness import OF_WORDS, own_servers, service, turns, until
 from bench.peers import taking_turns
 from bench.peers.at_work import BATCH, BEST, DEFAULT, LIMIT, Texts
-from bench.peers.taking_turns import CLIENTS, MANY, MEMORYD, AtWork, Done, Order, Turn
+from bench.peers.taking_turns import CLIENTS, MANY, MEMORYD, AtWork, Done, Memoryd, Order, Turn
 from bench.peers.vectors import of_words
 from bench.scale import Made, archived
 from memoryd import connect
@@ -93,21 +92,6 @@ class Said(Made):
         return round(kept / (LIMIT * len(turn.milliseconds)), 3)
 
 
-@dataclass
-class Memoryd:
-    """memoryd, whose clients work in the load generator's process."""
-
-    url: str
-    generate: load.Generator
-    texts: Path
-    verbs: Sequence[str] = ("recall", BY_MEANING)
-
-    async def turn(self, order: Order) -> Turn:
-        """Has its clients do it."""
-        done: Turn = await self.generate(protocol, self.url, self.texts, order)
-        return done
-
-
 async def protocol(url: str, file: Path, order: Order) -> Turn:
     """A turn of memoryd's, in the generator: each user has a connection."""
     texts, found = Texts(file), dict[int, list[str]]()
@@ -145,17 +129,17 @@ async def at_size(size: int, arguments: argparse.Namespace) -> tuple[Done, dict[
         said = Said(Texts.written(file, texts, ef_runtime=width, each=arguments.each))
         url, seconds = await stack.enter_async_context(filled(said))
         generate = await stack.enter_async_context(load.generator())
-        memoryd = Memoryd(url, generate, file)
         peers = await stack.enter_async_context(taking_turns.peers(arguments, url, file))
         peers = {who: one for who, one in peers.items() if "recall" in one.verbs}
         filling = {MEMORYD: seconds, **{who: await fill(one, size) for who, one in peers.items()}}
-        everyone: dict[str, AtWork] = {MEMORYD: memoryd, **peers}
-        found = {MEMORYD: await memoryd.turn(Order(BY_MEANING, 0, arguments.first, MANY))}
+        everyone: dict[str, AtWork] = {MEMORYD: Memoryd(protocol, url, generate, file, ("recall", BY_MEANING)), **peers}
+        found = {}
         for who, one in everyone.items():
-            found.setdefault(who, await one.turn(Order("recall", 0, arguments.first, MANY)))
+            turn = await one.turn(Order(BY_MEANING if who == MEMORYD else "recall", 0, arguments.first, MANY))
+            found[who] = said.share_found(turn)
         done = await in_turns(everyone, arguments)
     return done, {
-        "size": size, "done": taking_turns.told(done), "found": {who: said.share_found(turn) for who, turn in found.items()},
+        "size": size, "done": taking_turns.told(done), "found": found,
         "filled_seconds": {who: round(one, 1) for who, one in filling.items()},
     }  # fmt: skip
 

@@ -21,9 +21,8 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from bench import harness, load
 from bench.harness import OF_WORDS, running, turns
 from bench.peers import taking_turns
 from bench.peers.at_work import BATCH, LIMIT, Texts
-from bench.peers.taking_turns import CLIENTS, MANY, MEMORYD, AtWork, Done, Order, Turn
+from bench.peers.taking_turns import CLIENTS, MANY, MEMORYD, AtWork, Done, Memoryd, Order, Turn
 from memoryd import connect
 from memoryd.config import load_settings
 from memoryd.embed.prepare import find_prepared
@@ -44,23 +43,9 @@ PROMISED = {  # of the fastest peer's rate, with many clients: what it is called
     "store_many": (f"`store_many` of {BATCH}", ("store_many",), 10),
     "recall": ("`recall`", ("recall", "recall_hybrid"), 4),
 }
+VERBS = ("store", "searchable", "store_many", "recall")  # of memoryd
 ALONE = 4  # so much fewer calls of one client: it is slower
 BATCHES = 4  # of a turn
-
-
-@dataclass
-class Memoryd:
-    """memoryd, whose clients work in the load generator's process."""
-
-    url: str
-    generate: load.Generator
-    texts: Path
-    verbs: Sequence[str] = ("store", "searchable", "store_many", "recall")
-
-    async def turn(self, order: Order) -> Turn:
-        """Has its clients do it."""
-        done: Turn = await self.generate(protocol, self.url, self.texts, order)
-        return done
 
 
 async def protocol(url: str, file: Path, order: Order) -> Turn:
@@ -107,7 +92,7 @@ async def side_by_side(arguments: argparse.Namespace, embedder: str) -> dict[str
         parts = await stack.enter_async_context(running(embedder=OF_WORDS if embedder == FREE else "auto"))
         prepared = None if embedder == FREE else find_prepared(load_settings())
         generate = await stack.enter_async_context(load.generator())
-        all_: dict[str, AtWork] = {MEMORYD: Memoryd(parts.url, generate, texts)}
+        all_: dict[str, AtWork] = {MEMORYD: Memoryd(protocol, parts.url, generate, texts, VERBS)}
         all_ |= await stack.enter_async_context(taking_turns.peers(arguments, parts.url, texts, prepared))
         done = await in_turns(all_, arguments, parts)
         return {"servers": await parts.versions(), "done": taking_turns.told(done), "promises": promises(done, embedder)}

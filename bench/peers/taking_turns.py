@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +47,22 @@ class AtWork(Protocol):
     verbs: Sequence[str]
 
     async def turn(self, order: Order) -> Turn: ...
+
+
+@dataclass
+class Memoryd:
+    """memoryd, whose clients work in the load generator's process: there `ask` is called with where, what and its order."""
+
+    ask: Callable[[str, Path, Order], Awaitable[Turn]]
+    url: str
+    generate: load.Generator
+    texts: Path
+    verbs: Sequence[str]
+
+    async def turn(self, order: Order) -> Turn:
+        """Has its clients do it."""
+        done: Turn = await self.generate(self.ask, self.url, self.texts, order)
+        return done
 
 
 @dataclass
