@@ -42,7 +42,7 @@ BENCHES: Sequence[Bench] = (
         "sync", quick="--memories 1000 --changes 1000", full="--memories 20000 --changes 10000",
         smoke="--rounds 1 --memories 20 --changes 10",
     ),
-    Bench("peers_speed", quick="--rounds 5", smoke="--rounds 1 --stores 8 --recalls 8 --embedders free"),
+    Bench("peers_speed", quick="--rounds 5", smoke="--rounds 1 --stores 8 --batches 2 --recalls 8 --embedders free"),
     Bench(
         "peers_recall", quick="--sizes 10000 --recalls 200", full="--sizes 10000,100000",
         smoke="--sizes 200 --each 100 --rounds 1 --recalls 4 --first 4",

@@ -1,7 +1,7 @@
 """How fast memoryd and its peers store and recall: on one Redis, with the same texts and the same embedder.
 
-    python -m bench.peers_speed [--mem0 PYTHON] [--langgraph PYTHON] [--rounds 5] [--stores 200] [--recalls 200]
-                                [--embedders model,free] [--json FILE]
+    python -m bench.peers_speed [--mem0 PYTHON] [--langgraph PYTHON] [--rounds 5] [--stores 200] [--batches 16]
+                                [--recalls 200] [--embedders model,free] [--json FILE]
 
 redisvl runs in this Python; mem0 and LangGraph in one that has them (bench/peers/run.py says how), each as a process of its own
 through its public API, as it is by default, and as it is at its best for recalls, where it has a choice (bench/peers/*_at_work.py
@@ -45,7 +45,6 @@ PROMISED = {  # of the fastest peer's rate, with many clients: what it is called
 }
 VERBS = ("store", "searchable", "store_many", "recall")  # of memoryd
 ALONE = 4  # so much fewer calls of one client: it is slower
-BATCHES = 4  # of a turn
 
 
 async def protocol(url: str, file: Path, order: Order) -> Turn:
@@ -104,11 +103,11 @@ async def in_turns(all_: Mapping[str, AtWork], arguments: argparse.Namespace, pa
     first = 0
     for number in range(arguments.rounds):
         for do, count in (
-            ("store", arguments.stores), ("searchable", arguments.stores), ("store_many", BATCHES), ("recall", arguments.recalls),
-            ("recall_hybrid", arguments.recalls),
+            ("store", arguments.stores), ("searchable", arguments.stores), ("store_many", arguments.batches),
+            ("recall", arguments.recalls), ("recall_hybrid", arguments.recalls),
         ):  # fmt: skip
             for clients in CLIENTS:
-                calls = count if clients > 1 or do == "store_many" else max(1, count // ALONE)
+                calls = count if clients > 1 else max(1, count // ALONE)
                 first += arguments.stores
                 for who in turns(list(all_), number):
                     if do in all_[who].verbs:
@@ -134,6 +133,7 @@ def options() -> argparse.ArgumentParser:
     parser = taking_turns.with_peers(harness.options(__doc__))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--stores", type=int, default=200)
+    parser.add_argument("--batches", type=int, default=16, help=f"stores of {BATCH} at once")
     parser.add_argument("--recalls", type=int, default=200)
     parser.add_argument("--embedders", default="model,free", help="after commas: the model, and vectors that cost nothing")
     return parser
