@@ -86,9 +86,9 @@ class Found:
         named_times = periods(self.asked.text, SystemClock().now())
         raw = signals(self.pool, CONVERSATION, who=self.who, now=0, times=named_times)
         silent = np.zeros(len(self.pool))  # a signal of which nobody has said anything: no time is named, nothing was judged
-        columns = [scaled(name, raw.get(name, silent), CONVERSATION) for name in names]
+        values = scaled(names, np.array([raw.get(name, silent) for name in names]), CONVERSATION).T
         turns, sessions = [self.turns[one] for one in self.pool.ids], [row.session[1] for row in self.pool.rows]
-        return Case(self.asked, self.pool.ids, turns, sessions, np.stack(columns, axis=1))
+        return Case(self.asked, self.pool.ids, turns, sessions, values)
 
 
 async def found(url: str, asked: Sequence[Asked], *, meaning: bool) -> list[Found]:

@@ -9,14 +9,31 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 from operator import is_
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memoryd.hot.briefs import Brief, Words
 from memoryd.limits import BRIEFS_SECONDS, LAYOUT_WORDS_MAX, LAYOUTS_MAX
+from memoryd.model.feedback import Feedback
+from memoryd.recall.bm25 import Values, weight
 
 Places = NDArray[np.int64]
+
+
+class Index(NamedTuple):
+    """Each term of each candidate once, in the order of their last 16 bits, which tell most of them apart. Those that end alike are
+    in the order of the candidates."""
+
+    ends: NDArray[np.uint16]
+    words: Words
+    whose: Places
+    """The candidate's place."""
+    times: Values
+    """How often it has the term."""
+    weights: Values
+    """What that is worth (`bm25.weight`)."""
 
 
 class Layout:
@@ -32,22 +49,22 @@ class Layout:
         return np.array([len(row.words) for row in self.rows], dtype=np.int64)
 
     @cached_property
-    def words(self) -> Words:
-        """All their terms, one candidate after another: some ten thousand."""
-        return np.concatenate([row.words for row in self.rows]) if self.rows else np.zeros(0, dtype=np.int64)
+    def index(self) -> Index:
+        """All their terms: some ten thousand."""
+        words = np.concatenate([row.words for row in self.rows]) if self.rows else np.zeros(0, dtype=np.int64)
+        another = np.ones(len(words) + 1, dtype=bool)  # than the one before it: equal ones lie side by side
+        another[1:-1] = words[1:] != words[:-1]
+        another[self.sizes.cumsum()] = True
+        first = another.nonzero()[0]
+        first, times = first[:-1], np.diff(first).astype(float)
+        words, whose = words[first], np.arange(len(self.rows)).repeat(self.sizes)[first]
+        ends = words.astype(np.uint16)
+        order = ends.argsort(kind="stable")  # of 16 bits it takes an eighth of the time of 64
+        weights = weight(times, self.scale[whose])
+        return Index(ends[order], words[order], whose[order], times[order], weights[order])
 
     @cached_property
-    def ends(self) -> NDArray[np.uint16]:
-        """The last 16 bits of each term: enough to tell most from those that are asked for."""
-        return self.words.astype(np.uint16)
-
-    @cached_property
-    def whose(self) -> Places:
-        """Of each term the candidate's place."""
-        return np.repeat(np.arange(len(self.rows)), self.sizes)
-
-    @cached_property
-    def scale(self) -> NDArray[np.float64]:
+    def scale(self) -> Values:
         """How long each is in terms, the mean of them being 1."""
         known = self.sizes[self.sizes > 0]  # of a memory that is light here, and was found by meaning only, nobody knows
         return self.sizes / (known.mean() if len(known) else 1.0)
@@ -67,17 +84,29 @@ class Layout:
         return {speaker: np.array(said, dtype=np.int64) for speaker, said in places.items()}
 
     @cached_property
-    def judged(self) -> bool:
-        """Whether anything was said of the use of any of them."""
-        return any(row.feedback for row in self.rows)
+    def judged(self) -> list[tuple[int, Feedback]]:
+        """The places of those of whose use something was said, and what."""
+        return [(at, row.feedback) for at, row in enumerate(self.rows) if row.feedback]
 
     @cached_property
-    def follows(self) -> tuple[Places, Places]:
-        """Which of them (first) followed which (second). What it followed and is none of them is left out."""
-        place = {row.memory_id: at for at, row in enumerate(self.rows)}
-        each = np.repeat(np.arange(len(self.rows)), [len(row.follows) for row in self.rows])
-        before = np.array([place.get(one, -1) for row in self.rows for one in row.follows], dtype=np.int64)
-        return each[before >= 0], before[before >= 0]
+    def valid_from(self) -> Places:
+        """Since when each is true, in microseconds since 1970."""
+        return np.array([row.valid_from for row in self.rows], dtype=np.int64)
+
+    @cached_property
+    def importance(self) -> Values:
+        """As each was given."""
+        return np.array([row.importance for row in self.rows], dtype=float)
+
+    @cached_property
+    def around(self) -> tuple[Places, Places]:
+        """Who is beside whom, both ways: that one followed another, then that the other came before it. What one followed and is
+        none of them is left out."""
+        following = [(at, row.follows) for at, row in enumerate(self.rows) if row.follows]
+        place = {row.memory_id: at for at, row in enumerate(self.rows)} if following else {}
+        pairs = [each for at, before in following for one in before if one in place for each in (at, place[one])]
+        whose = np.array(pairs, dtype=np.int64)
+        return whose, whose.reshape(-1, 2)[:, ::-1].ravel()
 
 
 class Layouts:
@@ -94,7 +123,7 @@ class Layouts:
         others = (one for one in self._known if one is not found and now - one.met_at < BRIEFS_SECONDS)
         room, self._known = LAYOUT_WORDS_MAX, []
         for one in [found, *others][:LAYOUTS_MAX]:
-            room -= len(one.words)
+            room -= int(one.sizes.sum())
             if room >= 0:
                 self._known.append(one)
         return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from memoryd.recall.pool import Pool, Values
+from memoryd.recall.bm25 import Values
+from memoryd.recall.pool import Pool
 
 
 def meaning(pool: Pool) -> Values | None:
@@ -15,4 +16,4 @@ def meaning(pool: Pool) -> Values | None:
     if not pool.similarity:
         return None
     values = np.array(list(map(pool.similarity.get, pool.ids)), dtype=float)  # what has none is no number
-    return np.where(np.isnan(values), min(pool.similarity.values()), values)
+    return np.where(np.isnan(values), np.fmin.reduce(values), values)

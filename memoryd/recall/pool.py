@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from memoryd.hot.briefs import numbered
 from memoryd.hot.rows import Candidates
+from memoryd.recall.bm25 import Values
 from memoryd.recall.layout import Layout, Layouts, Places
 
-Values = NDArray[np.float64]
-"""One number a candidate."""
+
+class Hits(NamedTuple):
+    """Candidates that have some terms: each with each of its terms once, the terms in their order."""
+
+    whose: Places
+    which: Places
+    times: Values
+    """How often it has the term."""
+    weights: Values
+    """What that is worth (`bm25.weight`)."""
 
 
 class Pool:
@@ -45,37 +54,39 @@ class Pool:
         return len(self.rows)
 
     @cached_property
-    def counts(self) -> NDArray[np.float64]:
-        """How often each candidate (a line) has each of the question's terms (a column)."""
-        return self.table(*self.hits(self.terms), len(self.terms))
+    def asked(self) -> Hits:
+        """Who has which of the question's terms."""
+        return self.hits(self.terms)
 
-    def hits(self, terms: Sequence[str]) -> tuple[Places, Places]:
-        """Each time that a candidate has one of these terms: whose it is, and which term. Equal ones lie side by side."""
-        if not terms:
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    def hits(self, terms: Sequence[str]) -> Hits:
+        """Who has which of these terms."""
         # Without a loop of Python's over the words, which would take longer than everything else here.
-        asked = numbered(" ".join(terms))
-        perhaps = np.zeros(1 << 16, dtype=bool)
-        perhaps[asked.astype(np.uint16)] = True
-        at = np.flatnonzero(perhaps[self.layout.ends])
-        found, order = self.layout.words[at], np.argsort(asked)
-        nearest = np.searchsorted(asked[order], found).clip(max=len(terms) - 1)
-        wanted = asked[order][nearest] == found
-        return self.layout.whose[at[wanted]], order[nearest[wanted]]
-
-    def table(self, whose: Places, which: Places, columns: int) -> NDArray[np.float64]:
-        """How often each candidate (a line) was hit in each column."""
-        counted = np.bincount(whose * columns + which, minlength=len(self) * columns)
-        return counted.reshape(len(self), columns).astype(float)
+        asked, index = numbered(" ".join(terms)), self.layout.index
+        ends = asked.astype(np.uint16)
+        first = index.ends.searchsorted(ends)
+        many = index.ends.searchsorted(ends, side="right") - first  # that end as each of the terms does
+        which = np.arange(len(terms)).repeat(many)
+        at = np.arange(len(which)) + (first - many.cumsum() + many)[which]
+        same = index.words[at] == asked[which]
+        at = at[same]
+        return Hits(index.whose[at], which[same], index.times[at], index.weights[at])
 
     @cached_property
     def with_term(self) -> dict[str, int]:
         """In how many memories each of the question's terms is."""
-        counts = self.counts
+        which = self.asked.which
         if self._counted:
-            counts = counts[np.array([row.group not in self._counted for row in self.rows], dtype=bool)]
-        among = np.count_nonzero(counts, axis=0).tolist()
-        return {
-            term: count + sum(counted.get(term, 0) for counted in self._counted.values())
-            for term, count in zip(self.terms, among, strict=True)
-        }
+            which = which[np.array([row.group not in self._counted for row in self.rows], dtype=bool)[self.asked.whose]]
+        among = dict(zip(self.terms, np.bincount(which, minlength=len(self.terms)).tolist(), strict=True))
+        for counted in self._counted.values():
+            among = {term: count + counted.get(term, 0) for term, count in among.items()}
+        return among
+
+
+def highest(values: Values, most: int | None = None) -> Places:
+    """The places of the highest, best first; of equal ones the first place first."""
+    lowest = -values
+    if most is None or most >= len(values):
+        return np.asarray(lowest.argsort(kind="stable"))
+    some: Places = (~(lowest > np.partition(lowest, most)[most])).nonzero()[0]  # sorting these few takes a third of the time
+    return some[lowest[some].argsort(kind="stable")][:most]

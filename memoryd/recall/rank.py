@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Sequence
+from itertools import compress
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memoryd.model.results import Part, Ranked
+from memoryd.recall.bm25 import Values
 from memoryd.recall.meaning import meaning
-from memoryd.recall.pool import Pool, Values
+from memoryd.recall.pool import Pool, highest
 from memoryd.recall.profiles import Profile
 from memoryd.recall.speech import speaker
 from memoryd.recall.when import Period, when
 from memoryd.recall.words import expansion, neighbours, session, words
 from memoryd.recall.worth import feedback, importance, recency
 
+Table = NDArray[np.float64]
+"""A line a signal, a column a candidate."""
+
 QUOTE_WEIGHT = 100.0  # more than all else can add up to: who says a whole memory means that memory
 AS_THEY_ARE = frozenset({"speaker", "when", "quote", "feedback"})  # how many others have it does not change what it says
+FROM_0_TO_1 = frozenset({"meaning", "recency", "importance"})  # by themselves; BM25 has no scale of its own
 
 
 def signals(
@@ -59,27 +65,30 @@ def rank(
     if quoted:
         raw["quote"] = np.array([float(one in quoted) for one in pool.ids])
         weights["quote"] = QUOTE_WEIGHT
-    parts = {name: weights[name] * scaled(name, values, profile) for name, values in raw.items()}
-    scores = np.sum(list(parts.values()), axis=0).round(6) if parts else np.zeros(len(pool))
-    order = np.argsort(-scores, kind="stable")  # the pool is in the order of ids
-    enough = np.ones(len(pool), dtype=bool)
+    used = [weights[name] for name in raw]
+    values = np.array(list(raw.values()), dtype=float).reshape(len(raw), len(pool))
+    parts = np.array(used, dtype=float)[:, None] * scaled(list(raw), values, profile)
+    scores = parts.sum(axis=0).round(6)
+    best = highest(scores, limit if min_score is None and min_likeness <= 0 else None)  # the pool is in the order of ids
     if min_score is not None:
-        np.greater_equal(scores, min_score, out=enough)
+        best = best[scores[best] >= min_score]
     if min_likeness > 0:
-        np.logical_and(enough, [_likeness(pool, one, quoted) >= min_likeness for one in pool.ids], out=enough)
-    best = order[enough[order]][:limit]
-    values = {name: list(map(_short, one[best].tolist())) for name, one in raw.items()}
-    contributions = {name: list(map(_short, one[best].tolist())) for name, one in parts.items()}
-    by_words = np.asarray(pool.counts[best].any(axis=1)).tolist()
+        best = best[np.array([_likeness(pool, pool.ids[at], quoted) >= min_likeness for at in best], dtype=bool)]
+    best = best[:limit]
+    by_words = np.zeros(len(pool), dtype=bool)
+    by_words[pool.asked.whose] = True
+    told = short(np.array([values[:, best], parts[:, best]]).transpose(2, 0, 1)).tolist()
     return [
         Ranked(
-            (memory_id := pool.ids[place]),
-            pool.rows[place].kind,
+            (memory_id := pool.ids[at]),
+            pool.rows[at].kind,
             score,
-            {name: Part(values[name][at], weights[name], contributions[name][at]) for name in parts},
-            _found_by(pool, memory_id, quoted, by_words=by_words[at]),
+            dict(zip(raw, map(Part, own, used, contributions), strict=True)),
+            _found_by(pool, memory_id, quoted, by_words=worded),
         )
-        for at, (place, score) in enumerate(zip(best.tolist(), scores[best].tolist(), strict=True))
+        for at, score, worded, (own, contributions) in zip(
+            best.tolist(), scores[best].tolist(), by_words[best].tolist(), told, strict=True
+        )
     ]
 
 
@@ -89,21 +98,39 @@ def _likeness(pool: Pool, memory_id: str, quoted: Collection[str]) -> float:
 
 
 def _found_by(pool: Pool, memory_id: str, quoted: Collection[str], *, by_words: bool) -> list[str]:
-    ways = {"quote": memory_id in quoted, "words": by_words, "meaning": memory_id in pool.similarity}
-    return [name for name, found in ways.items() if found]
+    return list(compress(("quote", "words", "meaning"), (memory_id in quoted, by_words, memory_id in pool.similarity)))
 
 
-def scaled(name: str, values: Values, profile: Profile) -> Values:
-    """A signal as it is weighed."""
-    if name in AS_THEY_ARE:
-        return values
-    if not profile.standard:  # only BM25 has no scale of its own
-        return values / values.max() if name not in ("meaning", "recency", "importance") and values.max() > 0 else values
-    centred = values - values.sum() / len(values)  # as `mean` does it, without the detour in which that looks for types
-    spread = math.sqrt((centred * centred).sum() / len(values))
-    # Equal up to rounding: nothing to tell apart.
-    return centred / spread if spread > 1e-9 else np.zeros(len(values))
+def scaled(names: Sequence[str], values: Table, profile: Profile) -> Table:
+    """Signals as they are weighed."""
+    made = _standardised(values) if profile.standard else _of_the_highest(values)
+    kept = AS_THEY_ARE if profile.standard else AS_THEY_ARE | FROM_0_TO_1
+    for at, name in enumerate(names):
+        if name in kept:
+            made[at] = values[at]
+    return made
 
 
-def _short(value: float) -> float:
-    return round(value, 6)
+def _standardised(values: Table) -> Table:
+    many = values.shape[1]
+    centred = values - values.sum(axis=1, keepdims=True) / many  # as `mean` and `std` do it, without their detours
+    spread = np.sqrt((centred * centred).sum(axis=1, keepdims=True) / many)
+    alike = spread <= 1e-9  # equal up to rounding: nothing to tell apart
+    return np.where(alike, 0.0, centred / np.where(alike, 1.0, spread))
+
+
+def _of_the_highest(values: Table) -> Table:
+    highest_one = values.max(axis=1, keepdims=True)
+    return np.asarray(values / np.where(highest_one > 0, highest_one, 1.0))
+
+
+def short(values: Table) -> Table:
+    """Each as `round(value, 6)` gives it, in a tenth of the time."""
+    millionths = values * 1e6
+    whole = np.rint(millionths)
+    rounded = np.asarray(whole / 1e6)
+    # The product is itself rounded. Where it is so near to a half that this might decide, all digits are looked at.
+    unsure = 0.5 - np.abs(millionths - whole) <= np.abs(millionths) * 1e-15
+    if unsure.any():
+        rounded[unsure] = [round(one, 6) for one in values[unsure].tolist()]
+    return rounded

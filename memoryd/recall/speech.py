@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from memoryd.model.terms import query_terms
-from memoryd.recall.pool import Pool, Values
+from memoryd.recall.bm25 import Values
+from memoryd.recall.pool import Pool
 
 
 def named(question: str, speakers: Iterable[str]) -> set[str]:
@@ -28,8 +29,8 @@ def speaker(pool: Pool, who: set[str]) -> Values:
     for name in who & said_by.keys():
         own[said_by[name]] = 1.0
     if who and "" in said_by:
-        whose, _ = pool.hits(sorted({query_terms(name)[0] for name in who}))
-        own[np.intersect1d(whose, said_by[""])] = 1.0
+        naming = pool.hits(sorted({query_terms(name)[0] for name in who})).whose
+        own[np.intersect1d(naming, said_by[""])] = 1.0
     return own
 
 

@@ -14,7 +14,8 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 
 from memoryd.clock import to_microseconds
-from memoryd.recall.pool import Pool, Values
+from memoryd.recall.bm25 import Values
+from memoryd.recall.pool import Pool
 
 Period = tuple[int, int]
 """From (inclusive) and until (exclusive), in microseconds since 1970."""
@@ -87,7 +88,7 @@ def when(pool: Pool, named: Sequence[Period]) -> Values | None:
     None when it names none."""
     if not named:
         return None
-    moments = np.array([row.valid_from for row in pool.rows], dtype=float)
+    moments = pool.layout.valid_from.astype(float)
     values = np.zeros(len(pool))
     for begin, end in named:
         late = np.maximum(0.0, moments - end) / 1e6

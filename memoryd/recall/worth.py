@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from memoryd.recall.pool import Pool, Values
+from memoryd.recall.bm25 import Values
+from memoryd.recall.pool import Pool
 
 HALF_LIFE_SECONDS = 7 * 24 * 3600.0  # after a week a memory is half as recent; chosen, not measured
 
@@ -12,13 +13,13 @@ HALF_LIFE_SECONDS = 7 * 24 * 3600.0  # after a week a memory is half as recent; 
 def recency(pool: Pool, now: int) -> Values:
     """0.5 to the power of its age in half-lives (as in Park et al., "Generative Agents", UIST 2023): 1 now, 0.5 after a
     week. Age counts from valid time, when it happened; what lies in the future is as recent as now."""
-    ages = np.array([max(0, now - row.valid_from) for row in pool.rows]) / 1e6
+    ages = np.maximum(0, now - pool.layout.valid_from) / 1e6
     return np.asarray(0.5 ** (ages / HALF_LIFE_SECONDS))
 
 
 def importance(pool: Pool) -> Values:
     """As it was given, 0 to 1."""
-    return np.array([row.importance for row in pool.rows])
+    return pool.layout.importance
 
 
 def feedback(pool: Pool, now: int) -> Values | None:
@@ -30,4 +31,7 @@ def feedback(pool: Pool, now: int) -> Values | None:
     """
     if not pool.layout.judged:
         return None
-    return np.array([row.feedback.prior(now) if row.feedback else 0.0 for row in pool.rows])
+    values = np.zeros(len(pool))
+    for at, said in pool.layout.judged:
+        values[at] = said.prior(now)
+    return values

@@ -24,9 +24,9 @@ from memoryd.model.terms import query_terms, terms
 from memoryd.recall.diverse import by_session, diverse, likeness
 from memoryd.recall.layout import Layouts
 from memoryd.recall.meaning import meaning
-from memoryd.recall.pool import Pool
+from memoryd.recall.pool import Pool, highest
 from memoryd.recall.profiles import CONVERSATION, FACTS, RECENT, Profiles
-from memoryd.recall.rank import rank
+from memoryd.recall.rank import rank, short
 from memoryd.recall.speech import first_person, named, speaker
 from memoryd.recall.synonyms import Synonyms
 from memoryd.recall.when import periods, when
@@ -324,7 +324,7 @@ def test_what_is_known_of_candidates_is_of_these_very_briefs(monkeypatch: pytest
     assert layouts.of([*rows[:-1], row(4, TALK[4][1])]) is not known
     assert layouts.of(rows[:-1]) is not known
     assert layouts.of(rows) is known
-    monkeypatch.setattr("memoryd.recall.layout.LAYOUT_WORDS_MAX", len(known.words))
+    monkeypatch.setattr("memoryd.recall.layout.LAYOUT_WORDS_MAX", known.sizes.sum())
     assert layouts.of(rows[:2]) is not known
     assert layouts.of(rows) is not known
     monkeypatch.undo()
@@ -337,6 +337,21 @@ def test_what_is_known_of_candidates_is_of_these_very_briefs(monkeypatch: pytest
 def test_terms_are_told_apart_that_end_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     """By all of their numbers, not only by the last bits that are compared first."""
     monkeypatch.setattr("memoryd.recall.pool.numbered", lambda _: np.array([(1 << 16) + 7, 7], dtype=np.int64))
-    ends_alike = replace(row(0, "", follows=[]), words=np.array([7, (2 << 16) + 7, 7], dtype=np.int64))
+    ends_alike = replace(row(0, "", follows=[]), words=np.array([7, 7, (2 << 16) + 7], dtype=np.int64))
+    asked = Pool(Candidates({"mem_0": ends_alike}), ["one", "other"], 1).asked
 
-    assert Pool(Candidates({"mem_0": ends_alike}), ["one", "other"], 1).counts.tolist() == [[0, 2]]
+    assert (asked.whose.tolist(), asked.which.tolist(), asked.times.tolist()) == ([0], [1], [2.0])
+
+
+@given(st.lists(st.floats(-1e200, 1e200) | st.integers(-(10**9), 10**9).map(lambda number: number / 2e6)))
+def test_many_numbers_are_rounded_as_one_is(values: list[float]) -> None:
+    """Also those that lie half way between two, and next to that."""
+    near = [*values, *np.nextafter(values, np.inf).tolist(), *np.nextafter(values, -np.inf).tolist()]
+
+    assert list(map(repr, short(np.array(near)).tolist())) == [repr(round(one, 6)) for one in near]
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, 2.0, np.nan])), st.none() | st.integers(0, 9))
+def test_the_highest_are_those_that_sorting_puts_first(values: list[float], most: int | None) -> None:
+    """Of equal ones the first; what is no number comes last."""
+    assert highest(np.array(values), most).tolist() == np.argsort(-np.array(values), kind="stable")[:most].tolist()
