@@ -34,6 +34,7 @@ DIVERSE_MAX = 100  # best memories among which a diverse answer is chosen; beyon
 CURSOR_BYTES_MAX = 64  # a token and a number
 CANDIDATES_MAX = 400  # memories that one search brings to the ranking; measured, 200 by meaning cost 0.4 points of recall
 LISTED_MAX = 1_000  # stamps of one answer: RediSearch samples no more, and no search of a recall brings more than 2.5 × 400
+UNKNOWN_FEW_MAX = 32  # briefs that are looked for one by one among what a search finds: of more it is cheaper to read all
 BRIEFS_MAX = 20_000  # memories of which a daemon keeps what ranking needs, about 3 KiB each: some 40 conversations
 LAYOUTS_MAX = 16  # sets of candidates of the latest recalls of which a daemon keeps what ranking has worked out,
 LAYOUT_WORDS_MAX = 1_000_000  # and of how many words in all: up to 34 bytes each, a conversation has 10,000

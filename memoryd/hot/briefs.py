@@ -77,6 +77,11 @@ class Briefs:
                     self.put(place, stamp, one)
         return cast("list[Brief]", found) if all(found) else None
 
+    def unknown(self, place: str, stamps: Sequence[bytes]) -> list[bytes]:
+        """Those of the stamps under which nothing is known."""
+        young, old = self._young.get(place, {}), self._old.get(place, {})
+        return [one for one in stamps if one not in young and one not in old]
+
     def put(self, place: str, stamp: bytes, brief: Brief) -> None:
         """Keeps what has been read."""
         here = self._young.setdefault(place, {})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from memoryd import MemoryClient
-from memoryd.hot import briefs
+from memoryd.hot import briefs, finding
 from memoryd.hot.clauses import Filters
 from memoryd.hot.search import Search
 from memoryd.model.ids import hash_content
@@ -35,6 +35,26 @@ async def test_a_brief_is_read_once_and_again_when_it_changes(world: World, memo
     assert await words_of(search, memory.scope) == {kept.id: ["ada", "sail", "lago"]}
     await memory.forget(kept.id)
     assert await words_of(search, memory.scope) == {}
+
+
+async def test_what_is_stored_since_is_read_alone(world: World, memory: MemoryClient) -> None:
+    """Who stores and recalls in turn does not have all that is known read again."""
+    first, search = await memory.store("Ada paints in Porto.", type="fact"), Search(world.redis, ef_runtime=None)
+    assert await words_of(search, memory.scope) == {first.id: ["ada", "paint", "porto"]}
+    await world.redis.hset(await key_of(world, first.id), "brief", "not read")
+
+    second = await memory.store("Ada sails to Lagos.", type="fact")
+    both = {first.id: ["ada", "paint", "porto"], second.id: ["ada", "sail", "lago"]}
+    assert await words_of(search, memory.scope) == both
+
+
+async def test_many_that_are_unknown_are_read_at_once(world: World, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where nothing is known yet."""
+    monkeypatch.setattr(finding, "UNKNOWN_FEW_MAX", 1)
+    ids = {(await memory.store(f"Ada {what}.", type="fact")).id for what in ("paints", "sails", "sings")}
+    search = Search(world.redis, ef_runtime=None)
+    for _ in range(2):
+        assert (await words_of(search, memory.scope)).keys() == ids
 
 
 async def test_a_stamp_is_known_in_its_project_only(world: World, memory: MemoryClient) -> None:
