@@ -49,6 +49,11 @@ class Layout:
         return np.array([len(row.words) for row in self.rows], dtype=np.int64)
 
     @cached_property
+    def words(self) -> int:
+        """How many terms all of them have."""
+        return int(self.sizes.sum())
+
+    @cached_property
     def index(self) -> Index:
         """All their terms: some ten thousand."""
         words = np.concatenate([row.words for row in self.rows]) if self.rows else np.zeros(0, dtype=np.int64)
@@ -123,7 +128,7 @@ class Layouts:
         others = (one for one in self._known if one is not found and now - one.met_at < BRIEFS_SECONDS)
         room, self._known = LAYOUT_WORDS_MAX, []
         for one in [found, *others][:LAYOUTS_MAX]:
-            room -= int(one.sizes.sum())
+            room -= one.words
             if room >= 0:
                 self._known.append(one)
         return found
