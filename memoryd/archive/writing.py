@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pymongo import ReplaceOne, UpdateMany
+from pymongo import InsertOne, ReplaceOne, UpdateMany
 
-from memoryd.archive.batch import Batch, Operation, Vector, attach, judge, touch
+from memoryd.archive.batch import Batch, Vector, attach, judge, touch
 from memoryd.archive.bulk import write_unordered
 from memoryd.archive.client import archive_errors
 from memoryd.archive.codec import Document
@@ -33,18 +33,18 @@ async def write_batch(archive: Archive, batch: Batch) -> list[str]:
 
 
 async def _write_current(archive: Archive, documents: Mapping[str, Document], known: Mapping[str, bool]) -> list[str]:
-    # A tombstone also goes over an equal version: forgetting wins.
-    operations: list[Operation] = [
-        ReplaceOne(
-            {"_id": one["_id"], "version": {"$lte" if one.get("tombstone") else "$lt": one["version"]}},
-            one,
-            upsert=not known.get(one["_id"], False),
-        )
-        for one in documents.values()
-    ]
-    duplicates = await write_unordered(archive.memories, operations)
-    ids = list(documents)
-    return [ids[index] for index in duplicates]
+    # What was stored once and is new in MongoDB, as most is, costs it a third as an insert of what an upsert with a condition does.
+    new = [key for key, one in documents.items() if one["version"] == 1 and not one.get("tombstone") and not known.get(key)]
+    there = await write_unordered(archive.memories, [InsertOne(documents[key]) for key in new])
+    ids = sorted(documents.keys() - set(new)) + [new[index] for index in there]
+    over = [_over_lower(documents[key], upsert=not known.get(key, False)) for key in ids]
+    return [ids[index] for index in await write_unordered(archive.memories, over)]
+
+
+def _over_lower(document: Document, *, upsert: bool) -> ReplaceOne[Document]:
+    """A tombstone also goes over an equal version: forgetting wins."""
+    lower = {"$lte" if document.get("tombstone") else "$lt": document["version"]}
+    return ReplaceOne({"_id": document["_id"], "version": lower}, document, upsert=upsert)
 
 
 async def _write_vectors(archive: Archive, vectors: Sequence[Vector]) -> None:

@@ -250,6 +250,22 @@ async def test_two_archivers_that_write_two_versions_at_once_leave_the_higher_on
         assert await unsynced.memories.count_documents({"_id": {"$in": ids}, "version": 2}) == len(ids)
 
 
+async def test_a_first_version_goes_over_a_lower_one_and_whoever_is_as_high_refuses_it(unsynced: World) -> None:
+    """Most of them are new there, and are inserted; that one is there already must not be taken for its being archived."""
+    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
+        kept = await memory.store("Ada lives in Porto.", type="fact")
+        await hand.archive_all()
+        document = await unsynced.memories.find_one({"_id": kept.id})
+        assert document is not None
+    new, lower, equal, higher = (f"mem_{secrets.token_hex(16)}" for _ in range(4))
+    for version, one in enumerate((lower, equal, higher)):
+        await unsynced.memories.insert_one({**document, "_id": one, "version": version}, bypass_document_validation=True)
+    refused = await write_batch(unsynced.archive, Batch({one: {**document, "_id": one} for one in (new, lower, equal, higher)}))
+    assert set(refused) == {equal, higher}
+    found = {one["_id"]: one["version"] async for one in unsynced.memories.find({"_id": {"$ne": kept.id}})}
+    assert found == {new: 1, lower: 1, equal: 1, higher: 2}
+
+
 async def test_what_a_dead_archiver_had_read_is_taken_over(unsynced: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries are acknowledged after the write, so a death between the two costs a repetition and nothing else."""
     redeliver_after(0.0, monkeypatch)
