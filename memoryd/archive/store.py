@@ -82,6 +82,14 @@ class Archive:
             found = await self.memories.find_one({"_id": memory_id})
             return (await self.packing.opened([found]))[0] if found else None
 
+    async def as_of(self, memory_ids: Iterable[str], moment: Timestamp) -> dict[str, Document]:
+        """Those of the documents that are there, packed or not, as a majority has them at that moment or later."""
+        with archive_errors("read"):
+            async with self.database.client.start_session(causal_consistency=True) as session:
+                session.advance_operation_time(moment)  # a new primary may know of it later than who has told of it
+                found = self.memories.find({"_id": {"$in": list(memory_ids)}}, batch_size=NAMED_MAX, session=session)
+                return {one["_id"]: one async for one in found}
+
     async def get_memory(self, scope: Scope, memory_id: str) -> Record | None:
         """The memory, if this scope holds it and it is not forgotten."""
         record = await self.visible(scope, memory_id)

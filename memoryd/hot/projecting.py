@@ -58,7 +58,13 @@ def _args(records: Records, one: Projection) -> list[Encoded]:
         int(one.adopted), records.slot, int(one.away), int(one.whole), one.light_seal,
         to_hot_vector(one.record.vector, HALF) if one.light_seal and one.record.vector else "", int(one.archived), int(one.copied),
     ]  # fmt: skip
-    return control + [part for pair in record_fields(one.record, records.datatype).items() for part in pair]
+    fields = record_fields(one.record, records.datatype)
+    return [*control, fields.pop("embedding", ""), msgspec.msgpack.encode({name: _text(value) for name, value in fields.items()})]
+
+
+def _text(value: Encoded) -> Encoded:
+    """As Redis keeps it, and as its MessagePack knows it: strings only."""
+    return value.decode() if type(value) is bytes else str(value) if type(value) is int else value
 
 
 async def raise_fences(records: Records, fence: int) -> None:

@@ -221,7 +221,7 @@ class Archiver:
 
     async def _unseen(self, entries: Sequence[Entry], batch: Batch) -> dict[tuple[str, int], Entry]:
         """Versions of which only a vector or a count has come: their own entry is with another archiver."""
-        partial = {(one.memory_id, one.version): one for one in entries if one.op in PARTIAL}
+        partial = {(one.memory_id, one.version): one for one in entries if one.op in PARTIAL and not one.text("archived")}
         for own in batch.versions.values():
             partial.pop((own["memory_id"], own["version"]), None)
         unseen = await self._archive.history.unseen(partial) if partial else set()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -29,6 +29,7 @@ from memoryd_sync.order import put_in_order
 from memoryd_sync.place import Places
 from memoryd_sync.projector import Fenced, Projector
 from memoryd_sync.reconcile import Reconciler
+from memoryd_sync.under_way import UnderWay
 from memoryd_telemetry import names as telemetry
 from memoryd_telemetry.kept import Told, told_to_nobody
 from memoryd_telemetry.logs import get_logger
@@ -112,7 +113,6 @@ class Follower:
         place = await self._places.load()
         with archive_errors("follow"):
             stream = await self._archive.memories.watch(
-                full_document="updateLookup",
                 resume_after=place.token if place else None,
                 max_await_time_ms=AWAIT_MILLISECONDS,
                 batch_size=FOLLOW_CHANGES_MAX,
@@ -130,18 +130,32 @@ class Follower:
                     await changes.close()
 
     async def _apply_changes(self, changes: Changes, stop: asyncio.Event) -> None:
+        under_way = UnderWay(self._apply, changes.token)
+        try:
+            await self._apply_as_they_come(changes, under_way, stop)
+        finally:
+            await under_way.close()
+
+    async def _apply(self, changes: Sequence[Mapping[str, Any]]) -> None:
+        await self._projector.apply_changes(changes)
+        await self._told()
+
+    async def _apply_as_they_come(self, changes: Changes, under_way: UnderWay, stop: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         saved = renewed = loop.time()
         while not stop.is_set():
             heed_cancellation()
-            if some := await changes.some():
-                gone = some[-1]["operationType"] in COLLECTION_GONE
-                await self._projector.apply_changes(some[:-1] if gone else some)
-                await self._told()
-                if gone:
-                    await self._lose_place("collection", f"the collection is gone ({some[-1]['operationType']})")
-                    await self._prepare_archive()
-                    return
+            some = await changes.some()
+            gone = bool(some) and some[-1]["operationType"] in COLLECTION_GONE
+            if some:
+                await under_way.begin(some[:-1] if gone else some, changes.token)
+            if gone or not some:
+                await under_way.done()
+                under_way.token = changes.token
+            if gone:
+                await self._lose_place("collection", f"the collection is gone ({some[-1]['operationType']})")
+                await self._prepare_archive()
+                return
             if loop.time() - renewed >= RENEW_SECONDS:
                 renewed = loop.time()
                 await self._knows_model()  # after a reindex, the old model's vectors must not come back from the archive
@@ -149,12 +163,13 @@ class Follower:
                     log.warning("follow.lease_lost")
                     measure(telemetry.LEASE_CHANGES, 1, {telemetry.OUTCOME: "lost"})
                     return
-            if loop.time() - saved >= SAVE_SECONDS and changes.token:
+            if loop.time() - saved >= SAVE_SECONDS and under_way.token:
                 saved = loop.time()
-                if not await self._places.save(changes.token, self._lease):
+                if not await self._places.save(under_way.token, self._lease):
                     return
-        if changes.token:
-            await self._places.save(changes.token, self._lease)
+        await under_way.done()
+        if under_way.token:
+            await self._places.save(under_way.token, self._lease)
 
     async def _reconcile(self, token: Any, stop: asyncio.Event) -> bool:
         """Brings both stores together whole, and saves the place from before; False when it was interrupted."""

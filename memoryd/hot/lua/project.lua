@@ -6,7 +6,8 @@
 --       here ('1'|'0')  11 its content is wanted here ('1'|'0')  12 the archive's seal of a memory that may be light here
 --       ('' = may not)  13 the vector of such a one as float16  14 the archive has this version as it is, in its history too
 --       ('1'|'0')  15 all that the archive has comes, in no order, and who brings it tells the events their order afterwards
---       ('1'|'0')  16.. the record's fields and values
+--       ('1'|'0')  16 its vector ('' = none)  17 the record's other fields as MessagePack: as so many arguments they cost both
+--       processes more
 -- Returns away (it is not here, and belongs there) | whole (its record was light, and has its content again)
 --       | applied | enriched (same version: a vector, a context, newer counters, feedback) | ignored | fenced (a newer writer is active)
 --       | kept (a forget from elsewhere met what was said after it, which is lifted above the tombstone).
@@ -14,8 +15,8 @@
 -- that an event comes between others: this Redis had lost it, and what was said since does not know it.
 -- Atomic because a local write between the comparison and the copy would be overwritten by its own past.
 local version, tombstone, slot = tonumber(ARGV[1]), ARGV[2], ARGV[9]
-local fields = {}
-for i = 16, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+local fields = cmsgpack.unpack(ARGV[17])
+if ARGV[16] ~= '' then fields.embedding = ARGV[16] end
 local known = redis.call('HMGET', KEYS[1], 'version', 'entries', 'pending', 'content_hash', 'access_count',
   'said_at', 'reinforced_at', 'context', 'follows', 'valid_from', 'feedback', 'hash')
 known[4] = known[4] or known[12]
@@ -28,7 +29,7 @@ local function tell_order()
   redis.call('XADD', KEYS[2], '*', 'op', 'touched', 'traceparent', ARGV[6], 'id', fields.id, 'tenant', fields.tenant,
     'project', fields.project, 'agent_id', fields.agent_id, 'session_id', fields.session_id, 'memory_type', fields.memory_type,
     'version', ARGV[1], 'access_count', fields.access_count, 'last_accessed', fields.last_accessed,
-    'precedes', fields.id .. ',' .. precedes(KEYS[7], fields.id), 'follows', follows(KEYS[7], fields.id))
+    'precedes', fields.id .. ',' .. precedes(KEYS[7], fields.id), 'follows', follows(KEYS[7], fields.id), 'archived', '1')
 end
 -- Whether it says that it follows others than stand before it here.
 local function elsewhere()
