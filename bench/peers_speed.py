@@ -88,7 +88,8 @@ async def side_by_side(arguments: argparse.Namespace, embedder: str) -> dict[str
         texts = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "texts.json"
         lines = [one.rpartition(" (")[0] for one in islice(harness.sentences(), 255)]
         Texts.written(texts, lines, ef_runtime=load_settings().vector_ef_runtime)
-        parts = await stack.enter_async_context(running(embedder=OF_WORDS if embedder == FREE else "auto"))
+        ours = running(embedder=OF_WORDS if embedder == FREE else "auto", daemons=arguments.daemons)
+        parts = await stack.enter_async_context(ours)
         prepared = None if embedder == FREE else find_prepared(load_settings())
         generate = await stack.enter_async_context(load.generator())
         all_: dict[str, AtWork] = {MEMORYD: Memoryd(protocol, parts.url, generate, texts, VERBS)}
@@ -131,6 +132,7 @@ def promises(done: Done, embedder: str) -> list[dict[str, Any]]:
 
 def options() -> argparse.ArgumentParser:
     parser = taking_turns.with_peers(harness.options(__doc__))
+    harness.with_daemons(parser)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--stores", type=int, default=200)
     parser.add_argument("--batches", type=int, default=16, help=f"stores of {BATCH} at once")
