@@ -48,8 +48,8 @@ BENCHES: Sequence[Bench] = (
         smoke="--sizes 200 --each 100 --rounds 1 --recalls 4 --first 4",
     ),
     Bench(
-        "recall_latency", quick="--memories 10000", full="--memories 100000",
-        smoke="--memories 400 --rounds 1 --embedder none",
+        "recall_latency", quick="--sizes 10000", full="--sizes 10000,100000",
+        smoke="--sizes 400 --rounds 1 --embedder none",
     ),
     Bench(
         "journey", quick="--memories 500 --recalls 100",

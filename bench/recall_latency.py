@@ -1,6 +1,6 @@
-"""How long a recall takes without its embedding: 55,000 memories are loaded, one conversation is in scope.
+"""How long a recall takes without its embedding: so many memories are loaded, one conversation is in scope.
 
-    python -m bench.recall_latency [PATH/locomo.json] [--memories 55000] [--rounds 5] [--embedder none|auto] [--json FILE]
+    python -m bench.recall_latency [PATH/locomo.json] [--sizes 55000] [--rounds 5] [--embedder none|auto] [--json FILE]
 
 It starts its own Redis, and fills it past the daemon (`bench.strangers`). `floor` is the least that the same questions can
 take: the very commands that a recall has sent, sent again, their answers read by the Redis client and thrown away. It is
@@ -48,9 +48,11 @@ from memoryd.stores import prepare_redis
 
 PROMISED_MS = {"p50_ms": 12.0, "p95_ms": 25.0}
 PROMISED_RATIOS = {"p50_ms": 2.5, "p99_ms": 4.0}  # of the floor's
-MODELS, MODELS_SHARE = "`recall` with its embedding: the model's share of the time", 0.7  # promised
+MODELS, MODELS_SHARE = "`recall` with its embedding at {:,} memories: the model's share of the time", 0.7  # promised
 DIMS = 384
 HERE = Scope("bench", "conversation", "bench")
+Took = tuple[float, float, int]
+"""Milliseconds of a recall, those of its floor, and its round trips."""
 
 
 @dataclass
@@ -125,7 +127,7 @@ async def filled(path: Path, count: int) -> AsyncIterator[tuple[Redis, Settings]
         yield redis, settings
 
 
-async def milliseconds(redis: Redis, recalling: Recalling, sent: Sent, query: str) -> tuple[float, float, int]:
+async def milliseconds(redis: Redis, recalling: Recalling, sent: Sent, query: str) -> Took:
     """Of a recall, of its floor, and how many round trips it took."""
     sent.trips.clear()
     started = time.perf_counter()
@@ -141,10 +143,21 @@ async def milliseconds(redis: Redis, recalling: Recalling, sent: Sent, query: st
 
 
 async def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    sizes, promises = [], []
+    for size in arguments.sizes:
+        found, shares = await at_size(size, arguments)
+        sizes.append(told(size, found))
+        promises += _promises(found, size, arguments.rounds)
+        promises += [promise(MODELS.format(size), spread(shares), least=MODELS_SHARE)] if shares else []
+    return {"sizes": sizes, "promises": promises}
+
+
+async def at_size(size: int, arguments: argparse.Namespace) -> tuple[list[Took], list[float]]:
+    """What each question took among so many memories, and which share of the time was the model's, where one is asked."""
     path = arguments.data or default_file()
     asked = [one.question for one in questions(path, first_conversation(path).name)]
     sent = Sent()
-    async with filled(path, arguments.memories) as (redis, settings):
+    async with filled(path, size) as (redis, settings):
         search = Search(redis, ef_runtime=settings.vector_ef_runtime)
         cache = Known(redis, Model())  # type: ignore[arg-type]
         recalling = Recalling(Records(redis, Keys(settings.buckets)), search, cache, clock=SystemClock())
@@ -153,12 +166,16 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 await milliseconds(redis, recalling, sent, query)
             found = [await milliseconds(redis, recalling, sent, query) for _ in range(arguments.rounds) for query in asked]
         shares = await with_model(recalling, cache, asked, arguments.rounds) if arguments.embedder == "auto" else []
+    return found, shares
+
+
+def told(size: int, found: Sequence[Took]) -> dict[str, Any]:
+    """The times of all questions among so many memories."""
     bare, floor = quantiles([one for one, _, _ in found]), quantiles([one for _, one, _ in found])
     return {
-        "questions": len(asked), "round trips": sorted({one for _, _, one in found}), "bare": bare, "floor": floor,
+        "memories": size, "asked": len(found), "round trips": sorted({one for _, _, one in found}), "bare": bare, "floor": floor,
         "median of bare / floor": round(statistics.median(b / f for b, f, _ in found), 2),
         "within the promise": all(bare[name] <= most for name, most in PROMISED_MS.items()),
-        "promises": _promises(found, arguments) + [promise(MODELS, spread(shares), least=MODELS_SHARE) for _ in shares[:1]],
     }  # fmt: skip
 
 
@@ -176,12 +193,12 @@ async def with_model(recalling: Recalling, cache: Known, asked: Sequence[str], r
     return shares
 
 
-def _promises(found: Sequence[tuple[float, float, int]], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def _promises(found: Sequence[Took], size: int, rounds: int) -> list[dict[str, Any]]:
     """The quantiles' ratios, of each round of all questions."""
-    size = len(found) // arguments.rounds
-    rounds = [found[start : start + size] for start in range(0, size * arguments.rounds, size)]
-    ours, theirs = ([quantiles([one[at] for one in some]) for some in rounds] for at in (0, 1))
-    what = f"`recall` without the embedding at {arguments.memories:,} memories: of its own commands sent bare"
+    each = len(found) // rounds
+    by_round = [found[start : start + each] for start in range(0, each * rounds, each)]
+    ours, theirs = ([quantiles([one[at] for one in some]) for some in by_round] for at in (0, 1))
+    what = f"`recall` without the embedding at {size:,} memories: of its own commands sent bare"
     return [
         promise(f"{what}, {name[:3]}", ratio([one[name] for one in ours], [one[name] for one in theirs]), most=most)
         for name, most in PROMISED_RATIOS.items()
@@ -191,7 +208,7 @@ def _promises(found: Sequence[tuple[float, float, int]], arguments: argparse.Nam
 def options() -> argparse.ArgumentParser:
     parser = harness.options(__doc__)
     parser.add_argument("data", type=Path, nargs="?", help="a file in LoCoMo's form; its first conversation is in scope")
-    parser.add_argument("--memories", type=int, default=55_000)
+    parser.add_argument("--sizes", type=lambda text: [int(one) for one in text.split(",")], default=[55_000], help="memories")
     parser.add_argument("--rounds", type=int, default=5, help="how often every question is asked")
     parser.add_argument("--embedder", choices=("none", "auto"), default="auto", help="none: nothing is asked with the model")
     return parser
