@@ -73,6 +73,8 @@ async def end(task: asyncio.Task[Any]) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait((task,), timeout=CANCELLED_SECONDS)
+    if not task.cancelled():
+        task.exception()  # looked at, or asyncio complains
 
 
 async def finish(task: asyncio.Task[Any]) -> None:

@@ -57,5 +57,3 @@ class UnderWay:
         """Ends what is still under way: it comes again."""
         for one in self._batches:
             await end(one.work)
-            if not one.work.cancelled():
-                one.work.exception()  # looked at, or asyncio complains
