@@ -22,7 +22,7 @@ from importlib.resources import files
 from itertools import count as numbers
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis
 
@@ -34,7 +34,7 @@ from memoryd.hot.changes import NewRecord, Request
 from memoryd.hot.client import open_redis
 from memoryd.hot.journal import GROUPS, backlogs
 from memoryd.hot.records import Records
-from memoryd.keys import FOLLOWER_PLACE, Keys
+from memoryd.keys import FOLLOWER_PLACE, SCHEMA, Keys
 from memoryd.local.servers import Servers, log_path, open_servers
 from memoryd.local.service import Service
 from memoryd.local.up import SERVICES
@@ -64,6 +64,11 @@ def options(doc: str | None) -> argparse.ArgumentParser:
 def with_daemons(parser: argparse.ArgumentParser) -> None:
     """Adds the option that says how many daemons serve."""
     parser.add_argument("--daemons", type=int, default=1, help="that share the requests; as many as cores are idle")
+
+
+def sizes(text: str) -> list[int]:
+    """Of an option: numbers of memories, after commas."""
+    return [int(one) for one in text.split(",")]
 
 
 def main(parser: argparse.ArgumentParser, run: Run) -> None:
@@ -223,6 +228,18 @@ async def running(
             yield Running(servers, parts["daemon"], parts["sync"], settings, redis)
         finally:
             await asyncio.gather(*(one.stop() for one in wanted))
+
+
+async def prepared(redis: Redis) -> str:
+    """The daemon's model, once it has prepared Redis."""
+    await until(lambda: redis.hexists(SCHEMA, "version"), "the daemon has prepared Redis")
+    return (cast("bytes | None", await redis.hget(SCHEMA, "model")) or b"").decode()
+
+
+async def compared(redis: Redis) -> None:
+    """Waits until sync has compared both stores, and so filled Redis, however long that takes."""
+    while not await redis.exists(FOLLOWER_PLACE):  # noqa: ASYNC110  # Redis tells nobody
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def until(holds: Callable[[], Awaitable[Any]], what: str) -> None:

@@ -41,7 +41,7 @@ from memoryd.hot.records import Records
 from memoryd.jobs.asking import Jobs
 from memoryd.jobs.reports import JobRuns
 from memoryd.jobs.state import JobStates
-from memoryd.keys import FOLLOWER_PLACE, ID_CHARS, SCHEMA, Keys
+from memoryd.keys import ID_CHARS, Keys
 from memoryd.lifecycle.moving import Mover
 from memoryd.limits import TIER_BATCH_MAX, TIERS_TOGETHER_MAX
 from memoryd.local.servers import Servers
@@ -224,17 +224,15 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
         open_redis(servers.redis_url) as redis, open_mongo(servers.mongo_url) as mongo,
     ):  # fmt: skip
         archive = Archive(mongo[settings.mongo_database])
-        await until(lambda: redis.hexists(SCHEMA, "version"), "the daemon has prepared Redis")
-        state: Any = await redis.hgetall(SCHEMA)
-        ids = await archived(made, archive, state[b"model"].decode())
+        model = await harness.prepared(redis)
+        ids = await archived(made, archive, model)
         async with service("sync", servers, embedder=HASHED):
-            while not await redis.exists(FOLLOWER_PLACE):  # noqa: ASYNC110  # Redis tells nobody
-                await asyncio.sleep(harness.LOOK_SECONDS * 10)
+            await harness.compared(redis)
             await quiet(servers.redis_url, ids[-1][0])
             about_sweeps = await sweeps(servers, redis, archive, ids, idle_seconds=arguments.idle_seconds)
             fresh = [one for number, one in enumerate(ids) if not made.is_due(number)][: arguments.moved]
             keys = [Keys(settings.buckets).memory("episodic", Scope("bench", project), one) for project, one in fresh]
-            rates = await moves(Moves(redis, archive, settings, state[b"model"].decode(), keys), arguments.rounds)
+            rates = await moves(Moves(redis, archive, settings, model, keys), arguments.rounds)
     times = [about_sweeps[name]["get"]["p99_ms"] for name in ("some are due", "nothing is due")]
     return {
         "sweeps": about_sweeps,

@@ -21,7 +21,6 @@ told of it here is what it brings by a profile that weighs meaning alone; its ra
 from __future__ import annotations
 
 import argparse
-import asyncio
 import itertools
 import json
 import os
@@ -37,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from bench import harness, load
-from bench.harness import OF_WORDS, own_servers, service, turns, until
+from bench.harness import OF_WORDS, own_servers, service, turns
 from bench.peers import taking_turns
 from bench.peers.at_work import BATCH, BEST, DEFAULT, LIMIT, Texts
 from bench.peers.taking_turns import CLIENTS, MANY, MEMORYD, AtWork, Done, Memoryd, Order, Turn
@@ -48,7 +47,6 @@ from memoryd.archive.client import open_mongo
 from memoryd.archive.store import Archive
 from memoryd.config import load_settings
 from memoryd.hot.client import open_redis
-from memoryd.keys import FOLLOWER_PLACE, SCHEMA
 
 TIMES = 4  # promised: of the fastest peer's rate
 THINGS = 12  # that a user speaks of
@@ -151,13 +149,11 @@ async def filled(said: Said) -> AsyncIterator[tuple[str, float]]:
         own_servers() as servers, service("daemon", servers, embedder=OF_WORDS, MEMORYD_RECALL_WEIGHTS=WEIGHTS),
         open_redis(servers.redis_url) as redis, open_mongo(servers.mongo_url) as mongo,
     ):  # fmt: skip
-        await until(lambda: redis.hexists(SCHEMA, "version"), "the daemon has prepared Redis")
-        model: Any = await redis.hget(SCHEMA, "model")
-        await archived(said, Archive(mongo[load_settings().mongo_database]), model.decode())
+        model = await harness.prepared(redis)
+        await archived(said, Archive(mongo[load_settings().mongo_database]), model)
         began = time.perf_counter()
         async with service("sync", servers):
-            while not await redis.exists(FOLLOWER_PLACE):  # noqa: ASYNC110  # Redis tells nobody
-                await asyncio.sleep(harness.LOOK_SECONDS * 10)
+            await harness.compared(redis)
             yield servers.redis_url, time.perf_counter() - began
 
 
@@ -192,7 +188,7 @@ def promised(done: Done, size: int) -> list[dict[str, Any]]:
 
 def options() -> argparse.ArgumentParser:
     parser = taking_turns.with_peers(harness.options(__doc__))
-    parser.add_argument("--sizes", type=lambda text: [int(one) for one in text.split(",")], default=[10_000, 100_000])
+    parser.add_argument("--sizes", type=harness.sizes, default=[10_000, 100_000])
     parser.add_argument("--each", type=int, default=1_000, help="memories of a user")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--recalls", type=int, default=400, help="of a turn of 16 clients; one alone asks a quarter")

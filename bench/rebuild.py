@@ -32,7 +32,7 @@ from memoryd.clock import SystemClock
 from memoryd.config import load_settings
 from memoryd.errors import MemorydError
 from memoryd.hot.client import open_redis
-from memoryd.keys import FOLLOWER_PLACE, SCHEMA
+from memoryd.keys import SCHEMA
 from memoryd.local.service import Service
 from memoryd.model.ids import content_id, hash_content
 from memoryd.model.memory import Memory, MemoryType
@@ -93,8 +93,7 @@ class Bench:
 
     async def followed(self) -> None:
         """Waits until sync has compared everything and follows."""
-        while not await self.redis.exists(FOLLOWER_PLACE):  # noqa: ASYNC110  # Redis tells nobody
-            await asyncio.sleep(LOOK_SECONDS)
+        await harness.compared(self.redis)
 
     async def whole(self) -> None:
         """Waits until everything is found again."""

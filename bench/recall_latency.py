@@ -208,7 +208,7 @@ def _promises(found: Sequence[Took], size: int, rounds: int) -> list[dict[str, A
 def options() -> argparse.ArgumentParser:
     parser = harness.options(__doc__)
     parser.add_argument("data", type=Path, nargs="?", help="a file in LoCoMo's form; its first conversation is in scope")
-    parser.add_argument("--sizes", type=lambda text: [int(one) for one in text.split(",")], default=[55_000], help="memories")
+    parser.add_argument("--sizes", type=harness.sizes, default=[55_000], help="memories")
     parser.add_argument("--rounds", type=int, default=5, help="how often every question is asked")
     parser.add_argument("--embedder", choices=("none", "auto"), default="auto", help="none: nothing is asked with the model")
     return parser

@@ -30,8 +30,8 @@ from redis.asyncio import Redis
 from redis.commands.search.query import Query
 
 from bench import harness, load
-from bench.harness import HASHED, own_servers, promise, quantiles, service, until
-from bench.tiers import index_bytes
+from bench.harness import HASHED, own_servers, promise, quantiles, service
+from bench.tiers import index_bytes, record_sizes
 from memoryd import MemoryClient, connect
 from memoryd.archive.client import open_mongo
 from memoryd.archive.codec import to_document
@@ -39,7 +39,7 @@ from memoryd.archive.store import Archive
 from memoryd.clock import SystemClock
 from memoryd.config import load_settings
 from memoryd.hot.client import open_redis
-from memoryd.keys import FOLLOWER_PLACE, SCHEMA, index, memories
+from memoryd.keys import index, memories
 from memoryd.model.ids import event_id, hash_content
 from memoryd.model.memory import Memory, MemoryType
 from memoryd.model.record import Record
@@ -125,14 +125,12 @@ async def at_size(size: int, arguments: argparse.Namespace) -> dict[str, Any]:
         open_redis(servers.redis_url) as redis, open_mongo(servers.mongo_url) as mongo,
     ):  # fmt: skip
         archive = Archive(mongo[load_settings().mongo_database])
-        await until(lambda: redis.hexists(SCHEMA, "version"), "the daemon has prepared Redis")
-        state: Any = await redis.hgetall(SCHEMA)
+        model = await harness.prepared(redis)
         empty = await used(redis)
-        ids = await archived(made, archive, state[b"model"].decode())
+        ids = await archived(made, archive, model)
         began = time.perf_counter()
         async with service("sync", servers, embedder=HASHED):
-            while not await redis.exists(FOLLOWER_PLACE):  # noqa: ASYNC110  # Redis tells nobody
-                await asyncio.sleep(harness.LOOK_SECONDS * 10)
+            await harness.compared(redis)
             seconds = time.perf_counter() - began
             bytes_ = await bytes_of(redis, archive, size, empty)
             found = await recall_of_graph(redis, made)
@@ -160,19 +158,14 @@ async def bytes_of(redis: Redis, archive: Archive, size: int, empty: int) -> dic
 
 async def record_bytes(redis: Redis) -> dict[str, int]:
     """Bytes of a record's parts, of a sample of them."""
-    client: Any = redis
     keys: list[bytes] = []
-    async for key in client.scan_iter(match=f"{memories('episodic')}*", count=1000):
+    async for key in redis.scan_iter(match=f"{memories('episodic')}*", count=1000):
         if len(keys) == RECORDS:
             break
         keys.append(key)
-    async with client.pipeline(transaction=False) as pipe:
-        for key in keys:
-            pipe.memory_usage(key, samples=0)
-            pipe.hstrlen(key, "content")
-        answers = await pipe.execute()
-    whole, content = (round(sum(some) / len(keys)) for some in (answers[::2], answers[1::2]))
-    return {VECTOR: 4 * DIMS, CONTENT: content, "Redis: record: all else": whole - content - 4 * DIMS}
+    parts = await record_sizes(redis, keys, "embedding", "content")
+    whole, vector, content = (round(sum(some) / len(keys)) for some in parts)
+    return {VECTOR: vector, CONTENT: content, "Redis: record: all else": whole - content - vector}
 
 
 async def recall_of_graph(redis: Redis, made: Made) -> float:
@@ -234,7 +227,7 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def options() -> argparse.ArgumentParser:
     parser = harness.options(__doc__)
-    parser.add_argument("--sizes", type=lambda text: [int(one) for one in text.split(",")], default=[10_000, 100_000])
+    parser.add_argument("--sizes", type=harness.sizes, default=[10_000, 100_000])
     parser.add_argument("--gets", type=int, default=2_000)
     parser.add_argument("--recalls", type=int, default=200)
     parser.add_argument("--stores", type=int, default=200)

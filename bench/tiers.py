@@ -66,6 +66,18 @@ async def keys_of(redis: Redis) -> list[str]:
     return sorted([key.decode() for kind in KINDS async for key in redis.scan_iter(match=f"{memories(kind)}*", count=1000)])
 
 
+async def record_sizes(redis: Redis, keys: Sequence[Any], *fields: str) -> list[list[int]]:
+    """The bytes of each of these records, then those of each field, in the order of the keys."""
+    client: Any = redis
+    async with client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.memory_usage(key, samples=0)
+            for name in fields:
+                pipe.hstrlen(key, name)
+        answers = await pipe.execute()
+    return [answers[at :: 1 + len(fields)] for at in range(1 + len(fields))]
+
+
 async def index_bytes(redis: Redis) -> dict[str, float]:
     """What the indexes of all memories take, by part."""
     client: Any = redis
@@ -77,18 +89,10 @@ async def index_bytes(redis: Redis) -> dict[str, float]:
 
 async def bytes_of(redis: Redis) -> dict[str, float]:
     """Bytes a memory, and where they go."""
-    client: Any = redis
     keys = await keys_of(redis)
-    async with client.pipeline(transaction=False) as pipe:
-        for key in keys:
-            pipe.memory_usage(key, samples=0)
-            for name in (*VECTORS, *TEXTS):
-                pipe.hstrlen(key, name)
-        answers = await pipe.execute()
-    step = 1 + len(VECTORS) + len(TEXTS)
-    record, *rest = [answers[at::step] for at in range(step)]
+    record, *rest = await record_sizes(redis, keys, *VECTORS, *TEXTS)
     vectors, texts = (sum(map(sum, some)) for some in (rest[: len(VECTORS)], rest[len(VECTORS) :]))
-    found = {"record": sum(record), "record: its vector": vectors, "record: its text": texts}
+    found: dict[str, float] = {"record": sum(record), "record: its vector": vectors, "record: its text": texts}
     found |= {f"index: {name}": size for name, size in (await index_bytes(redis)).items()}
     per_memory = {name: round(size / max(1, len(keys)), 1) for name, size in found.items()}
     whole = per_memory["record"] + sum(size for name, size in per_memory.items() if name.startswith("index") and name != ONCE_MORE)

@@ -36,6 +36,7 @@ CANDIDATES_MAX = 400  # memories that one search brings to the ranking; measured
 LISTED_MAX = 1_000  # stamps of one answer: RediSearch samples no more, and no search of a recall brings more than 2.5 × 400
 UNKNOWN_FEW_MAX = 32  # briefs that are looked for one by one among what a search finds: of more it is cheaper to read all
 BRIEFS_MAX = 200_000  # memories of which a daemon keeps what ranking needs, 0.9 to 2.6 KiB each: half of them serve at once
+NAMES_KNOWN_MAX = 4_096  # names out of records that a daemon keeps decoded: of 256 bytes at most each, a megabyte
 LAYOUTS_MAX = 128  # sets of candidates of the latest recalls of which a daemon keeps what ranking has worked out,
 LAYOUT_WORDS_MAX = 1_000_000  # and of how many words in all: up to 34 bytes each, a conversation has 10,000
 BRIEFS_SECONDS = 600  # how long it keeps what no recall has met: the words of what is forgotten, among others

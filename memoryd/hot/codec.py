@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from memoryd.clock import from_microseconds, to_microseconds
+from memoryd.limits import NAMES_KNOWN_MAX
 from memoryd.model.episode import event_fields
 from memoryd.model.facets import facets_of
 from memoryd.model.fact import fact_fields
@@ -44,8 +45,6 @@ MADE_OF = (
 HALF = "float16"
 """How a light record keeps its vector, in its field `half`. The whole one is in the archive."""
 
-NAMES_KNOWN_MAX = 4096  # decoded names that are kept at hand: of 256 bytes at most each, a megabyte
-
 Encoded: TypeAlias = str | bytes | int | float
 
 
@@ -79,21 +78,25 @@ def record_fields(record: Record, datatype: str) -> dict[str, Encoded]:
 
 def to_memory(fields: Mapping[bytes, bytes]) -> Memory:
     """The memory that these hash fields hold. Raises KeyError or ValueError when they are no whole memory."""
-    fields = _with_hash(_one_vector(fields))
-    return Memory(**{name: decode(fields[key]) for name, key, decode in _READ if key in fields})
+    return _memory({name: decode(fields[key]) for name, key, decode in _READ if key in fields})
 
 
 def read_memory(row: Sequence[bytes | None], wanted: Sequence[str] = MEMORY_FIELDS) -> Memory:
     """The memory of a record of which these fields were read, without content and metadata where it is light or they are not
     wanted. Raises as `to_memory` does, which is for who needs it whole: for a journal entry or the archive."""
     found: dict[str, Any] = {name: _DECODED[name](raw) for name, raw in zip(wanted, row, strict=True) if raw is not None}
-    if light_hash := found.pop("hash", None):
-        found["content_hash"] = light_hash
-    other_model = found.pop("embedding_model2", None)
-    if other_model is not None:
-        found.setdefault("embedding_model", other_model)
     found.setdefault("content", "")
     found.setdefault("metadata", {})
+    return _memory(found)
+
+
+def _memory(found: dict[str, Any]) -> Memory:
+    """Of the values of MEMORY_FIELDS that there are. The model is under the first slot's name, whichever slot the vector is in; a
+    light record has the hash of its content where no index looks."""
+    if (second := found.pop("embedding_model2", None)) is not None:
+        found.setdefault("embedding_model", second)
+    if (light := found.pop("hash", None)) is not None:
+        found["content_hash"] = light
     return Memory(**found)
 
 
@@ -117,11 +120,6 @@ def _one_vector(fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
         return fields
     second = {b"embedding": b"embedding2", b"half": b"half2", b"embedding_model": b"embedding_model2"}
     return {**fields, **{name: fields[raw] for name, raw in second.items() if raw in fields}}
-
-
-def _with_hash(fields: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
-    """The fields with the hash of the content under its name: a light record has it where no index looks."""
-    return {**fields, b"content_hash": fields[b"hash"]} if b"hash" in fields else fields
 
 
 def to_hot_vector(vector: bytes, datatype: str) -> bytes:
@@ -183,4 +181,4 @@ _DECODED: dict[str, Callable[[bytes], Any]] = {
     "feedback": lambda raw: from_text(raw.decode()), "memory_type": _TYPES.__getitem__, "tier": _TIERS.__getitem__,
     **dict.fromkeys((*PLAIN, *MEMORY_FIELDS[-2:]), bytes.decode),
 }  # fmt: skip
-_READ = [(name, name.encode(), _DECODED[name]) for name in MEMORY_FIELDS[:-2]]
+_READ = [(name, name.encode(), _DECODED[name]) for name in MEMORY_FIELDS]

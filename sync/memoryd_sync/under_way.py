@@ -12,7 +12,7 @@ from memoryd.retry import end
 
 Change = Mapping[str, Any]
 
-TOGETHER_MAX = 2
+TOGETHER_MAX = 2  # one is made ready while the stores have the other: a third would wait for either
 
 
 @dataclass(frozen=True)

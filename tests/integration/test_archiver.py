@@ -14,6 +14,7 @@ import memoryd.engine
 import memoryd_sync.archiver
 from memoryd import MemoryClient
 from memoryd.archive.batch import Batch
+from memoryd.archive.codec import Document
 from memoryd.archive.writing import write_batch
 from memoryd.errors import ArchiveUnavailable
 from memoryd.hot.journal import backlogs
@@ -234,13 +235,19 @@ async def test_two_archivers_share_the_work(
     assert await world.versions.count_documents({}) == 200
 
 
-async def test_two_archivers_that_write_two_versions_at_once_leave_the_higher_one(unsynced: World) -> None:
-    """Neither finds a document to replace, so both insert one; whose version is the higher must not be left to chance."""
+async def an_archived_one(unsynced: World) -> Document:
+    """A fact, as MongoDB has it."""
     async with unsynced.connect() as memory, a_hand(unsynced) as hand:
         kept = await memory.store("Ada lives in Porto.", type="fact")
         await hand.archive_all()
         document = await unsynced.memories.find_one({"_id": kept.id})
         assert document is not None
+        return document
+
+
+async def test_two_archivers_that_write_two_versions_at_once_leave_the_higher_one(unsynced: World) -> None:
+    """Neither finds a document to replace, so both insert one; whose version is the higher must not be left to chance."""
+    document = await an_archived_one(unsynced)
     for _ in range(20):
         ids = [f"mem_{secrets.token_hex(16)}" for _ in range(100)]
         await asyncio.gather(*(
@@ -252,17 +259,13 @@ async def test_two_archivers_that_write_two_versions_at_once_leave_the_higher_on
 
 async def test_a_first_version_goes_over_a_lower_one_and_whoever_is_as_high_refuses_it(unsynced: World) -> None:
     """Most of them are new there, and are inserted; that one is there already must not be taken for its being archived."""
-    async with unsynced.connect() as memory, a_hand(unsynced) as hand:
-        kept = await memory.store("Ada lives in Porto.", type="fact")
-        await hand.archive_all()
-        document = await unsynced.memories.find_one({"_id": kept.id})
-        assert document is not None
+    document = await an_archived_one(unsynced)
     new, lower, equal, higher = (f"mem_{secrets.token_hex(16)}" for _ in range(4))
     for version, one in enumerate((lower, equal, higher)):
         await unsynced.memories.insert_one({**document, "_id": one, "version": version}, bypass_document_validation=True)
     refused = await write_batch(unsynced.archive, Batch({one: {**document, "_id": one} for one in (new, lower, equal, higher)}))
     assert set(refused) == {equal, higher}
-    found = {one["_id"]: one["version"] async for one in unsynced.memories.find({"_id": {"$ne": kept.id}})}
+    found = {one["_id"]: one["version"] async for one in unsynced.memories.find({"_id": {"$ne": document["_id"]}})}
     assert found == {new: 1, lower: 1, equal: 1, higher: 2}
 
 
